@@ -1,0 +1,1 @@
+//! Simulated engines, players and load.

@@ -1,0 +1,117 @@
+//! The process-wide directory: every known way of asking for a stream, mapped to its key.
+//!
+//! Written by control alone, read by every shard on every play request without a lock. Kept in 64 buckets of
+//! copy-on-write maps: a write copies one bucket, and reads are one atomic load and one look-up.
+
+use crate::ids::{Alias, Hex40, Options, Selector, StreamKey, StreamName};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const BUCKETS: usize = 64;
+
+/// Aliases kept at most. A public appliance sees arbitrary ids; an attacker must not be able to grow the map for
+/// ever. 65,536 aliases are about 10 MiB and far above any real channel list.
+pub const ALIASES_MAX: usize = 65_536;
+
+/// Map from numbers to canonical infohashes. Options are not part of it: they travel unchanged into the key.
+pub struct Directory {
+    buckets: [ArcSwap<HashMap<Hex40, Hex40>>; BUCKETS],
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { buckets: std::array::from_fn(|_| ArcSwap::default()) }
+    }
+}
+
+impl Directory {
+    fn bucket(&self, number: Hex40) -> &ArcSwap<HashMap<Hex40, Hex40>> {
+        &self.buckets[usize::from(number.as_bytes()[19]) % BUCKETS]
+    }
+
+    /// The key for an alias, when it is known.
+    ///
+    /// `infohash=X` is canonical as it stands unless X was learned to be a content id; `id=X` is known once it was
+    /// resolved, or once X was seen as an infohash: 160-bit numbers do not collide by chance, and an engine answers
+    /// for either.
+    pub fn find(&self, alias: &Alias) -> Option<StreamKey> {
+        let number = alias.selector.value();
+        let infohash = match (self.bucket(number).load().get(&number).copied(), alias.selector) {
+            (Some(infohash), _) => infohash,
+            (None, Selector::Infohash(infohash)) => infohash,
+            (None, Selector::ContentId(_)) => return None,
+        };
+        Some(StreamKey { name: StreamName::Infohash(infohash), options: alias.options.clone() })
+    }
+
+    /// Remembers that `number` (an id or an infohash, whichever parameter carried it) names `infohash`; the infohash
+    /// is remembered as naming itself, so that `id=<infohash>` is known at once.
+    ///
+    /// A full bucket is emptied first: what is in use is learned again with the next request, at the cost of one
+    /// resolve each.
+    pub fn learn(&self, number: Hex40, infohash: Hex40) {
+        for (from, to) in [(number, infohash), (infohash, infohash)] {
+            let bucket = self.bucket(from);
+            if bucket.load().get(&from) == Some(&to) {
+                continue;
+            }
+            bucket.rcu(|old| {
+                let mut new = if old.len() >= ALIASES_MAX / BUCKETS { HashMap::new() } else { HashMap::clone(old) };
+                new.insert(from, to);
+                Arc::new(new)
+            });
+        }
+    }
+
+    /// Aliases known now; for metrics.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.load().len()).sum()
+    }
+
+    /// Whether nothing has been learned yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The key to use when no engine could tell which broadcast an alias names.
+pub fn unresolved(alias: &Alias) -> StreamKey {
+    StreamKey { name: StreamName::Unresolved(alias.selector), options: Options::clone(&alias.options) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(n: u8) -> Hex40 {
+        Hex40::from_bytes([n; 20])
+    }
+
+    fn alias(selector: Selector) -> Alias {
+        Alias { selector, options: Options::default() }
+    }
+
+    #[test]
+    fn every_way_of_asking_leads_to_one_key() {
+        let directory = Directory::default();
+        let (id, infohash) = (number(1), number(2));
+        assert_eq!(directory.find(&alias(Selector::ContentId(id))), None);
+        directory.learn(id, infohash);
+        let key = directory.find(&alias(Selector::Infohash(infohash))).unwrap();
+        for selector in [Selector::ContentId(id), Selector::ContentId(infohash), Selector::Infohash(id)] {
+            assert_eq!(directory.find(&alias(selector)).as_ref(), Some(&key));
+        }
+    }
+
+    #[test]
+    fn the_directory_is_bounded() {
+        let directory = Directory::default();
+        for n in 0..200_000u32 {
+            let mut bytes = [0; 20];
+            bytes[16..].copy_from_slice(&n.to_be_bytes());
+            directory.learn(Hex40::from_bytes(bytes), number(9));
+        }
+        assert!(directory.len() <= ALIASES_MAX, "{} aliases", directory.len());
+    }
+}

@@ -1,0 +1,44 @@
+//! Metric values as they leave a shard: names and numbers, no exposition format.
+
+/// Static name and help of one metric. Names follow Prometheus conventions without the `_total` suffix, which the
+/// exposition adds to counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// Metric name, prefix `sluice_`.
+    pub name: &'static str,
+    /// One line of help with the unit.
+    pub help: &'static str,
+}
+
+/// One labelled number. Labels are static and bounded; the exposition adds `shard`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which metric.
+    pub name: Name,
+    /// At most one label, from a closed set.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The number.
+    pub value: Value,
+}
+
+/// The kinds of numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Only grows.
+    Counter(u64),
+    /// Goes up and down.
+    Gauge(f64),
+    /// Cumulative counts below each bound.
+    Histogram(Histogram),
+}
+
+/// A histogram reduced to fixed bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Pairs of upper bound (seconds) and cumulative count; the last bound is infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// Sum of all values, seconds.
+    pub sum: f64,
+    /// Number of values.
+    pub count: u64,
+}

@@ -1,0 +1,216 @@
+//! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
+//!
+//! A shard publishes at most a few times a second and only while something changes; readers never make it wait, and
+//! a hung engine or a busy control plane cannot keep a reader from an answer.
+
+use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
+use crate::metric::Sample;
+use crate::reason::EndReason;
+use arc_swap::ArcSwap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// One slot per shard, written by its shard, read by all.
+pub struct Board {
+    shards: Vec<ArcSwap<Shard>>,
+}
+
+impl Board {
+    /// A board for `shards` shards that have not published yet.
+    pub fn new(shards: u16) -> Self {
+        Self { shards: (0..shards).map(|id| ArcSwap::from_pointee(Shard::empty(ShardId(id)))).collect() }
+    }
+
+    /// Replaces what shard `snapshot.id` shows.
+    ///
+    /// # Panics
+    /// When the id is outside the board: a wiring mistake.
+    pub fn publish(&self, snapshot: Shard) {
+        self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
+    }
+
+    /// The newest snapshot of every shard, in shard order.
+    pub fn read(&self) -> Vec<Arc<Shard>> {
+        self.shards.iter().map(ArcSwap::load_full).collect()
+    }
+}
+
+/// Everything one shard shows.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Which shard.
+    pub id: ShardId,
+    /// `io_uring` or `epoll`; `None` before the shard runs.
+    pub driver: Option<&'static str>,
+    /// When this was taken.
+    pub taken_at: SystemTime,
+    /// Sessions, including those in their grace period.
+    pub sessions: Vec<Arc<Session>>,
+    /// Metric values.
+    pub metrics: Vec<Sample>,
+}
+
+impl Shard {
+    fn empty(id: ShardId) -> Self {
+        Self { id, driver: None, taken_at: SystemTime::UNIX_EPOCH, sessions: Vec::new(), metrics: Vec::new() }
+    }
+}
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// Waiting for an engine, its answer or its first media.
+    Starting,
+    /// Media flows.
+    Playing,
+    /// The source failed; a replacement is being opened while clients are kept.
+    Recovering,
+    /// Nobody watches; kept warm until the grace period ends.
+    Grace,
+    /// The engine session is being stopped.
+    Stopping,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Canonical key.
+    pub key: StreamKey,
+    /// The selector of the first player: `ace_id` in the REST contract.
+    pub asked_as: Selector,
+    /// Canonical infohash, once known.
+    pub infohash: Option<Hex40>,
+    /// Owner.
+    pub shard: ShardId,
+    /// Where it is in its life.
+    pub state: SessionState,
+    /// The engine that serves it now.
+    pub engine: Option<SessionEngine>,
+    /// When the first player asked.
+    pub created_at: SystemTime,
+    /// When the first media came.
+    pub started_at: Option<SystemTime>,
+    /// When the last player left, while in grace.
+    pub idle_since: Option<SystemTime>,
+    /// When the last media bytes came from an engine.
+    pub last_media_at: Option<SystemTime>,
+    /// Connected players that receive media.
+    pub clients: Vec<Client>,
+    /// Players that wait for the start.
+    pub waiting: usize,
+    /// Offset after the newest published packet, bytes since the session began.
+    pub head: u64,
+    /// Offset of the oldest packet that may still be sent.
+    pub tail: u64,
+    /// Seconds of media between tail and head.
+    pub window_s: f64,
+    /// Bytes per second by the stream's own clock; 0 until two clock references were seen.
+    pub rate: u64,
+    /// Bytes received from engines.
+    pub bytes_in: u64,
+    /// Bytes skipped because they were not MPEG-TS packets.
+    pub garbage_bytes: u64,
+    /// Continuity errors in the source.
+    pub continuity_errors: u64,
+    /// Discontinuities flagged in the window.
+    pub discontinuities: u64,
+    /// Sources opened after the first.
+    pub failovers: u64,
+    /// The engine's own figures, newest first poll.
+    pub stat: Option<EngineStat>,
+    /// Video and audio formats from the PMT, e.g. `h264`, `aac`.
+    pub formats: Vec<&'static str>,
+}
+
+/// The engine side of a session.
+#[derive(Clone, Debug)]
+pub struct SessionEngine {
+    /// Which engine.
+    pub id: EngineId,
+    /// `host:port` as configured.
+    pub authority: Arc<str>,
+    /// The engine's own session id.
+    pub playback_session_id: Option<Arc<str>>,
+    /// Where to ask for figures.
+    pub stat_url: Option<Arc<str>>,
+    /// Where to send commands.
+    pub command_url: Option<Arc<str>>,
+    /// 1 live, 0 not, −1 unknown, as the engine says.
+    pub is_live: i8,
+    /// Whether the engine says the content is encrypted.
+    pub is_encrypted: bool,
+}
+
+/// What the engine says of itself, newest poll.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct EngineStat {
+    /// `idle`, `prebuf`, `dl`, …
+    pub status: String,
+    /// Connected peers.
+    pub peers: i64,
+    /// KB/s.
+    pub speed_down: i64,
+    /// KB/s.
+    pub speed_up: i64,
+    /// Bytes since the start.
+    pub downloaded: i64,
+    /// Bytes since the start.
+    pub uploaded: i64,
+    /// 0–100 while prebuffering.
+    pub progress: i64,
+    /// Position figures, when the engine gives them.
+    pub livepos: Option<LivePos>,
+}
+
+/// `livepos` of the engine, Unix seconds unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct LivePos {
+    /// Reader position.
+    pub pos: Option<i64>,
+    /// Newest time known.
+    pub last: Option<i64>,
+    /// Start of the broadcaster's window.
+    pub live_first: Option<i64>,
+    /// End of the broadcaster's window.
+    pub live_last: Option<i64>,
+    /// Start of the window held locally.
+    pub first_ts: Option<i64>,
+    /// End of the window held locally.
+    pub last_ts: Option<i64>,
+    /// Pieces buffered ahead.
+    pub buffer_pieces: Option<i64>,
+}
+
+/// One connected player.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Random per connection.
+    pub id: ClientId,
+    /// Address after trusted proxies.
+    pub address: IpAddr,
+    /// `User-Agent`, cut to 256 bytes; `unknown` if absent.
+    pub user_agent: Arc<str>,
+    /// When it asked.
+    pub connected_at: SystemTime,
+    /// When its socket last took bytes.
+    pub last_active: SystemTime,
+    /// Bytes its socket took, response head included.
+    pub bytes_sent: u64,
+    /// Bytes behind the head.
+    pub behind_bytes: u64,
+    /// Seconds behind the head.
+    pub behind_s: f64,
+    /// Times it was moved forward because it fell off the tail.
+    pub skips: u32,
+}
+
+/// A client or session that ended; kept for logs and events.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// When.
+    pub at: SystemTime,
+}

@@ -1,0 +1,111 @@
+//! Random access points and media times of a window. Pure.
+
+use crate::media::ts::{Continuity, Tables};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Points kept at most. A stream of one-frame groups at 60 per second fills a 30 s window with 1,800; beyond the
+/// bound every second point is dropped, which costs a joiner some milliseconds of position and nothing else.
+const POINTS_MAX: usize = 2048;
+
+/// A place where decoding can begin.
+#[derive(Clone, Debug)]
+pub struct AccessPoint {
+    /// Offset of its first packet.
+    pub offset: u64,
+    /// Its time on the session's unwrapped media clock.
+    pub media_time: Duration,
+    /// The tables in force there.
+    pub tables: Arc<Tables>,
+    /// The last continuity counter of every packet id before it.
+    pub continuity: Arc<Continuity>,
+}
+
+/// How far behind the head a client starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// By media time.
+    Media(Duration),
+    /// By bytes.
+    Bytes(u64),
+}
+
+/// The random access points of a window, oldest first, and the media time of its head.
+#[derive(Debug, Default)]
+pub struct AccessIndex {
+    points: VecDeque<AccessPoint>,
+    head_time: Duration,
+}
+
+impl AccessIndex {
+    /// Adds a point; offsets only grow.
+    pub fn push(&mut self, point: AccessPoint) {
+        debug_assert!(self.points.back().is_none_or(|last| last.offset < point.offset), "points are in order");
+        if self.points.len() == POINTS_MAX {
+            let mut keep = false;
+            self.points.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.head_time = self.head_time.max(point.media_time);
+        self.points.push_back(point);
+    }
+
+    /// Notes how far the stream's clock has come.
+    pub fn set_head_time(&mut self, time: Duration) {
+        self.head_time = self.head_time.max(time);
+    }
+
+    /// The newest time on the session's media clock.
+    pub fn head_time(&self) -> Duration {
+        self.head_time
+    }
+
+    /// Drops what lies before the tail.
+    pub fn forget_before(&mut self, tail: u64) {
+        while self.points.front().is_some_and(|point| point.offset < tail) {
+            self.points.pop_front();
+        }
+    }
+
+    /// Where a client joins: the newest point at least `behind` the head, else the oldest there is.
+    pub fn join(&self, behind: Behind, head: u64) -> Option<&AccessPoint> {
+        let far_enough = |point: &&AccessPoint| match behind {
+            Behind::Media(time) => point.media_time + time <= self.head_time,
+            Behind::Bytes(bytes) => point.offset + bytes <= head,
+        };
+        self.points.iter().rev().find(far_enough).or_else(|| self.points.front())
+    }
+
+    /// Media time between the newest point at or before `offset` and the head; how far behind a cursor is.
+    pub fn behind(&self, offset: u64) -> Duration {
+        let after = self.points.partition_point(|point| point.offset <= offset);
+        let time = match after.checked_sub(1).or(Some(0)).and_then(|at| self.points.get(at)) {
+            Some(point) => point.media_time,
+            None => return Duration::ZERO,
+        };
+        self.head_time.saturating_sub(time)
+    }
+
+    /// Media time held, from the oldest point to the head.
+    pub fn span(&self) -> Duration {
+        self.points.front().map_or(Duration::ZERO, |point| self.head_time.saturating_sub(point.media_time))
+    }
+
+    /// The newest point.
+    pub fn newest(&self) -> Option<&AccessPoint> {
+        self.points.back()
+    }
+
+    /// Number of points.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+}

@@ -1,0 +1,185 @@
+//! The window: the recent media of one session, shared by all its clients.
+//!
+//! File offset is stream offset: a monotonic `u64` that never restarts while the session lives, also across engines.
+//! Only whole packets are in it, so every multiple of [`PACKET`] is a packet boundary. Nothing is overwritten in
+//! place; what nobody may read any more is released in whole aligned blocks, late enough that no socket still holds
+//! references to it.
+//!
+//! - `extent` decides (pure, injected clock): where head, tail and the release mark are;
+//! - `access` remembers random access points and media times (pure);
+//! - `budget` shares `WINDOW_TOTAL_MIB` among all sessions of the process;
+//! - this file does what they decided to a [`Memfd`].
+//!
+//! Owner: the session's shard. Sockets are not this room's business beyond "send this range there".
+
+mod access;
+mod budget;
+mod extent;
+
+pub use access::{AccessIndex, AccessPoint};
+pub use budget::{Budget, Reservation};
+pub use extent::{Extent, Retention};
+
+use crate::media::ts::PACKET;
+use crate::uring::{BLOCK, Memfd};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// What a send came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// This many bytes went into the socket.
+    Bytes(u64),
+    /// The socket takes nothing now.
+    Blocked,
+    /// The cursor is at the head.
+    AtHead,
+    /// The cursor is behind the tail: the client must skip.
+    Behind,
+    /// The range was released while it was being sent. Cannot happen while release and send share a thread; checked
+    /// all the same, because the alternative is silent zeros.
+    Overrun,
+}
+
+/// The window of one session.
+pub struct Window {
+    memfd: Memfd,
+    extent: Extent,
+    access: AccessIndex,
+    reservation: Reservation,
+}
+
+impl Window {
+    /// An empty window that may hold what `reservation` allows.
+    ///
+    /// # Errors
+    /// When descriptors or memory are short.
+    pub fn new(reservation: Reservation) -> io::Result<Self> {
+        Ok(Self {
+            memfd: Memfd::new()?,
+            extent: Extent::default(),
+            access: AccessIndex::default(),
+            reservation,
+        })
+    }
+
+    /// Appends whole packets.
+    ///
+    /// # Errors
+    /// When memory is short; the window is unchanged then, whatever part was written lies past the head.
+    ///
+    /// # Panics
+    /// In debug builds when `packets` is not made of whole packets.
+    pub fn append(&mut self, packets: &[u8]) -> io::Result<()> {
+        debug_assert!(packets.len() % PACKET == 0, "the window holds whole packets");
+        self.memfd.append(self.extent.head(), packets)?;
+        self.extent.grow(packets.len() as u64);
+        Ok(())
+    }
+
+    /// Moves the tail to what `retention` asks for, within the reservation, and releases what is due.
+    ///
+    /// # Errors
+    /// When the kernel refuses to release; nothing is lost, the next call tries again.
+    pub fn trim(&mut self, now: Instant, retention: Retention) -> io::Result<()> {
+        let wanted = retention.resident_bytes();
+        if wanted > self.reservation.bytes() {
+            self.reservation.grow_to(wanted);
+        } else if self.extent.resident() <= wanted {
+            self.reservation.shrink_to(wanted.max(self.extent.resident()));
+        }
+        self.extent.retain(now, retention.within(self.reservation.bytes()));
+        self.access.forget_before(self.extent.tail());
+        if let Some((from, to)) = self.extent.releasable(now) {
+            self.memfd.release(from, to)?;
+            self.extent.released(to);
+        }
+        Ok(())
+    }
+
+    /// Whether the pages not yet released fill the reservation: the reader of the engine pauses then, for at most
+    /// the two seconds that releasing lags behind the tail.
+    pub fn is_full(&self) -> bool {
+        self.extent.resident() >= self.reservation.bytes()
+    }
+
+    /// Sends from `cursor` on, at most `count` bytes.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn send(&self, socket: BorrowedFd<'_>, cursor: u64, count: u64) -> io::Result<Sent> {
+        if cursor < self.extent.tail() {
+            return Ok(Sent::Behind);
+        }
+        let there = self.extent.head() - cursor;
+        if there == 0 {
+            return Ok(Sent::AtHead);
+        }
+        let sent = match self.memfd.send(socket, cursor, there.min(count) as usize) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Blocked),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Sent::Blocked),
+            Err(error) => return Err(error),
+        };
+        if cursor < self.extent.release_mark() {
+            return Ok(Sent::Overrun);
+        }
+        Ok(Sent::Bytes(sent as u64))
+    }
+
+    /// The rest of the packet that `cursor` stands in, empty on a boundary; `None` when it was released already.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rest_of_packet(&self, cursor: u64) -> io::Result<Option<Vec<u8>>> {
+        let into = (cursor % PACKET as u64) as usize;
+        if into == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        if cursor < self.extent.release_mark() {
+            return Ok(None);
+        }
+        let mut rest = vec![0; PACKET - into];
+        self.memfd.read(cursor, &mut rest)?;
+        Ok(Some(rest))
+    }
+
+    /// Copies a range out; for tests, tables and splices.
+    ///
+    /// # Errors
+    /// When part of the range is not there.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if offset < self.extent.release_mark() || offset + buffer.len() as u64 > self.extent.head() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the range is not in the window"));
+        }
+        self.memfd.read(offset, buffer)
+    }
+
+    /// Offset after the newest packet.
+    pub fn head(&self) -> u64 {
+        self.extent.head()
+    }
+
+    /// Offset of the oldest packet a client may be sent.
+    pub fn tail(&self) -> u64 {
+        self.extent.tail()
+    }
+
+    /// Bytes of memory in use.
+    pub fn resident(&self) -> u64 {
+        self.extent.resident()
+    }
+
+    /// The random access points within.
+    pub fn access(&self) -> &AccessIndex {
+        &self.access
+    }
+
+    /// The random access points within, to add to.
+    pub fn access_mut(&mut self) -> &mut AccessIndex {
+        &mut self.access
+    }
+}
+
+const _: () = assert!(BLOCK % 4096 == 0, "blocks are whole pages");

@@ -1,0 +1,1 @@
+//! Bytes to request and response heads and back.

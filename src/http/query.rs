@@ -1,0 +1,9 @@
+//! The query part of a target as name and value pairs. What a name means is not decided here.
+
+use std::borrow::Cow;
+
+/// The decoded pairs of a query, in order, empty parts left out: `+` is a space, percent escapes are decoded, a name
+/// without `=` has an empty value, and bytes that are not UTF-8 become replacement characters.
+pub fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(query.as_bytes())
+}

@@ -101,6 +101,7 @@ pub enum Parsed {
 /// Reads one head from a growing buffer. One reader per head: make a new one behind each.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadReader {
+    skipped: usize,
     end: EndScan,
 }
 
@@ -111,7 +112,8 @@ impl HeadReader {
     /// # Errors
     /// [`HeadError`] if these bytes can never become an acceptable head.
     pub fn parse(&mut self, buf: &[u8]) -> Result<Parsed, HeadError> {
-        let skipped = leading_line_ends(buf);
+        self.skipped += leading_line_ends(&buf[self.skipped..]);
+        let skipped = self.skipped;
         let rest = &buf[skipped..];
         if rest.first().is_some_and(|&byte| byte != b'\r' && !byte.is_ascii_graphic()) {
             // A TLS hello, for one, contains no line end to wait for.
@@ -137,7 +139,7 @@ pub fn parse(buf: &[u8]) -> Result<Parsed, HeadError> {
 fn parse_whole(bytes: &[u8]) -> Result<RequestHead, HeadError> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut fields);
-    let complete = request.parse(bytes).map_err(head_error)?.is_complete();
+    let complete = request.parse(bytes).map_err(head_error)? == httparse::Status::Complete(bytes.len());
     let (true, Some(method), Some(target), Some(minor_version)) =
         (complete, request.method, request.path, request.version)
     else {

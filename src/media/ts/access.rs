@@ -209,3 +209,125 @@ impl Scan {
         Look::Undecided
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            packet::PACKET,
+            testing::{AAC, H264, HEVC, MPEG2, Parts, VIDEO_PID, pes},
+        },
+        *,
+    };
+
+    fn detector(stream_type: u8) -> Detector {
+        let kind = match stream_type {
+            H264 => StreamKind::H264,
+            HEVC => StreamKind::Hevc,
+            MPEG2 => StreamKind::Mpeg2,
+            AAC => StreamKind::Audio(AAC),
+            other => StreamKind::OtherVideo(other),
+        };
+        Detector { target: Some(Target { pid: VIDEO_PID, kind }), ..Detector::default() }
+    }
+
+    fn packet(start: bool, payload: &[u8]) -> [u8; PACKET] {
+        Parts { pid: VIDEO_PID, start, payload, ..Parts::default() }.build()
+    }
+
+    /// Shows a PES packet with this elementary content, cut into payloads of `cut` bytes.
+    fn judge(stream_type: u8, elementary: &[u8], cut: usize) -> Look {
+        let mut detector = detector(stream_type);
+        let bytes = pes(0xe0, elementary);
+        let mut look = Look::Undecided;
+        for (index, payload) in bytes.chunks(cut).enumerate() {
+            let bytes = packet(index == 0, payload);
+            let packet = Packet::new(&bytes);
+            look = if index == 0 { detector.start(packet) } else { detector.more(packet) };
+            if look != Look::Undecided {
+                break;
+            }
+        }
+        look
+    }
+
+    #[test]
+    fn access_units_are_judged_by_what_they_open_with_wherever_they_are_cut() {
+        const AUD: &[u8] = &[0, 0, 0, 1, 0x09, 0xf0];
+        let cases: [(&str, u8, Vec<u8>, Look); 10] = [
+            ("idr", H264, [AUD, &[0, 0, 1, 0x65, 1]].concat(), Look::Yes),
+            ("parameters", H264, [AUD, &[0, 0, 0, 1, 0x67, 1]].concat(), Look::Yes),
+            ("slice", H264, [AUD, &[0, 0, 1, 0x41, 1, 0, 0, 1, 0x65]].concat(), Look::No),
+            ("message, then idr", H264, [AUD, &[0, 0, 1, 6, 5, 4, 3, 0, 0, 1, 0x25]].concat(), Look::Yes),
+            ("cra", HEVC, vec![0, 0, 1, 0x46, 1, 0x50, 0, 0, 1, 21 << 1, 1], Look::Yes),
+            ("vps", HEVC, vec![0, 0, 0, 1, 0x40, 1], Look::Yes),
+            ("trailing picture", HEVC, vec![0, 0, 1, 0x02, 1, 0, 0, 1, 0x26], Look::No),
+            ("sequence", MPEG2, vec![0, 0, 1, 0xb3, 1], Look::Yes),
+            ("picture", MPEG2, vec![0, 0, 1, 0x00, 1, 0, 0, 1, 0xb3], Look::No),
+            ("nothing telling", H264, AUD.to_vec(), Look::Undecided),
+        ];
+        for (name, stream_type, elementary, expected) in cases {
+            for cut in 1..=24 {
+                if elementary.len() + 14 > cut * usize::from(SCANNED_PACKETS_MAX) {
+                    continue;
+                }
+                assert_eq!(judge(stream_type, &elementary, cut), expected, "{name}, {cut} bytes a packet");
+            }
+        }
+    }
+
+    /// Header fields may hold any byte; those of the PES header must not be taken for the picture.
+    #[test]
+    fn start_codes_in_the_pes_header_do_not_count() {
+        let mut bytes = vec![0, 0, 1, 0xe0, 0, 0, 0x80, 0x01, 8, 0, 0, 1, 0x67, 0, 0, 1, 0x65];
+        bytes.extend_from_slice(&[0, 0, 1, 0x41]);
+        assert_eq!(detector(H264).start(Packet::new(&packet(true, &bytes))), Look::No);
+    }
+
+    #[test]
+    fn the_search_ends_after_its_bound() {
+        let mut detector = detector(H264);
+        let first = packet(true, &pes(0xe0, &[0, 0, 1, 0x09]));
+        let filler = packet(false, &[0xaa; 184]);
+        let mut looks = vec![detector.start(Packet::new(&first))];
+        looks.extend((1..SCANNED_PACKETS_MAX).map(|_| detector.more(Packet::new(&filler))));
+        assert_eq!(looks.pop(), Some(Look::No));
+        assert!(looks.iter().all(|look| *look == Look::Undecided));
+    }
+
+    #[test]
+    fn the_flag_counts_for_every_codec() {
+        for stream_type in [H264, HEVC, MPEG2, 0x33] {
+            let payload = pes(0xe0, &[0, 0, 1, 0x41]);
+            let bytes = Parts {
+                pid: VIDEO_PID,
+                start: true,
+                random_access: true,
+                payload: &payload,
+                ..Parts::default()
+            }
+            .build();
+            assert_eq!(detector(stream_type).start(Packet::new(&bytes)), Look::Yes, "{stream_type:#x}");
+        }
+    }
+
+    /// A stream nobody can look into can be joined anywhere, until it shows that it flags its points.
+    #[test]
+    fn opaque_video_relies_on_the_flag_once_it_was_seen() {
+        let mut scrambled = packet(true, &pes(0xe0, &[0, 0, 1, 0x41]));
+        scrambled[3] |= 0x80;
+        let mut detector = detector(H264);
+        assert_eq!(detector.start(Packet::new(&scrambled)), Look::Yes);
+        let mut flagged =
+            Parts { pid: VIDEO_PID, start: true, random_access: true, payload: &[1], ..Parts::default() }
+                .build();
+        flagged[3] |= 0x80;
+        assert_eq!(detector.start(Packet::new(&flagged)), Look::Yes);
+        assert_eq!(detector.start(Packet::new(&scrambled)), Look::No);
+    }
+
+    #[test]
+    fn audio_alone_starts_anywhere() {
+        assert_eq!(detector(AAC).start(Packet::new(&packet(true, &pes(0xc0, &[1])))), Look::Yes);
+    }
+}

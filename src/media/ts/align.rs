@@ -216,3 +216,107 @@ fn run(buf: &[u8], start: usize) -> (usize, bool) {
     }
     (end, false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::seconds, *};
+
+    /// Feeds a body in reads of this size and gives the packets that came out.
+    fn align(aligner: &mut Aligner, body: &[u8], read: usize) -> Vec<u8> {
+        let (mut rest, mut out) = (Vec::new(), Vec::new());
+        for bytes in body.chunks(read) {
+            rest.extend_from_slice(bytes);
+            loop {
+                let found = aligner.push(&rest);
+                out.extend_from_slice(&rest[found.packets.clone()]);
+                rest.drain(..found.consumed);
+                if found.consumed == 0 {
+                    break;
+                }
+            }
+        }
+        let found = aligner.finish(&rest);
+        out.extend_from_slice(&rest[found.packets]);
+        out
+    }
+
+    #[test]
+    fn an_aligned_body_comes_out_whole() {
+        let body = seconds(1, 0);
+        let mut aligner = Aligner::default();
+        assert_eq!(align(&mut aligner, &body, 1000), body);
+        assert_eq!((aligner.verdict(), aligner.skipped_bytes()), (Verdict::Ts, 0));
+    }
+
+    #[test]
+    fn a_body_joined_in_the_middle_of_a_packet_starts_at_the_next() {
+        let body = seconds(1, 0);
+        let mut aligner = Aligner::default();
+        assert_eq!(align(&mut aligner, &body[100..], 333), body[PACKET..]);
+        assert_eq!(aligner.skipped_bytes(), 88);
+    }
+
+    /// The half of a packet followed by other bytes must not be completed with them.
+    #[test]
+    fn a_packet_cut_short_is_dropped_and_the_next_ones_are_kept() {
+        let whole = seconds(1, 0);
+        let cut = [&whole[..PACKET * 10 + 70], &whole[PACKET * 11..]].concat();
+        let mut aligner = Aligner::default();
+        let expected = [&whole[..PACKET * 10], &whole[PACKET * 11..]].concat();
+        assert_eq!(align(&mut aligner, &cut, 700), expected);
+        assert_eq!(aligner.skipped_bytes(), 70);
+    }
+
+    #[test]
+    fn garbage_between_packets_is_skipped() {
+        let whole = seconds(1, 0);
+        let garbage = b"HTTP/1.1 500 Internal Server Error\r\n\r\n";
+        let body = [&whole[..PACKET * 20], garbage, &whole[PACKET * 20..]].concat();
+        let mut aligner = Aligner::default();
+        let out = align(&mut aligner, &body, 512);
+        // The packet in front of the garbage cannot be told from one that was cut.
+        assert_eq!(out, [&whole[..PACKET * 19], &whole[PACKET * 20..]].concat());
+        assert_eq!(aligner.unsynced_bytes(), 0);
+    }
+
+    /// Two sync bytes at the stride may be chance, and the end of a body is no reason to believe them.
+    #[test]
+    fn fewer_than_three_sync_bytes_are_no_stream() {
+        let mut body = vec![0; 2 * PACKET];
+        (body[0], body[PACKET]) = (SYNC, SYNC);
+        let mut aligner = Aligner::default();
+        assert_eq!(align(&mut aligner, &body, 50), b"");
+        assert!(matches!(aligner.verdict(), Verdict::NotTs { .. }));
+    }
+
+    #[test]
+    fn an_error_text_is_kept_for_the_error_message() {
+        let text = b"failed to load content";
+        let mut aligner = Aligner::default();
+        assert_eq!(aligner.push(text).packets.len(), 0);
+        assert_eq!(aligner.verdict(), Verdict::Undecided);
+        align(&mut aligner, b"", 1);
+        assert_eq!(aligner.verdict(), Verdict::NotTs { prefix: text });
+    }
+
+    #[test]
+    fn a_long_page_is_refused_before_it_ends_with_its_beginning_kept() {
+        let page = b"<html>0123456789".repeat(NOT_TS_BYTES / 16);
+        let (mut aligner, mut start) = (Aligner::default(), 0);
+        for read in 1..=page.len() {
+            start += aligner.push(&page[start..read]).consumed;
+        }
+        assert_eq!(aligner.verdict(), Verdict::NotTs { prefix: &page[..PREFIX_BYTES_MAX] });
+    }
+
+    /// The rest of one connection must not be completed by the next one.
+    #[test]
+    fn reset_forgets_sync_but_not_the_count() {
+        let body = seconds(1, 0);
+        let mut aligner = Aligner::default();
+        align(&mut aligner, &body[1..], 1000);
+        aligner.reset();
+        assert_eq!((aligner.verdict(), aligner.skipped_bytes()), (Verdict::Undecided, 187));
+        assert_eq!(aligner.push(&body[..2 * PACKET]).packets.len(), 0);
+    }
+}

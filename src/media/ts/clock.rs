@@ -221,3 +221,107 @@ fn interpolate(lower: Anchor, upper: Anchor, offset: u64) -> u64 {
     let ticks = u128::from(upper.ticks - lower.ticks) * u128::from(offset - lower.offset) / span;
     lower.ticks + ticks as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 40 ms in ticks, and the bytes that last as long at 1 MB/s.
+    const FRAME: u64 = TICKS_PER_S / 25;
+    const FRAME_BYTES: u64 = 40_000;
+
+    fn pcr(ticks: u64) -> Pcr {
+        Pcr::new(ticks % Pcr::MODULUS / 300, (ticks % 300) as u16)
+    }
+
+    /// A timeline after `frames` PCRs from `first` on at 1 MB/s, and the next offset and tick.
+    fn run(timeline: &mut Timeline, (mut offset, mut ticks): (u64, u64), frames: u64) -> (u64, u64) {
+        for _ in 0..frames {
+            timeline.push(offset, pcr(ticks));
+            (offset, ticks) = (offset + FRAME_BYTES, ticks + FRAME);
+        }
+        (offset, ticks)
+    }
+
+    #[test]
+    fn differences_go_the_shorter_way_round() {
+        let cases = [(5, 3, 2), (3, 5, -2), (2, Pcr::MODULUS - 3, 5), (Pcr::MODULUS - 3, 2, -5)];
+        for (later, earlier, expected) in cases {
+            assert_eq!(pcr(later).since(pcr(earlier)), expected, "{later} since {earlier}");
+        }
+    }
+
+    #[test]
+    fn media_time_and_rate_follow_the_clock() {
+        let mut timeline = Timeline::default();
+        assert_eq!(timeline.media_time_at(0), None);
+        run(&mut timeline, (1000, 77), 100);
+        assert_eq!(timeline.bytes_per_s(), Some(1_000_000));
+        // Between PCRs, at one, and past the newest.
+        for offset in [1000, 500_000, 1_001_000, 3_961_000, 9_001_000] {
+            let expected = (offset - 1000) * 27;
+            assert_eq!(timeline.media_time_at(offset), Some(MediaTime(expected)), "offset {offset}");
+        }
+        assert_eq!(timeline.media_time_at(500), Some(MediaTime(0)));
+    }
+
+    #[test]
+    fn the_wrap_of_the_counter_is_no_jump() {
+        let mut timeline = Timeline::default();
+        run(&mut timeline, (0, Pcr::MODULUS - 10 * FRAME), 50);
+        assert_eq!((timeline.jumps(), timeline.newest()), (0, Some(MediaTime(49 * FRAME))));
+    }
+
+    /// A restarted or leaping clock must not move media time: ten seconds behind live stay ten seconds.
+    #[test]
+    fn a_jump_begins_a_segment_and_media_time_goes_on_by_the_rate() {
+        for (name, to) in [("back", 5), ("forward", 9_000 * TICKS_PER_S)] {
+            let mut timeline = Timeline::default();
+            let (offset, _) = run(&mut timeline, (0, 1_000 * TICKS_PER_S), 100);
+            assert_eq!(timeline.push(offset, pcr(to)), Step::Jump, "{name}");
+            assert_eq!(timeline.newest(), Some(MediaTime(100 * FRAME)), "{name}");
+            run(&mut timeline, (offset + FRAME_BYTES, to + FRAME), 10);
+            assert_eq!((timeline.jumps(), timeline.newest()), (1, Some(MediaTime(110 * FRAME))), "{name}");
+        }
+    }
+
+    /// A sender that sends no PCR for long is believed if the bytes bear it out, and not otherwise.
+    #[test]
+    fn a_long_step_is_a_jump_unless_as_many_bytes_passed() {
+        for (seconds_of_bytes, expected) in [(5, Step::Steady), (0, Step::Jump)] {
+            let mut timeline = Timeline::default();
+            let (offset, ticks) = run(&mut timeline, (0, 0), 100);
+            let step = timeline.push(offset + seconds_of_bytes * 1_000_000, pcr(ticks + 5 * TICKS_PER_S));
+            assert_eq!(step, expected, "{seconds_of_bytes} s of bytes");
+        }
+    }
+
+    #[test]
+    fn an_announced_cut_is_a_jump_even_if_the_value_fits() {
+        let mut timeline = Timeline::default();
+        let (offset, ticks) = run(&mut timeline, (0, 0), 100);
+        timeline.cut();
+        assert_eq!(timeline.push(offset, pcr(ticks)), Step::Jump);
+        assert_eq!(timeline.push(offset + FRAME_BYTES, pcr(ticks + FRAME)), Step::Steady);
+    }
+
+    #[test]
+    fn the_rate_follows_a_change_within_its_window() {
+        let mut timeline = Timeline::default();
+        let (mut offset, mut ticks) = run(&mut timeline, (0, 0), 300);
+        for _ in 0..130 {
+            timeline.push(offset, pcr(ticks));
+            (offset, ticks) = (offset + 4 * FRAME_BYTES, ticks + FRAME);
+        }
+        assert_eq!(timeline.bytes_per_s(), Some(4_000_000));
+    }
+
+    #[test]
+    fn durations_convert_both_ways() {
+        let time = MediaTime::from_ticks(30 * TICKS_PER_S);
+        let earlier = time.back(Duration::from_millis(9_999));
+        assert_eq!(time.since(earlier), Duration::from_millis(9_999));
+        assert_eq!(earlier.since(time), Duration::ZERO);
+        assert_eq!(MediaTime::default().back(Duration::MAX), MediaTime::default());
+    }
+}

@@ -200,3 +200,100 @@ impl Packet<'_> {
         if self.has_payload() { self.continuity().wrapping_sub(1) & 0x0f } else { self.continuity() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{AUDIO_PID, Parts, VIDEO_PID, Writer},
+        *,
+    };
+
+    fn observe(tracker: &mut Tracker, parts: &Parts<'_>) -> Seen {
+        tracker.observe(Packet::new(&parts.build()))
+    }
+
+    fn payload(pid: u16, continuity: u8, byte: u8) -> [u8; 188] {
+        Parts { pid, continuity, payload: &[byte; 184], ..Parts::default() }.build()
+    }
+
+    #[test]
+    fn counts_that_go_on_are_in_order_and_wrap() {
+        let mut tracker = Tracker::new();
+        for step in 0..40_u8 {
+            let expected = if step == 0 { Seen::First } else { Seen::InOrder };
+            assert_eq!(tracker.observe(Packet::new(&payload(VIDEO_PID, step % 16, step))), expected);
+        }
+    }
+
+    #[test]
+    fn a_packet_may_come_twice_but_not_three_times() {
+        let mut tracker = Tracker::new();
+        let seen =
+            [3, 3, 3].map(|continuity| tracker.observe(Packet::new(&payload(VIDEO_PID, continuity, 9))));
+        assert_eq!(seen, [Seen::First, Seen::Duplicate, Seen::Gap { expected: 4 }]);
+    }
+
+    /// Sixteen lost packets leave the same counter; only the content tells them from a repetition.
+    #[test]
+    fn the_same_counter_with_other_content_is_a_gap() {
+        let mut tracker = Tracker::new();
+        tracker.observe(Packet::new(&payload(VIDEO_PID, 3, 1)));
+        assert_eq!(tracker.observe(Packet::new(&payload(VIDEO_PID, 3, 2))), Seen::Gap { expected: 4 });
+    }
+
+    #[test]
+    fn a_flagged_packet_may_have_any_count_and_the_next_follows_it() {
+        let mut tracker = Tracker::new();
+        tracker.observe(Packet::new(&payload(VIDEO_PID, 3, 1)));
+        let flagged = Parts { pid: VIDEO_PID, continuity: 9, discontinuity: true, ..Parts::default() };
+        assert_eq!(observe(&mut tracker, &flagged), Seen::Flagged);
+        assert_eq!(tracker.observe(Packet::new(&payload(VIDEO_PID, 10, 1))), Seen::InOrder);
+    }
+
+    #[test]
+    fn packets_without_payload_repeat_the_count() {
+        let mut tracker = Tracker::new();
+        tracker.observe(Packet::new(&payload(VIDEO_PID, 3, 1)));
+        let bare = Parts { pid: VIDEO_PID, continuity: 3, ..Parts::default() };
+        assert_eq!(observe(&mut tracker, &bare), Seen::InOrder);
+        assert_eq!(tracker.observe(Packet::new(&payload(VIDEO_PID, 4, 1))), Seen::InOrder);
+        let wrong = Parts { continuity: 7, ..bare };
+        assert_eq!(observe(&mut tracker, &wrong), Seen::Gap { expected: 4 });
+    }
+
+    /// Damaged input names thousands of PIDs; the ones that matter must still find a place, and memory stays bounded.
+    #[test]
+    fn pinned_pids_find_a_slot_among_any_number_of_others() {
+        let mut tracker = Tracker::new();
+        for pid in 0x20..0x220 {
+            tracker.observe(Packet::new(&payload(pid, 0, 0)));
+        }
+        assert_eq!(tracker.observe(Packet::new(&payload(VIDEO_PID + 0x800, 0, 0))), Seen::Untracked);
+        tracker.pin([VIDEO_PID + 0x800].into_iter());
+        for pid in [0, VIDEO_PID + 0x800] {
+            assert_eq!(tracker.observe(Packet::new(&payload(pid, 0, 0))), Seen::First);
+            assert_eq!(tracker.observe(Packet::new(&payload(pid, 1, 0))), Seen::InOrder);
+        }
+        let mut counters = Vec::new();
+        tracker.snapshot(&mut counters);
+        assert_eq!(counters.len(), TRACKED_PIDS_MAX);
+        // Whoever moved when another was evicted is still found under its own counter.
+        for counter in counters {
+            let next = payload(counter.pid, counter.last + 1, 0);
+            assert_eq!(tracker.observe(Packet::new(&next)), Seen::InOrder, "pid {:#x}", counter.pid);
+        }
+    }
+
+    #[test]
+    fn looking_ahead_tells_what_must_precede_the_bytes_that_follow() {
+        let mut writer = Writer::new();
+        *writer.next(AUDIO_PID) = 7;
+        *writer.next(VIDEO_PID) = 0;
+        writer.picture(true, None);
+        writer.audio();
+        writer.audio();
+        let before = Continuity::new([Counter { pid: 0, last: 4 }, Counter { pid: AUDIO_PID, last: 1 }]);
+        let ahead = before.looking_ahead(&writer.bytes);
+        assert_eq!([0, VIDEO_PID, AUDIO_PID].map(|pid| ahead.last(pid)), [Some(4), Some(15), Some(6)]);
+    }
+}

@@ -16,6 +16,13 @@ pub mod psi;
 pub mod scanner;
 pub mod stitch;
 
+#[cfg(test)]
+mod players;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+
 pub use align::{Aligned, Aligner, Verdict};
 pub use clock::{MediaTime, Pcr, Timeline};
 pub use continuity::Continuity;

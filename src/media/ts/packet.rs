@@ -135,3 +135,77 @@ impl<'a> Packet<'a> {
 pub fn packets(bytes: &[u8]) -> impl ExactSizeIterator<Item = Packet<'_>> {
     bytes.as_chunks::<PACKET>().0.iter().map(Packet::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{Parts, VIDEO_PID},
+        *,
+    };
+
+    #[test]
+    fn header_fields_are_read_from_their_bits() {
+        let payload = [7; 40];
+        let parts = Parts {
+            pid: 0x1abc,
+            continuity: 11,
+            start: true,
+            discontinuity: true,
+            random_access: true,
+            pcr: Some(Pcr::new(0x1_2345_6789, 299)),
+            payload: &payload,
+        };
+        let bytes = parts.build();
+        let packet = Packet::new(&bytes);
+        assert!(
+            packet.in_sync()
+                && packet.payload_unit_start()
+                && packet.has_payload()
+                && packet.has_adaptation()
+        );
+        assert!(packet.discontinuity() && packet.random_access());
+        assert!(!packet.scrambled() && !packet.transport_error() && !packet.is_null());
+        assert_eq!((packet.pid(), packet.continuity()), (0x1abc, 11));
+        assert_eq!(packet.pcr(), Some(Pcr::new(0x1_2345_6789, 299)));
+        assert_eq!(packet.payload(), payload);
+    }
+
+    /// An adaptation field may claim more than the packet has; what lies behind the packet must not be read.
+    #[test]
+    fn impossible_adaptation_lengths_leave_nothing() {
+        for claimed in 184..=255 {
+            let mut bytes = [0xff; PACKET];
+            bytes[..5].copy_from_slice(&[SYNC, 0x41, 0x01, 0x30, claimed]);
+            let packet = Packet::new(&bytes);
+            assert_eq!(packet.payload(), b"", "length {claimed}");
+            assert_eq!(packet.adaptation(), b"");
+            assert_eq!(packet.pcr(), None);
+        }
+    }
+
+    /// A field of one length byte has no flags; the byte behind it is payload and must not be taken for them.
+    #[test]
+    fn an_empty_adaptation_field_has_no_flags() {
+        let mut bytes = [0xff; PACKET];
+        bytes[..5].copy_from_slice(&[SYNC, 0x01, 0x01, 0x30, 0]);
+        let packet = Packet::new(&bytes);
+        assert!(!packet.discontinuity() && !packet.random_access());
+        assert_eq!(packet.payload().len(), PACKET - 5);
+    }
+
+    /// A field too short for the PCR it announces must not give one made of payload bytes.
+    #[test]
+    fn a_clock_cut_short_is_none() {
+        let mut bytes = [0xff; PACKET];
+        bytes[..6].copy_from_slice(&[SYNC, 0x01, 0x01, 0x30, 6, 0x10]);
+        assert_eq!(Packet::new(&bytes).pcr(), None);
+    }
+
+    #[test]
+    fn a_rest_shorter_than_a_packet_is_left_out() {
+        let packet = Parts { pid: VIDEO_PID, payload: &[1], ..Parts::default() }.build();
+        let mut bytes = packet.repeat(2);
+        bytes.truncate(2 * PACKET - 1);
+        assert_eq!(packets(&bytes).map(Packet::bytes).collect::<Vec<_>>(), [&packet]);
+    }
+}

@@ -464,3 +464,194 @@ const CRC_TABLE: [u32; 256] = {
 pub fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, byte| (crc << 8) ^ CRC_TABLE[usize::from((crc >> 24) as u8 ^ byte)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{AAC, AUDIO_PID, H264, HEVC, PMT_PID, Parts, VIDEO_PID, in_packets, pat, pmt},
+        *,
+    };
+
+    const STREAMS: [(u8, u16, &[u8]); 2] = [(H264, VIDEO_PID, &[]), (AAC, AUDIO_PID, &[])];
+
+    fn push(psi: &mut Psi, pid: u16, section: &[u8]) -> Update {
+        push_packets(psi, &in_packets(pid, 0, section))
+    }
+
+    fn push_packets(psi: &mut Psi, packets: &[[u8; PACKET]]) -> Update {
+        let mut update = Update::None;
+        for packet in packets.iter().map(Packet::new) {
+            if psi.wants(packet.pid()) {
+                update = update.max(psi.push(packet));
+            }
+        }
+        update
+    }
+
+    fn generation(psi: &Psi) -> Option<u32> {
+        psi.in_force().map(|tables| tables.generation)
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_mpeg() {
+        assert_eq!(crc32(b"123456789"), 0x0376_e6e7);
+    }
+
+    #[test]
+    fn tables_come_into_force_with_the_second_of_the_two() {
+        let mut psi = Psi::default();
+        assert_eq!(push(&mut psi, 0, &pat(0, &[(1, PMT_PID)])), Update::None);
+        assert_eq!(generation(&psi), None);
+        let section = pmt(1, 0, VIDEO_PID, &STREAMS);
+        assert_eq!(push(&mut psi, PMT_PID, &section), Update::Changed);
+        let tables = psi.in_force().expect("both tables were seen");
+        assert_eq!((tables.generation, tables.program, tables.pmt_pid), (1, 1, PMT_PID));
+        assert_eq!(tables.pcr_pid, Some(VIDEO_PID));
+        let video = Stream { pid: VIDEO_PID, kind: StreamKind::H264 };
+        let audio = Stream { pid: AUDIO_PID, kind: StreamKind::Audio(AAC) };
+        assert_eq!(tables.streams, [video, audio]);
+        assert_eq!(tables.pmt, in_packets(PMT_PID, 0, &section));
+    }
+
+    #[test]
+    fn repetition_keeps_the_generation_and_change_grows_it() {
+        let mut psi = Psi::default();
+        for _ in 0..3 {
+            push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+            push(&mut psi, PMT_PID, &pmt(1, 0, VIDEO_PID, &STREAMS));
+        }
+        assert_eq!(generation(&psi), Some(1));
+        assert_eq!(push(&mut psi, PMT_PID, &pmt(1, 1, VIDEO_PID, &STREAMS)), Update::Changed);
+        assert_eq!(push(&mut psi, 0, &pat(1, &[(1, PMT_PID)])), Update::Changed);
+        assert_eq!(generation(&psi), Some(3));
+    }
+
+    #[test]
+    fn a_section_over_several_packets_is_put_together() {
+        let many: Vec<(u8, u16, &[u8])> = (0..150).map(|index| (AAC, 0x200 + index, &[][..])).collect();
+        let section = pmt(1, 0, 0x200, &many);
+        let packets = in_packets(PMT_PID, 0, &section);
+        assert_eq!(packets.len(), 5);
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        assert_eq!(push_packets(&mut psi, &packets), Update::Changed);
+        let tables = psi.in_force().expect("complete");
+        assert_eq!((tables.streams.len(), &tables.pmt), (150, &packets));
+    }
+
+    /// The end of one section and the start of the next may share a packet.
+    #[test]
+    fn a_section_may_start_behind_the_end_of_another() {
+        let section = pmt(1, 0, VIDEO_PID, &STREAMS);
+        let mut first = vec![0, 0x42, 0xf0, 250];
+        first.resize(184, 0x11);
+        let rest = 3 + 250 - (184 - 1);
+        let mut second = vec![rest as u8];
+        second.resize(1 + rest, 0x11);
+        second.extend_from_slice(&section);
+        second.resize(184, 0xff);
+        let packet = |continuity, payload: &[u8]| {
+            Parts { pid: PMT_PID, continuity, start: true, payload, ..Parts::default() }.build()
+        };
+        let packets = [packet(0, &first), packet(1, &second)];
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        assert_eq!(push_packets(&mut psi, &packets), Update::Changed);
+        assert_eq!(psi.in_force().map(|tables| tables.pmt.clone()), Some(packets[1..].to_vec()));
+    }
+
+    #[test]
+    fn a_broken_section_is_counted_and_changes_nothing() {
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        push(&mut psi, PMT_PID, &pmt(1, 0, VIDEO_PID, &STREAMS));
+        let mut broken = pmt(1, 1, VIDEO_PID, &STREAMS);
+        broken[12] ^= 1;
+        assert_eq!(push(&mut psi, PMT_PID, &broken), Update::None);
+        assert_eq!((generation(&psi), psi.broken_sections()), (Some(1), 1));
+    }
+
+    #[test]
+    fn a_table_for_later_is_not_in_force() {
+        let mut later = pmt(1, 1, VIDEO_PID, &STREAMS);
+        later[5] &= !1;
+        let body = later.len() - CRC_BYTES;
+        let crc = crc32(&later[..body]);
+        later[body..].copy_from_slice(&crc.to_be_bytes());
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        assert_eq!(push(&mut psi, PMT_PID, &later), Update::None);
+        assert_eq!((generation(&psi), psi.broken_sections()), (None, 0));
+    }
+
+    /// A gap inside a section must not splice two halves of different ones.
+    #[test]
+    fn an_interrupted_section_is_dropped() {
+        let many: Vec<(u8, u16, &[u8])> = (0..60).map(|index| (AAC, 0x200 + index, &[][..])).collect();
+        let packets = in_packets(PMT_PID, 0, &pmt(1, 0, 0x200, &many));
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        push_packets(&mut psi, &packets[..1]);
+        psi.interrupted(PMT_PID);
+        assert_eq!(push_packets(&mut psi, &packets[1..]), Update::None);
+        assert_eq!(push_packets(&mut psi, &packets), Update::Changed);
+    }
+
+    #[test]
+    fn the_first_program_whose_table_appears_is_followed() {
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(0, 0x10), (1, 0x30), (2, 0x31), (3, 0x32)]));
+        assert_eq!(push(&mut psi, 0x31, &pmt(2, 0, VIDEO_PID, &STREAMS)), Update::Changed);
+        assert_eq!(push(&mut psi, 0x30, &pmt(1, 0, VIDEO_PID, &STREAMS)), Update::None);
+        assert_eq!(psi.in_force().map(|tables| tables.program), Some(2));
+    }
+
+    #[test]
+    fn a_program_that_leaves_the_list_is_replaced() {
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, 0x30), (2, 0x31)]));
+        push(&mut psi, 0x30, &pmt(1, 0, VIDEO_PID, &STREAMS));
+        push(&mut psi, 0, &pat(1, &[(2, 0x31)]));
+        assert_eq!(generation(&psi), None);
+        push(&mut psi, 0x31, &pmt(2, 0, VIDEO_PID, &STREAMS));
+        assert_eq!(psi.in_force().map(|tables| (tables.generation, tables.program)), Some((2, 2)));
+    }
+
+    /// After a change of source nothing is in force until seen again; the same tables keep their generation, and the
+    /// same program is preferred over one whose table comes first.
+    #[test]
+    fn a_new_source_must_show_its_tables() {
+        let mut psi = Psi::default();
+        let list = pat(0, &[(1, 0x30), (2, 0x31)]);
+        let second = pmt(2, 0, VIDEO_PID, &STREAMS);
+        push(&mut psi, 0, &list);
+        push(&mut psi, 0x31, &second);
+        psi.source_changed();
+        assert_eq!(generation(&psi), None);
+        push(&mut psi, 0, &list);
+        assert_eq!(push(&mut psi, 0x30, &pmt(1, 0, VIDEO_PID, &STREAMS)), Update::None);
+        assert_eq!(push(&mut psi, 0x31, &second), Update::Returned);
+        assert_eq!(generation(&psi), Some(1));
+    }
+
+    #[test]
+    fn private_streams_are_known_by_their_descriptors() {
+        let cases: [(u8, &[u8], StreamKind); 8] = [
+            (0x06, &[0x05, 4, b'H', b'E', b'V', b'C'], StreamKind::Hevc),
+            (0x06, &[0x52, 1, 7, 0x6a, 1, 0], StreamKind::Audio(0x06)),
+            (0x06, &[0x05, 4, b'O', b'p', b'u', b's'], StreamKind::Audio(0x06)),
+            (0x06, &[0x59, 0], StreamKind::Other(0x06)),
+            (0x06, &[0x6a, 200, 0], StreamKind::Other(0x06)),
+            (HEVC, &[], StreamKind::Hevc),
+            (0x81, &[], StreamKind::Audio(0x81)),
+            (0x33, &[], StreamKind::OtherVideo(0x33)),
+        ];
+        for (stream_type, descriptors, expected) in cases {
+            assert_eq!(
+                StreamKind::from_type(stream_type, descriptors),
+                expected,
+                "{stream_type:#x} {descriptors:?}"
+            );
+        }
+    }
+}

@@ -340,3 +340,224 @@ impl Scanner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            clock::{Pcr, TICKS_PER_S},
+            testing::{
+                AAC, AUDIO_PID, H264, PMT_PID, Parts, VIDEO_PID, Writer, in_packets, pat, pes, pmt, seconds,
+            },
+        },
+        *,
+    };
+
+    fn scan(scanner: &mut Scanner, offset: u64, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        scanner.scan(offset, bytes, &mut |event| events.push(event));
+        events
+    }
+
+    fn raps(events: &[Event]) -> Vec<Rap> {
+        let points = events.iter().filter_map(|event| match event {
+            Event::RandomAccess(rap) => Some(rap.clone()),
+            _ => None,
+        });
+        points.collect()
+    }
+
+    fn errors(events: &[Event]) -> Vec<(u16, u8, u8)> {
+        let errors = events.iter().filter_map(|event| match *event {
+            Event::ContinuityError { pid, expected, found, .. } => Some((pid, expected, found)),
+            _ => None,
+        });
+        errors.collect()
+    }
+
+    #[test]
+    fn an_ordinary_stream_yields_its_tables_points_clock_and_rate() {
+        let bytes = seconds(10, 1_000);
+        let mut scanner = Scanner::new();
+        let events = scan(&mut scanner, 0, &bytes);
+        assert!(errors(&events).is_empty());
+        let tables = events.iter().filter(|event| matches!(event, Event::Tables { generation: 1, .. }));
+        assert_eq!(tables.count(), 1);
+        let second = bytes.len() as u64 / 10;
+        let points: Vec<_> = raps(&events).iter().map(|rap| (rap.offset, rap.media_time.ticks())).collect();
+        let expected: Vec<_> =
+            (0..10).map(|index| (index * second + 2 * PACKET as u64, index * TICKS_PER_S)).collect();
+        assert_eq!(points, expected);
+        let rate = scanner.timeline().bytes_per_s().expect("many clock references");
+        assert!(rate.abs_diff(second) < second / 50, "{rate} instead of {second}");
+        assert_eq!(scanner.counters().random_access_points, 10);
+        assert_eq!(scanner.counters().packets, bytes.len() as u64 / PACKET as u64);
+    }
+
+    /// The snapshot of a point must say what precedes the bytes at its offset, even if it was recognised later.
+    #[test]
+    fn a_point_carries_the_counters_just_before_it() {
+        let mut writer = Writer::new();
+        writer.tables();
+        *writer.next(AUDIO_PID) = 5;
+        writer.audio();
+        writer.picture(false, None);
+        writer.filler();
+        // The access unit's delimiter fills the first packet, its parameters come behind other packets.
+        let opening = pes(0xe0, &[0, 0, 1, 9, 0xf0]);
+        let offset =
+            writer.packet(Parts { pid: VIDEO_PID, start: true, payload: &opening, ..Parts::default() });
+        writer.audio();
+        writer.tables();
+        writer.packet(Parts { pid: VIDEO_PID, payload: &[0, 0, 1, 0x67], ..Parts::default() });
+        let found = raps(&scan(&mut Scanner::new(), 0, &writer.bytes));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].offset, offset);
+        let counters = [0, PMT_PID, VIDEO_PID, AUDIO_PID].map(|pid| found[0].continuity.last(pid));
+        assert_eq!(counters, [Some(0), Some(0), Some(1), Some(5)]);
+    }
+
+    #[test]
+    fn there_is_no_point_before_the_tables() {
+        let mut writer = Writer::new();
+        writer.picture(true, None);
+        writer.tables();
+        let offset = writer.picture(true, None);
+        let found = raps(&scan(&mut Scanner::new(), 0, &writer.bytes));
+        assert_eq!(found.iter().map(|rap| rap.offset).collect::<Vec<_>>(), [offset]);
+    }
+
+    #[test]
+    fn points_name_the_generation_in_force_before_them() {
+        let mut writer = Writer::new();
+        writer.tables();
+        let mut scanner = Scanner::new();
+        writer.picture(true, None);
+        writer.section(PMT_PID, &pmt(1, 1, VIDEO_PID, &[(H264, VIDEO_PID, &[])]));
+        writer.picture(true, None);
+        let found = raps(&scan(&mut scanner, 0, &writer.bytes));
+        assert_eq!(found.iter().map(|rap| rap.generation).collect::<Vec<_>>(), [1, 2]);
+        for rap in found {
+            assert_eq!(scanner.tables(rap.generation).as_ref(), Some(&rap.tables));
+        }
+        assert_eq!(scanner.tables(3), None);
+    }
+
+    #[test]
+    fn a_lost_packet_is_reported_and_tears_the_access_unit_it_was_in() {
+        let mut writer = Writer::new();
+        writer.tables();
+        writer.picture(false, None);
+        let opening = pes(0xe0, &[0, 0, 1, 9, 0xf0]);
+        writer.packet(Parts { pid: VIDEO_PID, start: true, payload: &opening, ..Parts::default() });
+        *writer.next(VIDEO_PID) += 1;
+        writer.packet(Parts { pid: VIDEO_PID, payload: &[0, 0, 1, 0x67], ..Parts::default() });
+        let mut scanner = Scanner::new();
+        let events = scan(&mut scanner, 0, &writer.bytes);
+        assert_eq!(errors(&events), [(VIDEO_PID, 2, 3)]);
+        assert!(raps(&events).is_empty());
+        assert_eq!(scanner.counters().continuity_errors, 1);
+    }
+
+    #[test]
+    fn an_announced_discontinuity_is_no_error() {
+        let mut writer = Writer::new();
+        writer.tables();
+        writer.picture(true, None);
+        *writer.next(VIDEO_PID) += 5;
+        let payload = pes(0xe0, &[0, 0, 1, 0x65]);
+        let parts =
+            Parts { pid: VIDEO_PID, start: true, discontinuity: true, payload: &payload, ..Parts::default() };
+        writer.packet(parts);
+        let mut scanner = Scanner::new();
+        let events = scan(&mut scanner, 0, &writer.bytes);
+        assert!(errors(&events).is_empty());
+        assert!(
+            events.iter().any(|event| matches!(event, Event::SourceDiscontinuity { pid: VIDEO_PID, .. }))
+        );
+        assert_eq!((raps(&events).len(), scanner.counters().discontinuities), (2, 1));
+    }
+
+    #[test]
+    fn null_damaged_and_repeated_packets_are_counted_and_ignored() {
+        let mut writer = Writer::new();
+        writer.tables();
+        writer.picture(true, None);
+        let mut bytes = writer.bytes;
+        let last: [u8; PACKET] = *bytes.last_chunk().expect("a packet was written");
+        bytes.extend_from_slice(&last);
+        bytes.extend_from_slice(&super::super::stitch::null_packet());
+        let mut damaged = last;
+        damaged[1] |= 0x80;
+        bytes.extend_from_slice(&damaged);
+        let mut scanner = Scanner::new();
+        let events = scan(&mut scanner, 0, &bytes);
+        let counters = scanner.counters();
+        assert_eq!((counters.nulls, counters.damaged, counters.duplicates), (1, 1, 1));
+        assert_eq!((raps(&events).len(), errors(&events).len()), (1, 0));
+    }
+
+    /// Only the clock the tables name counts; another program's must not disturb media time.
+    #[test]
+    fn a_foreign_clock_is_ignored() {
+        let mut writer = Writer::new();
+        writer.tables();
+        for step in 0..10 {
+            writer.picture(step == 0, Some(Pcr::new(step * 3_600, 0)));
+            let foreign = Some(Pcr::new(1 << 32, 0));
+            writer.packet(Parts { pid: 0x200, pcr: foreign, ..Parts::default() });
+        }
+        let mut scanner = Scanner::new();
+        scan(&mut scanner, 0, &writer.bytes);
+        assert_eq!(scanner.timeline().jumps(), 0);
+        assert_eq!(scanner.timeline().newest(), Some(MediaTime::from_ticks(9 * 1_080_000)));
+    }
+
+    #[test]
+    fn audio_without_video_can_be_joined_at_every_start() {
+        let mut writer = Writer::new();
+        writer.section(0, &pat(0, &[(1, PMT_PID)]));
+        writer.section(PMT_PID, &pmt(1, 0, AUDIO_PID, &[(AAC, AUDIO_PID, &[])]));
+        let starts: Vec<u64> = (0..3).map(|_| writer.audio()).collect();
+        let found = raps(&scan(&mut Scanner::new(), 0, &writer.bytes));
+        assert_eq!(found.iter().map(|rap| rap.offset).collect::<Vec<_>>(), starts);
+    }
+
+    /// A new source brings other counters and another clock: neither is an error, and what it shares stays.
+    #[test]
+    fn a_changed_source_is_met_without_errors_or_a_leap_in_media_time() {
+        let first = seconds(3, 5_000 * TICKS_PER_S);
+        let mut scanner = Scanner::new();
+        let before = raps(&scan(&mut scanner, 0, &first));
+        scanner.source_changed();
+        assert_eq!(scanner.current_tables(), None);
+        let offset = first.len() as u64;
+        let mut second = seconds(3, 0);
+        second.drain(..PACKET * 100);
+        let events = scan(&mut scanner, offset, &second);
+        assert!(errors(&events).is_empty());
+        assert!(!events.iter().any(|event| matches!(event, Event::Tables { .. })));
+        let after = raps(&events);
+        assert_eq!(after.len(), 2, "the second's first tables were cut off");
+        assert_eq!(after[0].generation, before[0].generation);
+        let gap = after[0].media_time.since(before[2].media_time).as_millis();
+        assert!((1_000..3_000).contains(&gap), "{gap} ms");
+        assert_eq!(scanner.counters().packets, (first.len() + second.len()) as u64 / PACKET as u64);
+    }
+
+    /// A section torn by a lost packet must not be completed by the next repetition's end.
+    #[test]
+    fn a_torn_table_is_not_taken() {
+        let many: Vec<(u8, u16, &[u8])> = (0..60).map(|index| (AAC, 0x200 + index, &[][..])).collect();
+        let packets = in_packets(PMT_PID, 0, &pmt(1, 0, 0x200, &many));
+        let mut writer = Writer::new();
+        writer.section(0, &pat(0, &[(1, PMT_PID)]));
+        writer.bytes.extend_from_slice(&packets[0]);
+        let mut skipped = packets[1];
+        skipped[3] += 1;
+        writer.bytes.extend_from_slice(&skipped);
+        let mut scanner = Scanner::new();
+        scan(&mut scanner, 0, &writer.bytes);
+        assert_eq!((scanner.current_tables(), scanner.counters().broken_sections), (None, 0));
+    }
+}

@@ -84,3 +84,77 @@ fn restamp(prefix: &mut Vec<u8>, packets: &[[u8; PACKET]], first: u8) {
         *stamp = *stamp & 0xf0 | first.wrapping_add(index as u8) & 0x0f;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            packet::{Packet, packets},
+            scanner::{Event, Rap, Scanner},
+            testing::{AUDIO_PID, PMT_PID, VIDEO_PID, seconds},
+        },
+        *,
+    };
+
+    fn raps(bytes: &[u8]) -> Vec<Rap> {
+        let mut found = Vec::new();
+        Scanner::new().scan(0, bytes, &mut |event| {
+            if let Event::RandomAccess(rap) = event {
+                found.push(rap);
+            }
+        });
+        found
+    }
+
+    /// Continuity errors a fresh receiver counts.
+    fn errors(bytes: &[u8]) -> u64 {
+        let mut scanner = Scanner::new();
+        scanner.scan(0, bytes, &mut |_| ());
+        scanner.counters().continuity_errors
+    }
+
+    #[test]
+    fn a_null_packet_is_one() {
+        let bytes = null_packet();
+        let packet = Packet::new(&bytes);
+        assert!(packet.in_sync() && packet.is_null() && packet.has_payload() && !packet.has_adaptation());
+    }
+
+    #[test]
+    fn a_discontinuity_packet_has_no_payload_and_the_flag_only() {
+        let bytes = discontinuity(0x1234, 9);
+        let packet = Packet::new(&bytes);
+        assert!(
+            packet.in_sync() && packet.discontinuity() && !packet.has_payload() && !packet.random_access()
+        );
+        assert_eq!((packet.pid(), packet.continuity(), packet.pcr()), (0x1234, 9, None));
+        assert_eq!(packet.adaptation().len(), PACKET - 5);
+    }
+
+    #[test]
+    fn a_join_begins_with_the_tables_and_goes_on_without_a_gap() {
+        let stream = seconds(5, 0);
+        for rap in raps(&stream) {
+            let prefix = join_prefix(&rap.tables, &rap.continuity);
+            assert_eq!(packets(&prefix).map(Packet::pid).collect::<Vec<_>>(), [0, PMT_PID]);
+            let received = [&prefix, &stream[rap.offset as usize..]].concat();
+            assert_eq!(errors(&received), 0, "joined at {}", rap.offset);
+            let first = raps(&received)[0].offset;
+            assert_eq!(first, prefix.len() as u64, "joined at {}", rap.offset);
+        }
+    }
+
+    #[test]
+    fn a_skip_is_flagged_once_per_pid_and_goes_on_without_an_error() {
+        let stream = seconds(5, 0);
+        let rap = raps(&stream).pop().expect("five points");
+        let prefix = skip_prefix(&rap.tables, &rap.continuity);
+        let flagged: Vec<u16> = packets(&prefix).filter(|p| p.discontinuity()).map(Packet::pid).collect();
+        assert_eq!(flagged, [0, PMT_PID, VIDEO_PID, AUDIO_PID]);
+        // Cut somewhere in the first second.
+        let received = [&stream[..PACKET * 77], &prefix, &stream[rap.offset as usize..]].concat();
+        assert_eq!(errors(&received), 0);
+        let unflagged = [&stream[..PACKET * 77], &stream[rap.offset as usize..]].concat();
+        assert!(errors(&unflagged) > 0, "the cut must be one that receivers notice");
+    }
+}

@@ -103,3 +103,54 @@ impl BodyDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), Truncated>, Vec<u8>) {
+        let (mut decoder, mut data, mut left) = (BodyDecoder::new(framing), Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut input = *piece;
+            loop {
+                match decoder.next(&mut input).expect("well formed") {
+                    BodyEvent::Data(bytes) => data.extend_from_slice(bytes),
+                    BodyEvent::NeedMore => break,
+                    BodyEvent::End => {
+                        left.extend_from_slice(input);
+                        break;
+                    }
+                }
+            }
+        }
+        (data, decoder.on_eof(), left)
+    }
+
+    #[test]
+    fn each_framing_ends_where_it_says() {
+        let cases: [(Framing, &[u8], &[u8]); 4] = [
+            (Framing::None, b"", b"12345"),
+            (Framing::Length(3), b"123", b"45"),
+            (Framing::Length(5), b"12345", b""),
+            (Framing::UntilClose, b"12345", b""),
+        ];
+        for (framing, data, left) in cases {
+            assert_eq!(
+                decode(framing, &[b"12", b"345"]),
+                (data.to_vec(), Ok(()), left.to_vec()),
+                "{framing:?}"
+            );
+        }
+        let chunked = decode(Framing::Chunked, &[b"2\r\n12\r\n0\r\n", b"\r\nx"]);
+        assert_eq!(chunked, (b"12".to_vec(), Ok(()), b"x".to_vec()));
+    }
+
+    /// A connection that ends early is a failing engine, not a finished one.
+    #[test]
+    fn an_early_end_is_told_unless_the_end_is_the_end() {
+        assert_eq!(decode(Framing::Length(9), &[b"123"]).1, Err(Truncated::Length { missing: 6 }));
+        assert_eq!(decode(Framing::Chunked, &[b"2\r\n12\r\n"]).1, Err(Truncated::Chunked));
+        assert_eq!(decode(Framing::UntilClose, &[]).1, Ok(()));
+        assert_eq!(decode(Framing::Length(0), &[]).1, Ok(()));
+    }
+}

@@ -188,3 +188,100 @@ fn size_byte(size: u64, line_bytes: u32, byte: u8) -> Result<State, ChunkError> 
 fn behind_size(size: u64) -> State {
     if size == 0 { State::TrailerStart { bytes: 0 } } else { State::Data { left: size } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes input cut into pieces of this size: the data, whether it ended, and what was left.
+    fn decode(input: &[u8], piece: usize) -> Result<(Vec<u8>, bool, usize), ChunkError> {
+        let (mut decoder, mut data, mut taken) = (ChunkedDecoder::default(), Vec::new(), 0);
+        for mut bytes in input.chunks(piece) {
+            let before = bytes.len();
+            loop {
+                match decoder.decode(&mut bytes)? {
+                    Event::Data(found) => data.extend_from_slice(found),
+                    Event::NeedMore => break,
+                    Event::Done => return Ok((data, true, input.len() - taken - (before - bytes.len()))),
+                }
+            }
+            taken += before;
+        }
+        Ok((data, decoder.is_done(), 0))
+    }
+
+    #[test]
+    fn bodies_are_decoded_however_they_are_cut() {
+        let cases: [(&[u8], &[u8], usize); 6] = [
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 0),
+            (b"A;name=\"v;\"\r\n0123456789\r\n00\r\n\r\nrest", b"0123456789", 4),
+            (b"1 \r\na\r\n2\t;x\r\nbc\r\n0\r\n\r\n", b"abc", 0),
+            (b"3\nabc\n0\n\n", b"abc", 0),
+            (b"0\r\nTrailer: x\r\nOther: y\r\n\r\n", b"", 0),
+            (b"000000000000000000000000003\r\nabc\r\n0\r\n\r\n", b"abc", 0),
+        ];
+        for (input, expected, left) in cases {
+            for piece in 1..=input.len() {
+                assert_eq!(decode(input, piece), Ok((expected.to_vec(), true, left)), "{input:?} by {piece}");
+            }
+        }
+    }
+
+    /// An engine that dies in a chunk must not look like one whose stream ended.
+    #[test]
+    fn a_body_cut_anywhere_is_not_done() {
+        let whole = b"5\r\nhello\r\n0\r\nT: x\r\n\r\n";
+        for length in 0..whole.len() {
+            let (data, done, _) = decode(&whole[..length], 3).expect("no error in a good beginning");
+            assert!(!done && b"hello".starts_with(&data), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_not_chunked_is_refused_and_stays_refused() {
+        let cases: [(&[u8], ChunkError); 8] = [
+            (b"\r\n", ChunkError::Size { byte: b'\r' }),
+            (b";x\r\n", ChunkError::Size { byte: b';' }),
+            (b"-1\r\n", ChunkError::Size { byte: b'-' }),
+            (b"1x\r\n", ChunkError::Size { byte: b'x' }),
+            (b"5\r\nhelloX", ChunkError::LineEnd { byte: b'X' }),
+            (b"5\rX", ChunkError::LineEnd { byte: b'X' }),
+            (b"0\r\n\rX", ChunkError::LineEnd { byte: b'X' }),
+            (b"10000000000000000\r\n", ChunkError::SizeOverflow),
+        ];
+        for (input, expected) in cases {
+            let mut decoder = ChunkedDecoder::default();
+            let mut rest = input;
+            let found = loop {
+                match decoder.decode(&mut rest) {
+                    Ok(Event::NeedMore) => panic!("no error in {input:?}"),
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(found, expected, "{input:?}");
+            assert_eq!(decoder.decode(&mut &b"0\r\n\r\n"[..]), Err(expected), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_size_is_taken() {
+        let (data, done, _) = decode(b"ffffffffffffffff\r\nabc", 100).expect("fits 64 bits");
+        assert_eq!((data.as_slice(), done), (&b"abc"[..], false));
+    }
+
+    /// Lines and trailers nobody reads must not go on for ever.
+    #[test]
+    fn what_is_skipped_is_bounded() {
+        let bound = SIZE_LINE_BYTES_MAX as usize;
+        assert_eq!(
+            decode(&[b"1;", &b"x".repeat(bound)[..]].concat(), 1000),
+            Err(ChunkError::SizeLineTooLong)
+        );
+        assert_eq!(decode(&b"0".repeat(bound + 1), 1000), Err(ChunkError::SizeLineTooLong));
+        let trailers = b"a: b\r\n".repeat(TRAILER_BYTES_MAX as usize / 6 + 1);
+        assert_eq!(decode(&[b"0\r\n", &trailers[..]].concat(), 1000), Err(ChunkError::TrailersTooLong));
+        let longest = [b"1;", &b"x".repeat(bound - 2)[..], b"\r\na"].concat();
+        assert_eq!(decode(&longest, 1000), Ok((b"a".to_vec(), false, 0)));
+    }
+}

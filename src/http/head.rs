@@ -134,3 +134,57 @@ fn number(digits: &[u8]) -> Option<u64> {
         sum.checked_mul(10)?.checked_add(digit)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_the_first_empty_line_however_lines_end() {
+        let cases: [(&[u8], Option<usize>); 7] = [
+            (b"a\r\n\r\nb", Some(5)),
+            (b"a\n\nb", Some(3)),
+            (b"a\n\r\nb", Some(4)),
+            (b"a\r\nb\n\n", Some(6)),
+            (b"a\r\nb\r\n\r", None),
+            (b"a\n\rb\n", None),
+            (b"", None),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(EndScan::default().find(bytes), expected, "{bytes:?} at once");
+            let mut scan = EndScan::default();
+            let found = (0..=bytes.len()).find_map(|length| scan.find(&bytes[..length]));
+            assert_eq!(found, expected, "{bytes:?} byte by byte");
+        }
+    }
+
+    /// A head that comes byte by byte must not be scanned from its start each time.
+    #[test]
+    fn what_was_scanned_is_not_scanned_again() {
+        let head = b"GET / HTTP/1.1\r\nlong: ".to_vec();
+        let mut scan = EndScan::default();
+        scan.find(&head);
+        assert_eq!(scan.scanned, head.len());
+    }
+
+    #[test]
+    fn lengths_must_agree_and_be_plain_numbers() {
+        let length = |values: &[&str]| content_length(values.iter().map(|value| value.as_bytes()));
+        let refused = Err(HeadError::Malformed { fault: Fault::ContentLength });
+        assert_eq!(length(&[]), Ok(None));
+        assert_eq!(length(&["7", " 7 , 7"]), Ok(Some(7)));
+        assert_eq!(length(&["18446744073709551615"]), Ok(Some(u64::MAX)));
+        for values in [
+            &["7", "8"][..],
+            &["7,8"],
+            &["+7"],
+            &["-7"],
+            &["0x7"],
+            &[""],
+            &["7 7"],
+            &["18446744073709551616"],
+        ] {
+            assert_eq!(length(values), refused, "{values:?}");
+        }
+    }
+}

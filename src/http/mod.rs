@@ -15,6 +15,9 @@ pub mod response;
 pub mod url;
 pub mod write;
 
+#[cfg(test)]
+mod properties;
+
 pub use body::{BodyDecoder, BodyEvent, Framing};
 pub use head::{HEAD_BYTES_MAX, HEADERS_MAX, HeadError};
 pub use request::{Method, Parsed, RequestHead};

@@ -139,3 +139,91 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyParsed, ProxyError> {
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let trusted: Vec<IpNet> =
+            ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network")).into();
+        client_address(address(peer), forwarded.iter().copied(), &trusted).to_string()
+    }
+
+    #[test]
+    fn the_rightmost_untrusted_hop_is_the_client() {
+        let cases: [(&str, &[&str], &str); 12] = [
+            ("192.0.2.1", &["198.51.100.7"], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", &["1.1.1.1, 198.51.100.7, 10.2.2.2"], "198.51.100.7"),
+            ("10.0.0.1", &["1.1.1.1", "198.51.100.7", "10.2.2.2"], "198.51.100.7"),
+            ("10.0.0.1", &["10.3.3.3, 10.2.2.2"], "10.3.3.3"),
+            ("10.0.0.1", &["198.51.100.7, unknown, 10.2.2.2"], "10.2.2.2"),
+            ("10.0.0.1", &["198.51.100.7:4711"], "198.51.100.7"),
+            ("10.0.0.1", &["\"[2001:db8::7]:4711\""], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
+            ("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], "198.51.100.7"),
+            ("fd00::1", &[""], "fd00::1"),
+        ];
+        for (peer, forwarded, expected) in cases {
+            assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\x0a\x00\x00\x01\x12\x67\x1f\x40";
+
+    fn complete(source: Option<&str>, consumed: usize) -> Result<ProxyParsed, ProxyError> {
+        Ok(ProxyParsed::Complete { source: source.map(|text| text.parse().expect("an address")), consumed })
+    }
+
+    #[test]
+    fn both_versions_name_the_client() {
+        let line = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8000\r\n";
+        assert_eq!(
+            parse_proxy(&[line, &b"GET"[..]].concat()),
+            complete(Some("198.51.100.7:4711"), line.len())
+        );
+        let line = b"PROXY TCP6 2001:db8::7 ::1 4711 8000\r\n";
+        assert_eq!(parse_proxy(line), complete(Some("[2001:db8::7]:4711"), line.len()));
+        assert_eq!(parse_proxy(b"PROXY UNKNOWN any thing\r\n"), complete(None, 25));
+        assert_eq!(parse_proxy(&[V2, b"GET"].concat()), complete(Some("198.51.100.7:4711"), V2.len()));
+        let mut local = V2.to_vec();
+        local[12] = 0x20;
+        assert_eq!(parse_proxy(&local), complete(None, V2.len()));
+    }
+
+    #[test]
+    fn a_head_in_parts_is_waited_for() {
+        for whole in [&b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8000\r\n"[..], V2] {
+            for length in 0..whole.len() {
+                assert_eq!(parse_proxy(&whole[..length]), Ok(ProxyParsed::Partial), "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_left_alone() {
+        for bytes in [&b"GET / HTTP/1.1"[..], b"PUT", b"PROXIES", b"\r\nGET", b"\x16\x03"] {
+            assert_eq!(parse_proxy(bytes), Ok(ProxyParsed::None), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn broken_and_endless_heads_are_errors() {
+        let endless = [b"PROXY TCP4 ", &b"1".repeat(200)[..]].concat();
+        for bytes in [&endless[..], b"PROXY TCP4 x y 1 2\r\n", b"PROXY SCTP a b 1 2\r\n"] {
+            assert_eq!(parse_proxy(bytes), Err(ProxyError::Malformed), "{bytes:?}");
+        }
+        let mut short = V2.to_vec();
+        short[15] = 4;
+        assert_eq!(parse_proxy(&short), Err(ProxyError::Malformed));
+        let mut large = V2.to_vec();
+        large[14] = 0xff;
+        assert_eq!(parse_proxy(&large), Err(ProxyError::TooLarge));
+    }
+}

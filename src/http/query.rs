@@ -7,3 +7,16 @@ use std::borrow::Cow;
 pub fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(query.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_decoded_in_order_with_empty_parts_left_out() {
+        let found: Vec<_> = pairs("id=a%2Bb+c&&flag&=x&id=%zz&bad=%ff&a=b=c").collect();
+        let expected =
+            [("id", "a+b c"), ("flag", ""), ("", "x"), ("id", "%zz"), ("bad", "\u{fffd}"), ("a", "b=c")];
+        assert_eq!(found, expected.map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    }
+}

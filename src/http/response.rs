@@ -126,3 +126,90 @@ fn framing(status: u16, headers: &HeaderMap) -> Result<Framing, HeadError> {
     let lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(http::HeaderValue::as_bytes);
     Ok(content_length(lengths)?.map_or(Framing::UntilClose, Framing::Length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(bytes: &[u8]) -> (ResponseHead, usize) {
+        match parse_response(bytes) {
+            Ok(ResponseParsed::Complete { head, consumed }) => (head, consumed),
+            other => panic!("{other:?} for {:?}", String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    fn error(bytes: &[u8]) -> HeadError {
+        parse_response(bytes).expect_err("not a response")
+    }
+
+    /// The unframed redirect of an engine, as captured from several versions.
+    #[test]
+    fn a_redirect_without_a_declared_body_ends_with_the_connection() {
+        let bytes = b"HTTP/1.1 302 Found\r\nServer: BaseHTTP/0.6 Python/3.8\r\n\
+            Location: http://127.0.0.1:6878/content/aa/bb\r\nAccess-Control-Allow-Origin: *\r\n\r\nRedirect to";
+        let (head, consumed) = complete(bytes);
+        assert_eq!((head.status, head.minor_version), (302, 1));
+        assert_eq!(head.location(), Some("http://127.0.0.1:6878/content/aa/bb"));
+        assert_eq!((head.framing(), &bytes[consumed..]), (Framing::UntilClose, &b"Redirect to"[..]));
+    }
+
+    #[test]
+    fn framing_follows_status_coding_and_length() {
+        let cases = [
+            ("200 OK", "", Framing::UntilClose),
+            ("200 OK", "Content-Length: 12\r\n", Framing::Length(12)),
+            ("200 OK", "Content-Length: 12\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
+            ("200 OK", "Transfer-Encoding: gzip, Chunked\r\n", Framing::Chunked),
+            ("200 OK", "Transfer-Encoding: gzip\r\n", Framing::UntilClose),
+            ("204 No Content", "Content-Length: 12\r\n", Framing::None),
+            ("304 Not Modified", "", Framing::None),
+            ("101 Switching Protocols", "", Framing::None),
+        ];
+        for (status, fields, expected) in cases {
+            let (head, _) = complete(format!("HTTP/1.1 {status}\r\n{fields}\r\n").as_bytes());
+            assert_eq!(head.framing(), expected, "{status} {fields:?}");
+        }
+        let twice = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(error(twice), Fault::ContentLength.into());
+    }
+
+    #[test]
+    fn interim_answers_are_skipped_and_consumed() {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+        let whole = format!("{interim}HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n");
+        for length in 0..whole.len() {
+            assert!(
+                matches!(parse_response(&whole.as_bytes()[..length]), Ok(ResponseParsed::Partial)),
+                "{length}"
+            );
+        }
+        let (head, consumed) = complete(whole.as_bytes());
+        assert_eq!((head.status, head.minor_version, consumed), (200, 0, whole.len()));
+        assert_eq!(head.content_type(), Some("video/mp2t"));
+    }
+
+    /// The decoder behind this panics on names over 64 KiB and never gives up on endless heads.
+    #[test]
+    fn hostile_heads_are_errors() {
+        let named = |length| format!("HTTP/1.1 200 OK\r\n{}: 1\r\n\r\n", "n".repeat(length)).into_bytes();
+        assert_eq!(error(&named(66_000)), HeadError::TooLarge);
+        assert_eq!(error(&named(66_000)[..HEAD_BYTES_MAX]), HeadError::TooLarge);
+        assert_eq!(complete(&named(12_000)).0.headers.len(), 1);
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(200));
+        assert_eq!(error(many.as_bytes()), HeadError::TooManyHeaders);
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(HEAD_BYTES_MAX / 25 + 1);
+        assert_eq!(error(&interim), HeadError::TooLarge);
+    }
+
+    /// Waiting for what can never come would last until the start budget ends.
+    #[test]
+    fn what_can_never_become_a_response_is_refused_at_once() {
+        for bytes in [&b"ICY 200 OK\r\n"[..], b"failed to load content", b"\x47\x40", b"HTTX"] {
+            assert_eq!(error(bytes), Fault::NotHttp.into(), "{bytes:?}");
+        }
+        assert_eq!(error(b"HTTP/1.1 200 OK\nA: b\n\n"), Fault::LineEnd.into());
+        assert_eq!(error(b"HTTP/1.1 2x0 OK\r\n\r\n"), Fault::StatusLine.into());
+        assert_eq!(error(b"HTTP/1.1 000 OK\r\n\r\n"), Fault::StatusLine.into());
+        assert_eq!(error(b"HTTP/3.1 200 OK\r\n\r\n"), HeadError::Version);
+    }
+}

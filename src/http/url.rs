@@ -54,13 +54,15 @@ pub fn path_and_query(url: &str) -> Result<(Option<String>, String), UrlError> {
         return Err(UrlError::Scheme { scheme: scheme.to_owned() });
     }
     let authority = uri.authority().map(|authority| authority.as_str().to_owned());
-    let path = uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/'));
-    let usable =
-        authority.as_ref().is_none_or(|authority| uri.scheme().is_some() && !authority.contains('@'));
-    match path {
-        Some(path) if usable => Ok((authority, path.to_owned())),
-        _ => Err(UrlError::Malformed),
+    let usable = match &authority {
+        Some(authority) => uri.scheme().is_some() && !authority.contains('@'),
+        None => true,
+    };
+    if !usable || !uri.path().starts_with('/') {
+        return Err(UrlError::Malformed);
     }
+    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+    Ok((authority, format!("{}{query}", uri.path())))
 }
 
 /// Whether a redirect to `authority` leads away from the engine that was reached as `known` (both `host` or
@@ -115,4 +117,77 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || address.is_unspecified()
         || address.is_unique_local()
         || address.is_unicast_link_local()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_authority_path_and_query_are_taken() {
+        let cases = [
+            ("http://127.0.0.1:6878/ace/r/aa/bb", Some("127.0.0.1:6878"), "/ace/r/aa/bb"),
+            ("HTTP://Engine/ace/m/x.m3u8?a=1&b=%20#top", Some("Engine"), "/ace/m/x.m3u8?a=1&b=%20"),
+            ("http://h", Some("h"), "/"),
+            ("http://h?x=1", Some("h"), "/?x=1"),
+            ("http://[::1]:80/x", Some("[::1]:80"), "/x"),
+            ("//h:1/x", Some("h:1"), "/x"),
+            ("/content/aa/0.244809501849", None, "/content/aa/0.244809501849"),
+        ];
+        for (url, authority, path) in cases {
+            assert_eq!(path_and_query(url), Ok((authority.map(str::to_owned), path.to_owned())), "{url}");
+        }
+    }
+
+    /// Whatever is accepted is written into a request line: nothing may end it early or lead to another protocol.
+    #[test]
+    fn unusable_urls_are_refused() {
+        let malformed = [
+            "",
+            "ace/r/x",
+            "h:80",
+            "*",
+            "http://",
+            "http:///x",
+            "http://u:p@h/x",
+            "/a b",
+            "/a\r\nHost: x",
+            "/\u{e9}",
+        ];
+        for url in malformed {
+            assert_eq!(path_and_query(url), Err(UrlError::Malformed), "{url:?}");
+        }
+        for scheme in ["https", "ftp", "acestream"] {
+            let refused = Err(UrlError::Scheme { scheme: scheme.to_owned() });
+            assert_eq!(path_and_query(&format!("{scheme}://h/x")), refused);
+        }
+        assert_eq!(path_and_query(&format!("/{}", "x".repeat(URL_BYTES_MAX))), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn an_engines_spellings_of_itself_are_not_foreign() {
+        let known = "engine-3.example.org:6878";
+        let own = [
+            "ENGINE-3.example.org",
+            "127.0.0.1:40000",
+            "[::1]:40000",
+            "0.0.0.0",
+            "172.17.0.2:80",
+            "100.100.1.1",
+            "[fd00::1]",
+            "[::ffff:10.0.0.1]:1",
+            "localhost:1",
+            "gluetun",
+            "engine.local:99",
+            "203.0.113.9:6878",
+        ];
+        for authority in own {
+            assert!(!is_foreign(authority, known), "{authority}");
+        }
+        for authority in
+            ["203.0.113.9", "example.com:80", "[2001:db8::1]:443", "100.128.0.1", "h:99999", "a b", ""]
+        {
+            assert!(is_foreign(authority, known), "{authority:?}");
+        }
+    }
 }

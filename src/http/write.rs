@@ -82,3 +82,73 @@ fn head(status: u16, fields: &[Field<'_>], close: bool) -> String {
     head.push_str("\r\n");
     head
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Framing, ResponseHead, ResponseParsed, parse_response};
+
+    fn read(answer: &[u8]) -> (ResponseHead, &[u8]) {
+        match parse_response(answer) {
+            Ok(ResponseParsed::Complete { head, consumed }) => (head, &answer[consumed..]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_streams_body_ends_with_the_connection() {
+        for minor_version in [0, 1] {
+            let (head, body) = read(stream_head(minor_version));
+            assert_eq!((head.status, head.minor_version, body), (200, minor_version, &b""[..]));
+            assert_eq!((head.content_type(), head.framing()), (Some("video/mp2t"), Framing::UntilClose));
+            let field = |name| head.header(name).unwrap_or("missing").to_owned();
+            let fields =
+                ["cache-control", "accept-ranges", "access-control-allow-origin", "connection"].map(field);
+            assert_eq!(fields, ["no-store", "none", "*", "close"]);
+        }
+    }
+
+    #[test]
+    fn json_answers_are_length_delimited_and_readable_from_any_page() {
+        let answer = json(503, r#"{"code":"memory"}"#, &[("Retry-After", "30")], false, false);
+        let (head, body) = read(&answer);
+        assert_eq!((head.status, body), (503, &br#"{"code":"memory"}"#[..]));
+        assert_eq!(head.framing(), Framing::Length(17));
+        assert_eq!((head.header("retry-after"), head.header("connection")), (Some("30"), Some("keep-alive")));
+        assert_eq!(head.header("access-control-allow-origin"), Some("*"));
+        assert!(answer.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
+    }
+
+    #[test]
+    fn an_answer_to_head_declares_the_length_of_a_body_it_leaves_out() {
+        let answer = json(404, "{}", &[], true, true);
+        let (head, body) = read(&answer);
+        assert_eq!((head.framing(), body), (Framing::Length(2), &b""[..]));
+        assert_eq!(head.header("connection"), Some("close"));
+    }
+
+    #[test]
+    fn a_preflight_names_the_methods_and_has_no_body() {
+        let answer = preflight(false);
+        let (head, body) = read(&answer);
+        assert_eq!((head.status, head.framing(), body), (204, Framing::None, &b""[..]));
+        assert_eq!(head.header("access-control-allow-methods"), Some(METHODS));
+        assert_eq!(head.header("access-control-allow-headers"), Some("*"));
+    }
+
+    #[test]
+    fn control_characters_cannot_add_a_field() {
+        let answer = json(400, "", &[("X-Echo", "a\r\nSet-Cookie: b\0")], true, false);
+        let (head, _) = read(&answer);
+        assert_eq!(head.header("set-cookie"), None);
+        assert_eq!(head.header("x-echo"), Some("a  Set-Cookie: b"));
+    }
+
+    #[test]
+    fn every_status_in_use_has_its_phrase() {
+        for status in [200, 204, 400, 404, 405, 408, 422, 429, 431, 500, 501, 502, 503, 504, 505] {
+            assert_ne!(reason(status), "Unknown", "{status}");
+        }
+        assert_eq!(reason(42), "Unknown");
+    }
+}

@@ -1,0 +1,107 @@
+# Everything a person or a machine does with this tree. `make` alone lists the targets.
+#
+# Every target works in a fresh clone: what is missing is installed first (see tests/support/install), and nothing is kept
+# outside of the clone except what cargo itself keeps.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CARGO := cargo
+LOCKED := --locked
+# Seconds each fuzz target runs.
+FUZZ_SECONDS := 30
+# What `make bench` runs: any words sluice-bench knows.
+BENCH := floor
+
+# One line in front of each step, so that a long log can be read afterwards.
+say = @printf '\n== %s\n' '$(1)'
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: tools-build release ## Install what is missing, build everything, serve the demo channel
+	$(call say,serving the demo; stop it with Ctrl-C)
+	@exec target/release/sluice --demo
+
+.PHONY: test
+test: tools-test lint build-test unit suite fuzz-short ## Install what is missing, run every test
+	$(call say,all tests passed)
+
+.PHONY: lint
+lint: tools-lint fmt clippy rustdoc ## Format check, clippy and rustdoc with warnings as errors
+
+.PHONY: bench
+bench: tools-build release ## Measure on this machine; BENCH="play --help" passes other words
+	$(call say,sluice-bench $(BENCH))
+	@target/release/sluice-bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: tools-build ## Fuzz every parser for an hour each
+	$(call say,fuzz targets for an hour each)
+	@tests/fuzz/run 3600
+
+.PHONY: docs
+docs: tools-build ## Print the settings reference from its table
+	@SLUICE_TEST_WRITE_DOCS=1 $(CARGO) test $(LOCKED) --quiet --package sluice --lib the_reference_page
+
+.PHONY: deny
+deny: ## Check licences and sources of dependencies (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	@cargo deny check
+
+.PHONY: release
+release:
+	$(call say,build in release mode)
+	@$(CARGO) build $(LOCKED) --release --workspace --bins
+
+# ---- the steps of `make test`, each of which can be run alone ----
+
+.PHONY: tools-build tools-lint tools-test
+tools-build:
+	@tests/support/install build
+tools-lint:
+	@tests/support/install build lint
+tools-test:
+	@tests/support/install build lint play
+
+.PHONY: fmt clippy rustdoc
+fmt:
+	$(call say,format)
+	@$(CARGO) fmt --all --check
+clippy:
+	$(call say,clippy)
+	@$(CARGO) clippy $(LOCKED) --quiet --workspace --all-targets -- --deny warnings
+rustdoc:
+	$(call say,rustdoc)
+	@RUSTDOCFLAGS='--deny warnings' $(CARGO) doc $(LOCKED) --quiet --workspace --no-deps
+
+.PHONY: build-test
+build-test:
+	$(call say,build programs and tests)
+	@$(CARGO) build $(LOCKED) --quiet --workspace --bins
+	@$(CARGO) test $(LOCKED) --quiet --workspace --no-run
+
+# All tests of the three libraries' packages, and of the appliance those that do not start it.
+.PHONY: unit
+unit:
+	$(call say,unit tests)
+	@$(CARGO) test $(LOCKED) --quiet --workspace --exclude sluice
+	@$(CARGO) test $(LOCKED) --quiet --package sluice --lib --bins
+
+# The whole appliance under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
+# away from it, as Docker does.
+.PHONY: suite
+suite:
+	@for driver in io_uring epoll seccomp; do \
+		printf '\n== the appliance, driver %s\n' "$$driver"; \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*'; \
+	done
+
+.PHONY: fuzz-short
+fuzz-short:
+	$(call say,fuzz targets for $(FUZZ_SECONDS) s each)
+	@tests/fuzz/run $(FUZZ_SECONDS)

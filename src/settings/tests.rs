@@ -1,0 +1,424 @@
+//! Behaviour of the whole room: what a set of variables comes to.
+
+use super::*;
+use std::num::NonZeroU32;
+
+/// A comfortable host: 4 cores, 8 GiB, 65,536 descriptors.
+const HOST: Host = Host { cores: 4, memory_bytes: Some(8 << 30), descriptors: Some(65_536) };
+
+fn load_on(host: &Host, vars: &[(&str, &str)], dotenv: Option<&str>) -> Result<Loaded, Vec<Error>> {
+    Settings::from_env_on(
+        host,
+        vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        dotenv,
+    )
+}
+
+fn loaded(vars: &[(&str, &str)]) -> Loaded {
+    load_on(&HOST, vars, None).unwrap_or_else(|errors| panic!("{vars:?} was refused: {errors:?}"))
+}
+
+fn settings(vars: &[(&str, &str)]) -> Settings {
+    loaded(vars).settings
+}
+
+fn faults(vars: &[(&str, &str)]) -> Vec<String> {
+    load_on(&HOST, vars, None).expect_err("it was taken").iter().map(ToString::to_string).collect()
+}
+
+fn warning(vars: &[(&str, &str)]) -> String {
+    let warnings = loaded(vars).warnings;
+    assert_eq!(warnings.len(), 1, "{vars:?}: {warnings:?}");
+    warnings[0].clone()
+}
+
+fn shown(engines: &[EngineAddress]) -> Vec<String> {
+    engines.iter().map(ToString::to_string).collect()
+}
+
+fn some(count: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(count)
+}
+
+#[test]
+fn with_nothing_set_everything_has_its_documented_default() {
+    let Loaded { settings, warnings } = loaded(&[]);
+    assert_eq!(warnings, Vec::<String>::new());
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        settings,
+        Settings {
+            listen: Listen {
+                addresses: vec!["0.0.0.0:8000".parse().unwrap()],
+                trusted_proxies: vec![],
+                proxy_protocol: false
+            },
+            shards: Shards { count: 4, driver: Driver::Auto, tick: Tick::Adaptive },
+            window: Window { total_bytes: 4 << 30, join_behind: JoinBehind::Media(seconds(10)) },
+            limits: Limits {
+                clients_max: None,
+                stream_clients_max: None,
+                address_clients_max: None,
+                address_plays: None,
+                connections_max: 65_536 - 8_192,
+                descriptors: 65_536,
+            },
+            timeouts: Timeouts {
+                grace: seconds(5),
+                start: seconds(45),
+                start_max: seconds(180),
+                no_response: seconds(10),
+                empty: seconds(60),
+                write: seconds(30),
+                head: seconds(5),
+                shutdown: seconds(5),
+                keepalive_after: Duration::from_millis(1500),
+                keepalive_interval: Duration::from_millis(500),
+            },
+            engines: Engines {
+                static_engines: vec![],
+                fallback_engine: Some(EngineAddress::parse("localhost:6878").unwrap()),
+                streams_per_engine_max: None,
+                user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
+            },
+            strict_pid: false,
+            data_dir: "./data".into(),
+            api_key: ApiKey::Generated,
+            log_level: LogLevel::Info,
+        }
+    );
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_variable_value_and_remedy() {
+    let faults = faults(&[
+        ("APP_PORT", "80000"),
+        ("BIND_ADDR", "here"),
+        ("SHARDS", "0"),
+        ("DRIVER", "kqueue"),
+        ("JOIN_BEHIND_S", "26"),
+        ("STRICT_PID", "yes"),
+        ("ACEXY_EMPTY_TIMEOUT", "1 minute"),
+        ("STATIC_ENGINES", "a:1,http://b:2"),
+        ("MAX_PLAYS_PER_IP_PER_S", "-1"),
+        ("WINDOW_TOTAL_MIB", "4"),
+        ("ACEXY_BUFFER", "2GiB"),
+    ]);
+    assert_eq!(faults.len(), 11, "{faults:#?}");
+    for (name, value, remedy) in [
+        ("APP_PORT", "80000", "0 to 65535"),
+        ("BIND_ADDR", "here", "an IPv4 or IPv6 address"),
+        ("SHARDS", "0", "1 to 1024"),
+        ("DRIVER", "kqueue", "auto, io_uring, epoll"),
+        ("JOIN_BEHIND_S", "26", "0 to 25s"),
+        ("STRICT_PID", "yes", "true or false"),
+        ("ACEXY_EMPTY_TIMEOUT", "1 minute", "1m30s"),
+        ("STATIC_ENGINES", "http://b:2", "without a scheme"),
+        ("MAX_PLAYS_PER_IP_PER_S", "-1", "0 to 1000"),
+        ("WINDOW_TOTAL_MIB", "4", "8 to"),
+        ("ACEXY_BUFFER", "2GiB", "at most 1024 MiB"),
+    ] {
+        let fault = faults
+            .iter()
+            .find(|fault| fault.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {faults:?}"));
+        assert!(fault.contains(value) && fault.contains(remedy), "{fault}");
+    }
+}
+
+#[test]
+fn the_process_wins_over_the_file_and_an_empty_value_unsets() {
+    let file = "APP_PORT=9000 # ours\nSHARDS=2\nDATA_DIR='/srv/a b'\nJOIN_BEHIND_S=3";
+    let loaded = load_on(&HOST, &[("APP_PORT", "7000"), ("JOIN_BEHIND_S", "")], Some(file)).unwrap();
+    let settings = loaded.settings;
+    assert_eq!(settings.listen.addresses[0].port(), 7000);
+    assert_eq!(settings.shards.count, 2);
+    assert_eq!(settings.data_dir, Path::new("/srv/a b"));
+    assert_eq!(settings.window.join_behind, JoinBehind::Media(Duration::from_secs(10)));
+}
+
+#[test]
+fn quotes_and_comments_that_an_env_file_of_docker_run_hands_over_are_stripped() {
+    let settings = settings(&[("APP_PORT", "9000 # ours"), ("DATA_DIR", "\"/srv/x\"")]);
+    assert_eq!(settings.listen.addresses[0].port(), 9000);
+    assert_eq!(settings.data_dir, Path::new("/srv/x"));
+}
+
+#[test]
+fn of_two_spellings_the_process_then_the_preferred_name_wins_and_the_loser_is_named() {
+    let vars = [("EMPTY_TIMEOUT", "20s"), ("ACEXY_EMPTY_TIMEOUT", "30s")];
+    assert_eq!(settings(&vars).timeouts.empty, Duration::from_secs(20));
+    assert_eq!(warning(&vars), "ACEXY_EMPTY_TIMEOUT=30s is ignored: EMPTY_TIMEOUT is set too and wins");
+    let loaded = load_on(&HOST, &[vars[1]], Some("EMPTY_TIMEOUT=20s")).unwrap();
+    assert_eq!(loaded.settings.timeouts.empty, Duration::from_secs(30));
+    assert_eq!(loaded.warnings.len(), 1);
+}
+
+#[test]
+fn a_second_listener_comes_from_either_name_of_acexy_and_never_twice() {
+    let addresses = |vars: &[(&str, &str)]| -> Vec<String> {
+        settings(vars).listen.addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(addresses(&[("ACEXY_LISTEN_ADDR", ":8080")]), ["0.0.0.0:8000", "0.0.0.0:8080"]);
+    assert_eq!(addresses(&[("ACEXY_ADDR", "127.0.0.1:6878")]), ["0.0.0.0:8000", "127.0.0.1:6878"]);
+    assert_eq!(addresses(&[("ACEXY_LISTEN_ADDR", ":8000")]), ["0.0.0.0:8000"]);
+    assert_eq!(addresses(&[("ACEXY_ADDR", "127.0.0.1:8000")]), ["0.0.0.0:8000"]);
+    assert_eq!(addresses(&[("BIND_ADDR", "::1"), ("ACEXY_ADDR", ":8080")]), ["[::1]:8000", "[::1]:8080"]);
+    assert_eq!(addresses(&[("APP_PORT", "0"), ("ACEXY_ADDR", ":0")]), ["0.0.0.0:0", "0.0.0.0:0"]);
+    assert!(faults(&[("ACEXY_LISTEN_ADDR", "8080")])[0].contains("port is missing"));
+}
+
+#[test]
+fn acexy_host_and_port_name_one_engine_kept_apart_from_the_others() {
+    let engines = |vars: &[(&str, &str)]| {
+        let engines = settings(vars).engines;
+        let named: Vec<String> = engines.named().map(ToString::to_string).collect();
+        (shown(&engines.static_engines), engines.fallback_engine.map(|engine| engine.to_string()), named)
+    };
+    let (statics, fallback, _) = engines(&[("ACEXY_HOST", "ace"), ("ACEXY_PORT", "7000")]);
+    assert_eq!((statics.len(), fallback.as_deref()), (0, Some("ace:7000")));
+    assert_eq!(engines(&[("ACEXY_HOST", "ace")]).1.as_deref(), Some("ace:6878"));
+    assert_eq!(engines(&[("ACEXY_PORT", "7000")]).1.as_deref(), Some("localhost:7000"));
+    let (statics, fallback, _) = engines(&[("STATIC_ENGINES", "a:1,b:2")]);
+    assert_eq!((statics, fallback), (vec!["a:1".to_owned(), "b:2".to_owned()], None));
+    let (_, _, named) = engines(&[("STATIC_ENGINES", "a:1,b:2"), ("ACEXY_HOST", "c"), ("ACEXY_PORT", "3")]);
+    assert_eq!(named, ["a:1", "b:2", "c:3"]);
+    let (_, _, named) = engines(&[("STATIC_ENGINES", "a:1,b:2"), ("ACEXY_HOST", "A"), ("ACEXY_PORT", "1")]);
+    assert_eq!(named, ["a:1", "b:2"]);
+    for host in ["http://ace", "ace:6878", "a b"] {
+        assert_eq!(faults(&[("ACEXY_HOST", host)]).len(), 1, "{host}");
+    }
+    assert!(faults(&[("ACEXY_HOST", "ace:6878")])[0].contains("ACEXY_PORT"));
+}
+
+#[test]
+fn capacity_is_unknown_unless_somebody_said_it() {
+    assert_eq!(settings(&[]).engines.streams_per_engine_max, None);
+    assert_eq!(settings(&[("ACEXY_MAX_STREAMS_PER_ENGINE", "2")]).engines.streams_per_engine_max, some(2));
+    assert_eq!(settings(&[("MAX_STREAMS_PER_ENGINE", "3")]).engines.streams_per_engine_max, some(3));
+    assert_eq!(faults(&[("ACEXY_MAX_STREAMS_PER_ENGINE", "0")]).len(), 1);
+}
+
+#[test]
+fn another_scheme_and_an_orchestrator_are_refused_with_what_to_set_instead() {
+    assert_eq!(settings(&[("ACEXY_SCHEME", "HTTP")]), settings(&[]));
+    assert!(faults(&[("ACEXY_SCHEME", "https")])[0].contains("set ACEXY_SCHEME=http"));
+    for name in ["ACEXY_ORCH_URL", "ORCH_URL"] {
+        let faults = faults(&[(name, "http://orchestrator:8000")]);
+        assert!(faults[0].starts_with(name) && faults[0].contains("STATIC_ENGINES"), "{faults:?}");
+    }
+    for name in ["ACEXY_ORCH_APIKEY", "ORCH_APIKEY"] {
+        let faults = faults(&[(name, "hunter2")]);
+        assert!(faults[0].starts_with(name) && faults[0].contains("API_KEY"), "{faults:?}");
+        assert!(!faults[0].contains("hunter2"), "a secret was shown: {faults:?}");
+    }
+}
+
+#[test]
+fn timeouts_of_acexy_have_their_meaning() {
+    let timeouts = |name: &str, value: &str| settings(&[(name, value)]).timeouts;
+    assert_eq!(timeouts("ACEXY_EMPTY_TIMEOUT", "1m").empty, Duration::from_secs(60));
+    assert_eq!(timeouts("ACEXY_NO_RESPONSE_TIMEOUT", "20s").no_response, Duration::from_secs(20));
+    assert_eq!(timeouts("ACEXY_STREAM_GRACE_PERIOD", "7s").grace, Duration::from_secs(7));
+    assert_eq!(timeouts("CHANNEL_SHUTDOWN_DELAY_S", "8").grace, Duration::from_secs(8));
+    assert_eq!(timeouts("PROXY_GRACE_PERIOD", "0").grace, Duration::ZERO);
+    assert_eq!(timeouts("KEEPALIVE_INTERVAL_MS", "250").keepalive_interval, Duration::from_millis(250));
+}
+
+#[test]
+fn a_buffer_size_is_the_join_distance_in_bytes() {
+    let join = |vars: &[(&str, &str)]| settings(vars).window.join_behind;
+    assert_eq!(join(&[("ACEXY_BUFFER", "4.2MiB")]), JoinBehind::Bytes(4_404_019));
+    assert_eq!(join(&[("ACEXY_BUFFER_SIZE", "4MiB")]), JoinBehind::Bytes(4 << 20));
+    assert_eq!(join(&[("JOIN_BEHIND_S", "2.5")]), JoinBehind::Media(Duration::from_millis(2500)));
+    let both = [("JOIN_BEHIND_S", "0"), ("ACEXY_BUFFER", "1M")];
+    assert_eq!(join(&both), JoinBehind::Media(Duration::ZERO));
+    assert!(warning(&both).contains("ACEXY_BUFFER is ignored"));
+}
+
+#[test]
+fn names_of_acexy_without_effect_say_so() {
+    for (name, value) in [
+        ("ACEXY_M3U8", "true"),
+        ("ACEXY_TIMEOUT", "60s"),
+        ("ACEXY_M3U8_STREAM_TIMEOUT", "60s"),
+        ("ACEXY_CONTAINER_ID", "0123456789ab"),
+        ("DEBUG_LOG_DIR", "./debug_logs"),
+    ] {
+        assert!(warning(&[(name, value)]).starts_with(&format!("{name} has no effect: ")));
+        assert_eq!(settings(&[(name, value)]), settings(&[]));
+    }
+    assert!(loaded(&[("ACEXY_M3U8", "false")]).warnings.is_empty());
+    assert_eq!(faults(&[("ACEXY_M3U8", "1"), ("ACEXY_TIMEOUT", "soon")]).len(), 2);
+}
+
+#[test]
+fn log_levels_come_from_three_names() {
+    let level = |vars: &[(&str, &str)]| settings(vars).log_level;
+    assert_eq!(level(&[("ACEXY_LOG_LEVEL", "INFO"), ("DEBUG_MODE", "True")]), LogLevel::Info);
+    assert_eq!(level(&[("DEBUG_MODE", "true")]), LogLevel::Debug);
+    for (text, expected) in [("error", LogLevel::Error), ("WARN", LogLevel::Warn), ("trace", LogLevel::Trace)]
+    {
+        assert_eq!(level(&[("LOG_LEVEL", text)]), expected);
+        assert_eq!(expected.as_str(), text.to_ascii_lowercase());
+    }
+}
+
+/// The names acexy and its fork read, all versions; each is a spelling of a variable in the table.
+#[test]
+fn every_name_of_acexy_is_known() {
+    for name in [
+        "ACEXY_ADDR",
+        "ACEXY_LISTEN_ADDR",
+        "ACEXY_SCHEME",
+        "ACEXY_HOST",
+        "ACEXY_PORT",
+        "ACEXY_TIMEOUT",
+        "ACEXY_M3U8_STREAM_TIMEOUT",
+        "ACEXY_M3U8",
+        "ACEXY_EMPTY_TIMEOUT",
+        "ACEXY_NO_RESPONSE_TIMEOUT",
+        "ACEXY_BUFFER",
+        "ACEXY_BUFFER_SIZE",
+        "ACEXY_MAX_STREAMS_PER_ENGINE",
+        "ACEXY_ORCH_URL",
+        "ACEXY_ORCH_APIKEY",
+        "ACEXY_CONTAINER_ID",
+        "ACEXY_LOG_LEVEL",
+        "ACEXY_STREAM_GRACE_PERIOD",
+        "DEBUG_MODE",
+        "DEBUG_LOG_DIR",
+    ] {
+        assert!(names::every_name().any(|known| known == name), "{name} is unknown");
+    }
+}
+
+#[test]
+fn unknown_names_are_warned_of_with_the_nearest_known() {
+    assert!(warning(&[("ACEXY_BUFER", "1M")]).ends_with("the nearest is ACEXY_BUFFER"));
+    assert!(warning(&[("SLUICE_TICK_MS", "50")]).ends_with("the nearest is TICK_MS"));
+    assert!(warning(&[("STATIC_ENGINE", "a:1")]).ends_with("the nearest is STATIC_ENGINES"));
+    assert!(loaded(&[("PATH", "/bin"), ("SLUICE_TEST_DRIVER", "epoll"), ("TZ", "UTC")]).warnings.is_empty());
+    let old = [("MIN_REPLICAS", "10"), ("GLUETUN_CONTAINER_NAME", "gluetun"), ("STARTUP_TIMEOUT_S", "25")];
+    let listed =
+        "set, and without effect in this version: GLUETUN_CONTAINER_NAME, MIN_REPLICAS, STARTUP_TIMEOUT_S";
+    assert_eq!(warning(&old), listed);
+}
+
+#[test]
+fn zero_is_no_limit_and_a_rate_needs_no_burst() {
+    let limits = |vars: &[(&str, &str)]| settings(vars).limits;
+    assert_eq!(limits(&[("MAX_CLIENTS", "0")]).clients_max, None);
+    assert_eq!(limits(&[("MAX_CLIENTS", "9")]).clients_max, some(9));
+    assert_eq!(limits(&[("MAX_CLIENTS_PER_STREAM", "9")]).stream_clients_max, some(9));
+    assert_eq!(limits(&[("MAX_CLIENTS_PER_IP", "9")]).address_clients_max, some(9));
+    let rate = |per_second, burst| Some(PlayRate { per_second, burst: some(burst).unwrap() });
+    assert_eq!(limits(&[("MAX_PLAYS_PER_IP_PER_S", "0.5")]).address_plays, rate(0.5, 10));
+    let both = [("MAX_PLAYS_PER_IP_PER_S", "2"), ("MAX_PLAYS_PER_IP_BURST", "1")];
+    assert_eq!(limits(&both).address_plays, rate(2.0, 1));
+}
+
+#[test]
+fn connections_fit_into_the_descriptors_of_the_host() {
+    let connections = |descriptors, vars: &[(&str, &str)]| {
+        let loaded = load_on(&Host { descriptors, ..HOST }, vars, None).unwrap();
+        (loaded.settings.limits.connections_max, loaded.warnings.len())
+    };
+    assert_eq!(connections(Some(20_000), &[]), (17_500, 0));
+    assert_eq!(connections(Some(1024), &[]), (768, 0));
+    assert_eq!(connections(None, &[]), (768, 0));
+    assert_eq!(connections(Some(64), &[]), (16, 0));
+    assert_eq!(connections(Some(1024), &[("MAX_CONNECTIONS", "100")]), (100, 0));
+    assert_eq!(connections(Some(1024), &[("MAX_CONNECTIONS", "5000")]), (768, 1));
+    assert_eq!(connections(Some(1024), &[("MAX_CLIENTS", "5000")]), (768, 1));
+}
+
+#[test]
+fn the_window_takes_half_of_what_there_is_and_never_all() {
+    let total = |memory_bytes, vars: &[(&str, &str)]| {
+        load_on(&Host { memory_bytes, ..HOST }, vars, None)
+            .map(|loaded| (loaded.settings.window.total_bytes >> 20, loaded.warnings.len()))
+    };
+    assert_eq!(total(Some(256 << 20), &[]).unwrap(), (128, 0));
+    assert_eq!(total(Some(8 << 20), &[]).unwrap(), (8, 0));
+    assert_eq!(total(None, &[]).unwrap(), (512, 0));
+    assert_eq!(total(Some(256 << 20), &[("WINDOW_TOTAL_MIB", "64")]).unwrap(), (64, 0));
+    assert_eq!(total(Some(256 << 20), &[("WINDOW_TOTAL_MIB", "224")]).unwrap(), (224, 1));
+    assert_eq!(total(Some(256 << 20), &[("WINDOW_TOTAL_MIB", "256")]).unwrap_err().len(), 1);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (vars, needle) in [
+        (vec![("START_TIMEOUT_MAX_S", "30")], "START_TIMEOUT_S (45s)"),
+        (vec![("KEEPALIVE_AFTER_MS", "20000"), ("EMPTY_TIMEOUT", "15s")], "EMPTY_TIMEOUT (15s)"),
+        (vec![("PROXY_PROTOCOL", "true")], "TRUSTED_PROXIES"),
+    ] {
+        let faults = faults(&vars);
+        assert!(faults.len() == 1 && faults[0].contains(needle), "{faults:?}");
+    }
+    // A default that a given value contradicts is named as such.
+    assert!(faults(&[("START_TIMEOUT_S", "200")])[0].contains("(its default)"));
+}
+
+#[test]
+fn risky_settings_are_warned_of() {
+    assert!(warning(&[("EMPTY_TIMEOUT", "2s")]).contains("another engine"));
+    assert!(warning(&[("TRUSTED_PROXIES", "0.0.0.0/0")]).contains("anybody"));
+    assert!(warning(&[("SHARDS", "8")]).contains("4 usable cores"));
+    assert!(warning(&[("API_KEY", "defaultpassword")]).contains("everybody knows"));
+}
+
+#[test]
+fn an_api_key_is_given_open_or_generated_and_never_printed() {
+    assert_eq!(settings(&[("API_KEY", "s3cret")]).api_key, ApiKey::Given(Secret("s3cret".to_owned())));
+    assert!(!format!("{:?}", loaded(&[("API_KEY", "s3cret")])).contains("s3cret"));
+    assert!(!faults(&[("API_KEY", "s3 cret")])[0].contains("s3 cret"));
+    assert!(warning(&[("API_KEY", "")]).contains("everybody may change"));
+    let from_file = load_on(&HOST, &[], Some("API_KEY=\n")).unwrap().settings.api_key;
+    assert_eq!((settings(&[("API_KEY", "")]).api_key, from_file), (ApiKey::Open, ApiKey::Open));
+}
+
+#[test]
+fn the_rest_reaches_its_field() {
+    let settings = settings(&[
+        ("SHARDS", "3"),
+        ("DRIVER", "IO_URING"),
+        ("TICK_MS", "20"),
+        ("STRICT_PID", "true"),
+        ("TRUSTED_PROXIES", "10.0.0.1"),
+        ("PROXY_PROTOCOL", "true"),
+        ("ENGINE_USER_AGENT", "x/1"),
+        ("WRITE_TIMEOUT_S", "11"),
+        ("HEAD_TIMEOUT_S", "12"),
+        ("SHUTDOWN_TIMEOUT_S", "13"),
+        ("START_TIMEOUT_S", "14"),
+        ("START_TIMEOUT_MAX_S", "15"),
+        ("KEEPALIVE_AFTER_MS", "1600"),
+    ]);
+    let tick = Tick::Fixed(Duration::from_millis(20));
+    assert_eq!(settings.shards, Shards { count: 3, driver: Driver::IoUring, tick });
+    assert!(settings.strict_pid && settings.listen.proxy_protocol);
+    assert_eq!(settings.listen.trusted_proxies[0].to_string(), "10.0.0.1/32");
+    assert_eq!(settings.engines.user_agent, "x/1");
+    let timeouts = settings.timeouts;
+    let seconds = [timeouts.write, timeouts.head, timeouts.shutdown, timeouts.start, timeouts.start_max];
+    assert_eq!(seconds.map(|span| span.as_secs()), [11, 12, 13, 14, 15]);
+    assert_eq!(timeouts.keepalive_after.as_millis(), 1600);
+}
+
+#[test]
+fn an_env_file_that_cannot_be_read_or_is_none_is_a_fault_and_a_missing_one_is_not() {
+    let directory = std::env::temp_dir().join(format!("sluice-dotenv-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join(".env");
+    assert!(matches!(read_dotenv(&file), Ok(None)));
+    std::fs::write(&file, "A=1\n").unwrap();
+    assert_eq!(read_dotenv(&file).unwrap().as_deref(), Some("A=1\n"));
+    std::fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert!(matches!(read_dotenv(&file), Err(Error::DotenvUnreadable { .. })));
+    std::fs::write(&file, vec![b'#'; DOTENV_BYTES_MAX as usize + 1]).unwrap();
+    assert!(matches!(read_dotenv(&file), Err(Error::DotenvTooLarge { .. })));
+    assert!(matches!(read_dotenv(&directory), Err(Error::DotenvUnreadable { .. })));
+    std::fs::remove_dir_all(&directory).unwrap();
+}

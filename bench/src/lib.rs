@@ -1,1 +1,5 @@
 //! Simulated engines, players and load.
+
+#![deny(unsafe_code)]
+
+pub mod channel;

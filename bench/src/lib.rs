@@ -3,3 +3,6 @@
 #![deny(unsafe_code)]
 
 pub mod channel;
+pub mod cli;
+pub mod demo;
+pub mod engine;

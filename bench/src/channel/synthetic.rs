@@ -351,12 +351,12 @@ mod tests {
             let mut wrapped = false;
             for index in first..first + 4 * channel.timing.packets {
                 let packet = channel.packet(index);
-                if let Some(pcr) = pcr_of(&packet) {
-                    if let Some(before) = last.replace(pcr) {
-                        let step = (pcr + PCR_MODULUS - before) % PCR_MODULUS;
-                        assert!(step > 0 && step <= 27_000 * 40, "{step} at {index} of {options:?}");
-                        wrapped |= pcr < before;
-                    }
+                if let Some(pcr) = pcr_of(&packet)
+                    && let Some(before) = last.replace(pcr)
+                {
+                    let step = (pcr + PCR_MODULUS - before) % PCR_MODULUS;
+                    assert!(step > 0 && step <= 27_000 * 40, "{step} at {index} of {options:?}");
+                    wrapped |= pcr < before;
                 }
                 if let Some(pts) = pts_of(&packet) {
                     let clock = channel.timing.pcr(index) / 300;

@@ -246,7 +246,10 @@ impl World {
         let record = match known {
             Some(at) => {
                 channels[channel].counters.reopens += 1;
-                download.sessions[at].record
+                let session = &mut download.sessions[at];
+                session.client_session_id = identity.client_session_id;
+                session.wants_stop_events |= identity.wants_stop_events;
+                session.record
             }
             None => {
                 channels[channel].counters.opens += 1;

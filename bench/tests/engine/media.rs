@@ -33,7 +33,7 @@ fn a_body_is_the_broadcast_from_ten_seconds_ago() {
     let broadcast = engine.control().broadcast(infohash(0)).expect("known");
     let first = first_index(&media);
     let behind = live - first * 188;
-    assert!((9_900_000..13_000_000).contains(&behind), "{behind}");
+    assert!((9_900_000..20_000_000).contains(&behind), "{behind}");
     for (packet, index) in media.chunks_exact(188).zip(first..) {
         assert_eq!(packet, broadcast.packet(index), "packet {index}");
         if let Some(mark) = check::read(packet) {
@@ -85,7 +85,7 @@ fn pieces_arrive_whole() {
     let mut position = first_index(&first) * 188 + first.len() as u64;
     // The burst ends at a piece boundary; read on until media pauses, at another one.
     let mut gaps = 0;
-    while gaps < 3 {
+    for _ in 0..1000 {
         let before = client.buffer.len();
         if client.is_silent_for(Duration::from_millis(60)) {
             position += before as u64;
@@ -93,7 +93,11 @@ fn pieces_arrive_whole() {
             // A pause in the middle of a piece is the machine's doing; the broadcast never ends there.
             gaps += u32::from(position.is_multiple_of(1 << 20));
         }
+        if gaps == 3 {
+            break;
+        }
     }
+    assert_eq!(gaps, 3, "media paused elsewhere");
     assert!(!position.is_multiple_of(188));
 }
 
@@ -196,7 +200,36 @@ fn media_resumes_contiguous_or_at_live() {
         let lag = before as i64 - (mark.index * 188) as i64;
         match resume {
             Resume::Contiguous => assert!(lag > 400_000, "{lag}"),
-            _ => assert!((-100_000..50_000).contains(&lag), "{lag}"),
+            _ => assert!((-3_000_000..50_000).contains(&lag), "{lag}"),
         }
     }
+}
+
+/// Guards timed silence: it begins after its time, lasts its time, and meanwhile stat shows a speed that decays and
+/// counters that stand still.
+#[test]
+fn starvation_begins_and_ends_by_itself() {
+    let engine = engine();
+    engine
+        .control()
+        .update_faults(infohash(0), |faults| {
+            (faults.starve_after_ms, faults.starve_for_ms) = (Some(300), Some(1500));
+        })
+        .expect("known");
+    let session = open(engine.addr(), infohash(0), "a");
+    let mut client = play_media(engine.addr(), &session.playback);
+    super::client::eventually("silence", || client.is_silent_for(Duration::from_millis(200)));
+    let stat = || super::client::json(engine.addr(), &session.stat)["response"].clone();
+    let early = stat();
+    assert_eq!((&early["status"], &early["peers"]), (&"dl".into(), &1.into()));
+    super::client::eventually("a decaying speed", || {
+        stat()["speed_down"].as_u64() < early["speed_down"].as_u64()
+    });
+    let late = stat();
+    if late["peers"] == 1 {
+        assert_eq!(late["downloaded"], early["downloaded"]);
+    }
+    client.buffer.clear();
+    client.read(500_000).expect("media goes on by itself");
+    assert_eq!(stat()["peers"], 12);
 }

@@ -204,3 +204,22 @@ fn compression_can_starve_a_client() {
     let (_, head) = play(engine.addr(), &session.playback);
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
+
+/// Guards virtual time: in an engine that runs ten times as fast, a prebuffer of 5 s takes half a second and media
+/// comes at ten times its rate.
+#[test]
+fn time_can_run_faster() {
+    let engine = engine_with(|options| {
+        options.time_scale_permille = 10_000;
+        options.epoch = std::time::SystemTime::now();
+        options.channels[0].prebuffer = Duration::from_secs(5);
+        options.channels[0].reach_back = Duration::ZERO;
+    });
+    let begun = Instant::now();
+    let session = open(engine.addr(), infohash(0), "a");
+    let mut client = play_media(engine.addr(), &session.playback);
+    assert!(begun.elapsed() >= Duration::from_millis(500) && begun.elapsed() < Duration::from_secs(4));
+    let begun = Instant::now();
+    client.read(5_000_000).expect("five seconds of media");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

@@ -145,7 +145,7 @@ async fn wait_for_media(exchange: &mut Exchange<'_>, claim: &Claim) -> io::Resul
             Some((download, _)) => download.opened,
             None => return Ok(Some("download not found".to_owned())),
         };
-        let ready = opened + exchange.world.prebuffer(claim.channel, &faults);
+        let ready = opened.saturating_add(exchange.world.prebuffer(claim.channel, &faults));
         let mut wake = ready;
         if let Some(error) = &faults.start_error {
             wake = opened + Duration::from_millis(faults.start_error_after_ms);

@@ -254,8 +254,8 @@ fn apply(exchange: &Exchange<'_>, channel: usize, key: &str, method: &str) -> Re
     let number = |name| exchange.request.parameter(name).and_then(|text| text.parse::<u64>().ok());
     match method {
         "liveseek" => {
-            let target = world.clock.at_unix(number("pos").ok_or("missing or bad pos")?);
             let now = world.clock.now();
+            let target = world.clock.at_unix(number("pos").ok_or("missing or bad pos")?).min(now);
             let packet = crate::channel::PACKET as u64;
             let position = world.stations[channel].channel.timing().position(target) / packet * packet;
             let is_live = target + Duration::from_secs(2) >= now;

@@ -293,7 +293,7 @@ impl World {
     fn prebuffering(&self, state: &State, now: Duration) -> u64 {
         let is_starting = |(channel, download): (&usize, &Download)| {
             let faults = &state.channels[*channel].faults;
-            faults.dead || now < download.opened + self.prebuffer(*channel, faults)
+            faults.dead || now < download.opened.saturating_add(self.prebuffer(*channel, faults))
         };
         state.downloads.iter().filter(|entry| is_starting(*entry)).count() as u64
     }
@@ -328,7 +328,7 @@ impl World {
             .downloads
             .iter()
             .filter(|(_, download)| {
-                download.reader.is_none() && now >= download.active + download.idle_timeout
+                download.reader.is_none() && now >= download.active.saturating_add(download.idle_timeout)
             })
             .map(|(channel, _)| *channel)
             .collect();

@@ -82,6 +82,14 @@ fn commands_are_applied_or_refused() {
     assert_eq!(command("method=set_player_activity_timeout")["error"], "missing or bad timeout");
     assert_eq!(command("method=liveseek&pos=yesterday")["error"], "missing or bad pos");
     assert_eq!(command("")["error"], "unknown method");
+    // Absurd numbers are taken for what they can mean at most, and harm nobody.
+    let most = u64::MAX;
+    assert_eq!(command(&format!("method=liveseek&pos={most}"))["response"], "ok");
+    assert_eq!(command(&format!("method=set_player_activity_timeout&timeout={most}"))["response"], "ok");
+    engine.control().update_faults(infohash(1), |faults| faults.prebuffer_ms = Some(most)).expect("known");
+    let waiting = open(engine.addr(), infohash(1), "b");
+    eventually("the wait begins", || json(engine.addr(), &waiting.stat)["response"]["status"] == "prebuf");
+    assert!(play_media(engine.addr(), &session.playback).read(1000).is_ok());
 }
 
 /// Guards seeking: the reader goes on at the packet of that second, stat and an event say that it is not live.

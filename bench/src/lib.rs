@@ -1,1 +1,8 @@
 //! Simulated engines, players and load.
+
+#![deny(unsafe_code)]
+
+pub mod channel;
+pub mod cli;
+pub mod demo;
+pub mod engine;

@@ -3,6 +3,7 @@
 use super::exchange::{Error, Exchange};
 use crate::http::{BodyDecoder, BodyEvent, Framing};
 use crate::uring::Socket;
+use std::io;
 
 /// A body being read. Dropping it closes the connection.
 pub struct Body {
@@ -39,28 +40,29 @@ impl Body {
             if self.ended {
                 return Ok(0);
             }
-            let mut input = &self.raw[self.at..];
-            let before = input.len();
-            let event = if before == 0 && self.plain { BodyEvent::NeedMore } else { self.decoder.next(&mut input)? };
+            // No more than the caller has room for, so that what is decoded always fits.
+            let end = self.raw.len().min(self.at + buffer.len());
+            let mut input = &self.raw[self.at..end];
+            let event = if input.is_empty() && self.plain {
+                BodyEvent::NeedMore
+            } else {
+                self.decoder.next(&mut input)?
+            };
+            let at = end - input.len();
             match event {
                 BodyEvent::Data(data) => {
-                    let count = data.len().min(buffer.len());
-                    buffer[..count].copy_from_slice(&data[..count]);
-                    let unread = data.len() - count;
-                    let left = input.len();
-                    self.at = self.raw.len() - left - unread;
-                    if unread > 0 {
-                        self.decoder.push_back(unread as u64);
-                    }
+                    buffer[..data.len()].copy_from_slice(data);
+                    let count = data.len();
+                    self.at = at;
                     return Ok(count);
                 }
                 BodyEvent::End => {
                     self.ended = true;
                     return Ok(0);
                 }
+                BodyEvent::NeedMore if at < self.raw.len() => self.at = at,
                 BodyEvent::NeedMore => {
-                    let left = input.len();
-                    self.raw.drain(..self.raw.len() - left);
+                    self.raw.clear();
                     self.at = 0;
                     if let Some(count) = self.receive(buffer).await? {
                         return Ok(count);
@@ -72,19 +74,24 @@ impl Body {
 
     /// Receives once; `Some` when the bytes went straight into `buffer`.
     async fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
-        if self.plain && self.raw.is_empty() {
+        if self.plain {
             let count = self.socket.recv(buffer).await?;
             self.ended = count == 0;
             return Ok(Some(count));
         }
         const READ: usize = 64 << 10;
-        let kept = self.raw.len();
-        self.raw.resize(kept + READ, 0);
-        let outcome = self.socket.recv(&mut self.raw[kept..]).await;
-        self.raw.truncate(kept + outcome.as_ref().copied().unwrap_or(0));
-        if outcome? == 0 {
-            self.decoder.on_eof()?;
-            self.ended = true;
+        self.socket.readable().await?;
+        self.raw.resize(READ, 0);
+        let outcome = self.socket.try_recv(&mut self.raw);
+        self.raw.truncate(outcome.as_ref().copied().unwrap_or(0));
+        match outcome {
+            Ok(0) => {
+                self.decoder.on_eof()?;
+                self.ended = true;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(None)
     }

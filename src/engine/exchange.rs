@@ -1,11 +1,15 @@
 //! One request and the head of its answer.
 
-use crate::http::{self, Framing, ResponseHead};
+use crate::http::chunked::ChunkError;
+use crate::http::body::Truncated;
+use crate::http::url::UrlError;
+use crate::http::{HeadError, ResponseHead, ResponseParsed, parse_response};
 use crate::uring::Socket;
 use monoio::time::timeout;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Engines sit on the same host or network; a connection that takes longer than this will not come.
@@ -44,10 +48,13 @@ pub enum Error {
     NoAnswer,
     /// The answer is not HTTP as we accept it.
     #[error("the engine's answer is not valid HTTP: {0}")]
-    Head(#[from] http::HeadError),
+    Head(#[from] HeadError),
     /// The body breaks its own framing.
+    #[error("the engine's answer is not chunked as it says: {0}")]
+    Chunks(#[from] ChunkError),
+    /// The body ended before its framing says so.
     #[error("the engine's answer broke off: {0}")]
-    Body(#[from] http::BodyError),
+    Truncated(#[from] Truncated),
     /// The answer is longer than it may be.
     #[error("the engine's answer exceeds {0} bytes")]
     TooLong(usize),
@@ -79,7 +86,7 @@ pub enum Error {
     Redirect(&'static str),
     /// A link in the answer cannot be used.
     #[error("unusable link in the engine's answer: {0}")]
-    Link(#[from] http::UrlError),
+    Link(#[from] UrlError),
     /// JSON that says something else than it should.
     #[error("unexpected JSON from the engine: {0}")]
     Json(String),
@@ -116,12 +123,12 @@ pub(super) async fn get(endpoint: &Endpoint, target: &str) -> Result<Exchange, E
     let mut unread = Vec::with_capacity(4096);
     let mut chunk = [0u8; 4096];
     loop {
-        match http::parse_response(&unread)? {
-            http::ResponseParsed::Complete { head, consumed } => {
+        match parse_response(&unread)? {
+            ResponseParsed::Complete { head, consumed } => {
                 unread.drain(..consumed);
                 return Ok(Exchange { socket, head, unread });
             }
-            http::ResponseParsed::Partial => {}
+            ResponseParsed::Partial => {}
         }
         match socket.recv(&mut chunk).await {
             Ok(0) if unread.is_empty() => return Err(Error::NoAnswer),
@@ -153,13 +160,10 @@ impl Exchange {
     /// The beginning of a body that is only wanted for an error text; what does not come at once is not waited for.
     pub(super) async fn excerpt(self) -> String {
         let patience = Duration::from_millis(500);
-        let framed = !matches!(self.head.framing(), Framing::UntilClose);
-        let text = match timeout(patience, self.text()).await {
-            Ok(Ok(text)) => text,
-            _ if framed => "(the body did not arrive)".into(),
-            _ => "(no text)".into(),
-        };
-        clip(&text)
+        match timeout(patience, self.text()).await {
+            Ok(Ok(text)) => clip(&text),
+            _ => "(no text came)".into(),
+        }
     }
 }
 

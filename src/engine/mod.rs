@@ -14,6 +14,7 @@ mod start;
 mod stat;
 
 pub use body::Body;
+pub(crate) use exchange::clip;
 pub use exchange::{Endpoint, Error};
 pub use start::{Started, open_playback, probe, start, stop};
 pub use stat::{fetch as fetch_stat, progress};

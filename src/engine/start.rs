@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::exchange::{Endpoint, Error, clip, get, json, until, within};
-use crate::http;
+use crate::http::url::{is_foreign, path_and_query};
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn read_started(answer: &Value) -> Result<Started, Error> {
     let response = answer.get("response").filter(|response| response.is_object());
     let response = response.ok_or_else(|| Error::Json("neither response nor error".into()))?;
     let text = |field: &str| response.get(field).and_then(Value::as_str);
-    let path = |field: &str| text(field).map(|url| http::path_and_query(url)).transpose();
+    let path = |field: &str| text(field).map(path_and_query).transpose().map(|url| url.map(|(_, path)| path));
     let playback = path("playback_url")?.ok_or_else(|| Error::Json("no playback_url".into()))?;
     Ok(Started {
         playback,
@@ -133,7 +133,11 @@ pub async fn open_playback(endpoint: &Endpoint, started: &Started, deadline: Ins
                     return Err(Error::Redirect("in a loop"));
                 }
                 let location = exchange.head.location().ok_or(Error::Redirect("without a location"))?;
-                target = http::redirect_target(location, &endpoint.authority)?;
+                let (authority, path) = path_and_query(location)?;
+                if authority.is_some_and(|authority| is_foreign(&authority, &endpoint.authority)) {
+                    return Err(Error::Redirect("to a foreign host"));
+                }
+                target = path;
             }
             500 => {
                 let text = exchange.excerpt().await;

@@ -288,6 +288,11 @@ impl Machine {
         self.sources.iter().map(|source| &source.lease).chain(self.kept.iter().map(|(lease, _)| lease))
     }
 
+    /// Sources that have not reported their end.
+    pub fn open_sources(&self) -> Vec<SourceId> {
+        self.sources.iter().map(|source| source.id).collect()
+    }
+
     /// The source whose media counts.
     pub fn current(&self) -> Option<SourceId> {
         self.live().map(|source| source.id)

@@ -19,9 +19,11 @@ mod limits;
 mod listener;
 mod memfd;
 mod options;
+mod signal;
 mod socket;
 #[allow(unsafe_code, reason = "the system calls that neither std nor socket2 offers")]
 mod sys;
+mod task;
 mod turns;
 
 pub use driver::{Driver, Ladder, pin_to_core, run, usable_cores};
@@ -30,5 +32,8 @@ pub use limits::{raise_descriptor_limit, tcp_memory_bytes};
 pub use listener::{Listener, bind};
 pub use memfd::{BLOCK, Memfd};
 pub use options::{keep_alive, set_buffered_bytes_max, set_player_options};
+pub use signal::Signal;
+pub(crate) use socket::send_now;
 pub use socket::{Socket, finish};
+pub use task::spawn;
 pub use turns::Turns;

@@ -1,6 +1,6 @@
 //! Random access points and media times of a window. Pure.
 
-use crate::media::ts::{Continuity, Tables};
+use crate::media::ts::{Continuity, MediaTime, Tables};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ pub struct AccessPoint {
     /// Offset of its first packet.
     pub offset: u64,
     /// Its time on the session's unwrapped media clock.
-    pub media_time: Duration,
+    pub media_time: MediaTime,
     /// The tables in force there.
     pub tables: Arc<Tables>,
     /// The last continuity counter of every packet id before it.
-    pub continuity: Arc<Continuity>,
+    pub continuity: Continuity,
 }
 
 /// How far behind the head a client starts.
@@ -35,7 +35,7 @@ pub enum Behind {
 #[derive(Debug, Default)]
 pub struct AccessIndex {
     points: VecDeque<AccessPoint>,
-    head_time: Duration,
+    head_time: MediaTime,
 }
 
 impl AccessIndex {
@@ -54,12 +54,12 @@ impl AccessIndex {
     }
 
     /// Notes how far the stream's clock has come.
-    pub fn set_head_time(&mut self, time: Duration) {
+    pub fn set_head_time(&mut self, time: MediaTime) {
         self.head_time = self.head_time.max(time);
     }
 
     /// The newest time on the session's media clock.
-    pub fn head_time(&self) -> Duration {
+    pub fn head_time(&self) -> MediaTime {
         self.head_time
     }
 
@@ -73,7 +73,7 @@ impl AccessIndex {
     /// Where a client joins: the newest point at least `behind` the head, else the oldest there is.
     pub fn join(&self, behind: Behind, head: u64) -> Option<&AccessPoint> {
         let far_enough = |point: &&AccessPoint| match behind {
-            Behind::Media(time) => point.media_time + time <= self.head_time,
+            Behind::Media(time) => point.media_time <= self.head_time.back(time),
             Behind::Bytes(bytes) => point.offset + bytes <= head,
         };
         self.points.iter().rev().find(far_enough).or_else(|| self.points.front())
@@ -86,12 +86,12 @@ impl AccessIndex {
             Some(point) => point.media_time,
             None => return Duration::ZERO,
         };
-        self.head_time.saturating_sub(time)
+        self.head_time.since(time)
     }
 
     /// Media time held, from the oldest point to the head.
     pub fn span(&self) -> Duration {
-        self.points.front().map_or(Duration::ZERO, |point| self.head_time.saturating_sub(point.media_time))
+        self.points.front().map_or(Duration::ZERO, |point| self.head_time.since(point.media_time))
     }
 
     /// The newest point.

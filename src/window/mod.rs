@@ -16,9 +16,12 @@ mod access;
 mod budget;
 mod extent;
 
-pub use access::{AccessIndex, AccessPoint};
-pub use budget::{Budget, Reservation};
-pub use extent::{Extent, Retention};
+pub use access::{AccessIndex, AccessPoint, Behind};
+pub use budget::{Budget, Reservation, Waiting};
+pub use extent::{Extent, OVERHEAD_BYTES, Retention, WINDOW_BYTES_MIN};
+
+/// What a session needs before it may begin.
+pub const SESSION_BYTES_MIN: u64 = WINDOW_BYTES_MIN + OVERHEAD_BYTES;
 
 use crate::media::ts::PACKET;
 use crate::uring::{BLOCK, Memfd};

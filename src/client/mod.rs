@@ -1,0 +1,368 @@
+//! One player: what it asked for, where it stands in the window, what its socket is owed, and what happens when it
+//! is slow.
+//!
+//! A client is a descriptor, a cursor and one small pending prefix. It has no task: its shard visits it by the clock.
+//! Nothing here waits. Owner: the shard of the client's session.
+
+mod refusal;
+mod request;
+mod status;
+
+pub use refusal::{answer, status_of};
+pub use request::{PlayRequest, play_request};
+pub use status::{health, stream_status, totals};
+
+use crate::media::ts::stitch;
+use crate::metrics::Counters;
+use crate::session::{Phase, Session};
+use crate::uring::{send_now, set_buffered_bytes_max};
+use crate::window::{AccessPoint, Behind, Sent};
+use sluice_contract::{ClientId, EndReason, Guard};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Null packets sent at a time to keep a player of a silent stream: one full Ethernet frame.
+pub const KEEPALIVE_PACKETS: usize = 7;
+/// Bounds of what the kernel may hold unsent for one player.
+const UNSENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(512 << 10);
+/// How much of the window is looked at to find the counters of packet ids that follow a skip.
+const LOOK_AHEAD_BYTES: usize = 128 << 10;
+
+static KEEPALIVE: [u8; KEEPALIVE_PACKETS * crate::media::ts::PACKET] = {
+    let packet = stitch::null_packet();
+    let mut block = [0; KEEPALIVE_PACKETS * crate::media::ts::PACKET];
+    let mut at = 0;
+    while at < block.len() {
+        block[at] = packet[at % packet.len()];
+        at += 1;
+    }
+    block
+};
+
+/// The times a client lives by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// A socket that takes nothing for that long is closed.
+    pub write_timeout: Duration,
+    /// Null packets begin after that much silence.
+    pub keepalive_after: Duration,
+    /// And are repeated at this interval.
+    pub keepalive_interval: Duration,
+    /// Where clients join and skip to.
+    pub join_behind: Behind,
+}
+
+/// Bytes that go out before the cursor moves on.
+#[derive(Debug, Default)]
+enum Prefix {
+    #[default]
+    Nothing,
+    Owned(Box<[u8]>, usize),
+    Keepalive(usize),
+}
+
+impl Prefix {
+    fn rest(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Owned(bytes, sent) => &bytes[*sent..],
+            Self::Keepalive(sent) => &KEEPALIVE[*sent..],
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Nothing => {}
+            Self::Owned(_, sent) | Self::Keepalive(sent) => *sent += count,
+        }
+        if self.rest().is_empty() {
+            *self = Self::Nothing;
+        }
+    }
+}
+
+/// Who a client is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Random.
+    pub id: ClientId,
+    /// Address after trusted proxies.
+    pub address: IpAddr,
+    /// `User-Agent`, cut.
+    pub user_agent: Arc<str>,
+    /// When it asked.
+    pub connected_at: SystemTime,
+}
+
+/// One connected player.
+pub struct Client {
+    fd: OwnedFd,
+    identity: Identity,
+    session: Rc<Session>,
+    cursor: u64,
+    prefix: Prefix,
+    /// It fell off the tail: once its prefix is out, it goes on at another place.
+    fell_behind: bool,
+    skips: u32,
+    bytes_sent: u64,
+    last_delivery: Option<Instant>,
+    last_progress: Instant,
+    last_keepalive: Option<Instant>,
+    last_active: SystemTime,
+    /// Present bound of unsent bytes in the kernel.
+    unsent_bytes_max: u32,
+    /// Places in the admission counts.
+    _guards: [Guard; 2],
+}
+
+/// What a visit came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It has everything there is.
+    AtHead,
+    /// Its socket takes nothing more now.
+    Blocked,
+    /// Its quantum is used up, there is more to send.
+    More,
+    /// It is over.
+    Gone(EndReason),
+}
+
+impl Client {
+    /// A client that begins at `point`, or at the tail of a stream without random access points. `head` is the
+    /// response head.
+    pub fn new(
+        fd: OwnedFd,
+        identity: Identity,
+        session: Rc<Session>,
+        head: &[u8],
+        behind: Behind,
+        guards: [Guard; 2],
+        now: Instant,
+    ) -> Self {
+        let (cursor, prefix) = {
+            let feed = session.feed();
+            let window = feed.window();
+            let mut prefix = head.to_vec();
+            let cursor = match window.access().join(behind, window.head()) {
+                Some(point) => {
+                    prefix.extend(stitch::join_prefix(&point.tables, &point.continuity));
+                    point.offset
+                }
+                None => window.tail(),
+            };
+            (cursor, prefix)
+        };
+        Self {
+            fd,
+            identity,
+            session,
+            cursor,
+            prefix: Prefix::Owned(prefix.into(), 0),
+            fell_behind: false,
+            skips: 0,
+            bytes_sent: 0,
+            last_delivery: None,
+            last_progress: now,
+            last_keepalive: None,
+            last_active: SystemTime::now(),
+            unsent_bytes_max: 0,
+            _guards: guards,
+        }
+    }
+
+    /// Sends what is due, at most about `quantum` bytes of media. Never waits.
+    pub fn serve(&mut self, now: Instant, quantum: u64, rules: &Rules, counters: &Counters) -> Served {
+        match self.try_serve(now, quantum, rules, counters) {
+            Ok(served) => served,
+            Err(error) if is_left(&error) => Served::Gone(EndReason::ClientLeft),
+            Err(_) => Served::Gone(EndReason::ConnectionLost),
+        }
+    }
+
+    fn try_serve(
+        &mut self,
+        now: Instant,
+        quantum: u64,
+        rules: &Rules,
+        counters: &Counters,
+    ) -> io::Result<Served> {
+        loop {
+            if !self.send_prefix(now)? {
+                return Ok(self.blocked(now, rules));
+            }
+            if self.fell_behind {
+                self.skip(rules, counters)?;
+                continue;
+            }
+            let sent = self.session.feed().window().send(self.fd.as_fd(), self.cursor, quantum)?;
+            self.session.note_cursor(self.cursor);
+            match sent {
+                Sent::Bytes(0) | Sent::AtHead => {
+                    self.last_progress = now;
+                    if self.keep_alive(now, rules, counters) {
+                        continue;
+                    }
+                    return Ok(Served::AtHead);
+                }
+                Sent::Bytes(count) => {
+                    self.cursor += count;
+                    counters.bytes_out.add(count);
+                    self.delivered(now, count, counters);
+                    let left = self.session.feed().window().head() - self.cursor;
+                    return Ok(match left {
+                        0 => Served::AtHead,
+                        _ if count >= quantum => Served::More,
+                        _ => Served::Blocked,
+                    });
+                }
+                Sent::Blocked => return Ok(self.blocked(now, rules)),
+                Sent::Behind => {
+                    let rest = self.session.feed().window().rest_of_packet(self.cursor)?;
+                    let Some(rest) = rest else { return Ok(Served::Gone(EndReason::Overrun)) };
+                    self.prefix = Prefix::Owned(rest.into(), 0);
+                    self.fell_behind = true;
+                }
+                Sent::Overrun => return Ok(Served::Gone(EndReason::Overrun)),
+            }
+        }
+    }
+
+    /// Whether the prefix is out.
+    fn send_prefix(&mut self, now: Instant) -> io::Result<bool> {
+        while !self.prefix.rest().is_empty() {
+            let is_followed = !matches!(self.prefix, Prefix::Keepalive(_));
+            match send_now(self.fd.as_fd(), self.prefix.rest(), is_followed) {
+                Ok(count) => {
+                    self.prefix.advance(count);
+                    self.bytes_sent += count as u64;
+                    self.last_progress = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn blocked(&self, now: Instant, rules: &Rules) -> Served {
+        if now.saturating_duration_since(self.last_progress) >= rules.write_timeout {
+            return Served::Gone(EndReason::WriteTimeout);
+        }
+        Served::Blocked
+    }
+
+    /// Goes on at a random access point, behind tables and a flagged discontinuity.
+    fn skip(&mut self, rules: &Rules, counters: &Counters) -> io::Result<()> {
+        self.fell_behind = false;
+        self.skips += 1;
+        counters.skips.add(1);
+        let feed = self.session.feed();
+        let window = feed.window();
+        let Some(point) = window.access().join(rules.join_behind, window.head()) else {
+            self.cursor = window.tail();
+            return Ok(());
+        };
+        let AccessPoint { offset, tables, continuity, .. } = point;
+        let length = (window.head() - offset).min(LOOK_AHEAD_BYTES as u64) as usize;
+        let mut ahead = vec![0; length - length % crate::media::ts::PACKET];
+        window.read(*offset, &mut ahead)?;
+        let prefix = stitch::skip_prefix(tables, &continuity.looking_ahead(&ahead));
+        self.cursor = *offset;
+        self.prefix = Prefix::Owned(prefix.into(), 0);
+        Ok(())
+    }
+
+    /// Queues null packets when the stream is silent; whether it did.
+    fn keep_alive(&mut self, now: Instant, rules: &Rules, counters: &Counters) -> bool {
+        let silence = now.saturating_duration_since(self.session.last_media());
+        if silence < rules.keepalive_after || self.session.phase() == Phase::Ending {
+            return false;
+        }
+        if self.last_keepalive.is_some_and(|last| now.saturating_duration_since(last) < rules.keepalive_interval) {
+            return false;
+        }
+        self.last_keepalive = Some(now);
+        counters.keepalive_packets.add(KEEPALIVE_PACKETS as u64);
+        self.prefix = Prefix::Keepalive(0);
+        true
+    }
+
+    fn delivered(&mut self, now: Instant, count: u64, counters: &Counters) {
+        self.bytes_sent += count;
+        self.last_progress = now;
+        if let Some(last) = self.last_delivery.replace(now) {
+            counters.delivery_gap.record(now.saturating_duration_since(last));
+        }
+    }
+
+    /// Adapts what the kernel may hold unsent to the stream's rate and the shard's tick.
+    pub fn bound_unsent(&mut self, tick: Duration) {
+        let rate = self.session.feed().rate().unwrap_or(1 << 20);
+        let wanted = (2 * rate * tick.as_millis() as u64 / 1000).clamp(*UNSENT_BYTES.start(), *UNSENT_BYTES.end());
+        let wanted = wanted as u32;
+        // Small drifts of the measured rate are not worth a system call per client.
+        if wanted.abs_diff(self.unsent_bytes_max) * 4 > self.unsent_bytes_max {
+            self.unsent_bytes_max = wanted;
+            // A socket that refuses the option is dying; the next send says so.
+            let _ = set_buffered_bytes_max(self.fd.as_fd(), wanted);
+        }
+    }
+
+    /// Bytes between it and the head.
+    pub fn behind_bytes(&self) -> u64 {
+        self.session.feed().window().head().saturating_sub(self.cursor)
+    }
+
+    /// The session it plays.
+    pub fn session(&self) -> &Rc<Session> {
+        &self.session
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Bytes its socket took.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// Its socket, to be watched for leaving.
+    pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// What is shown of it.
+    pub fn snapshot(&mut self, now: Instant) -> sluice_contract::snapshot::Client {
+        let idle = now.saturating_duration_since(self.last_delivery.unwrap_or(self.last_progress));
+        self.last_active = SystemTime::now().checked_sub(idle).unwrap_or(self.last_active);
+        let feed = self.session.feed();
+        sluice_contract::snapshot::Client {
+            id: self.identity.id,
+            address: self.identity.address,
+            user_agent: self.identity.user_agent.clone(),
+            connected_at: self.identity.connected_at,
+            last_active: self.last_active,
+            bytes_sent: self.bytes_sent,
+            behind_bytes: feed.window().head().saturating_sub(self.cursor),
+            behind_s: feed.window().access().behind(self.cursor).as_secs_f64(),
+            skips: self.skips,
+        }
+    }
+
+    /// Ends the connection with FIN and frees its places.
+    pub fn finish(self) {
+        crate::uring::finish(self.fd);
+    }
+}
+
+/// Whether a socket error means that the player went away by itself.
+fn is_left(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}

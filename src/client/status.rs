@@ -1,0 +1,43 @@
+//! Status answers that shards give from published snapshots.
+
+use serde_json::{Value, json};
+use sluice_contract::snapshot::{Session, Shard};
+use std::sync::Arc;
+
+/// Totals over all shards: what acexy's `/ace/status` says, and more.
+pub fn totals(shards: &[Arc<Shard>]) -> Value {
+    let sessions = shards.iter().flat_map(|shard| &shard.sessions);
+    let (mut streams, mut clients, mut waiting) = (0, 0, 0);
+    for session in sessions {
+        streams += 1;
+        clients += session.clients.len();
+        waiting += session.waiting;
+    }
+    json!({ "status": "ok", "streams": streams, "clients": clients, "waiting": waiting })
+}
+
+/// One stream: what acexy says of it, and more.
+pub fn stream_status(session: &Session) -> Value {
+    let engine = session.engine.as_ref();
+    json!({
+        "clients": session.clients.len(),
+        "waiting": session.waiting,
+        "stream_id": {
+            session.asked_as.parameter(): session.asked_as.value(),
+            "infohash": session.infohash,
+        },
+        "stat_url": engine.and_then(|engine| engine.stat_url.as_deref()).unwrap_or_default(),
+        "state": session.state,
+        "engine": engine.map(|engine| &*engine.authority),
+        "bytes_per_s": session.rate,
+        "window_s": session.window_s,
+        "stat": session.stat,
+    })
+}
+
+/// Liveness: a shard that answers this is serving.
+pub fn health(shards: &[Arc<Shard>]) -> Value {
+    let drivers: Vec<Value> =
+        shards.iter().map(|shard| json!({ "shard": shard.id, "driver": shard.driver })).collect();
+    json!({ "status": "ok", "worker": format!("sluice:{}", std::process::id()), "shards": drivers })
+}

@@ -1,0 +1,242 @@
+//! Every metric of the data plane: names, plain counters of one shard, and their snapshot. No exposition format.
+//!
+//! A shard owns its counters and touches them without atomics; what leaves the shard is a list of samples inside its
+//! published snapshot.
+
+mod names;
+
+use hdrhistogram::Histogram as Hdr;
+use sluice_contract::metric::{Histogram, Name, Sample, Value};
+use sluice_contract::{EndReason, RefusalCode};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.set(self.0.get().wrapping_add(count));
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// Durations, recorded in microseconds with two significant digits up to two minutes.
+#[derive(Debug)]
+pub struct Durations {
+    histogram: RefCell<Hdr<u64>>,
+    sum: Cell<f64>,
+}
+
+/// Upper bounds shown to Prometheus, seconds.
+const BOUNDS: [f64; 14] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const MICROS_MAX: u64 = 120_000_000;
+
+impl Default for Durations {
+    fn default() -> Self {
+        let histogram = Hdr::new_with_bounds(1, MICROS_MAX, 2).expect("constant bounds are valid");
+        Self { histogram: RefCell::new(histogram), sum: Cell::new(0.0) }
+    }
+}
+
+impl Durations {
+    /// Records one.
+    pub fn record(&self, duration: Duration) {
+        self.histogram.borrow_mut().saturating_record((duration.as_micros() as u64).max(1));
+        self.sum.set(self.sum.get() + duration.as_secs_f64());
+    }
+
+    /// The value that this share of all recorded ones does not exceed.
+    pub fn quantile(&self, share: f64) -> Duration {
+        Duration::from_micros(self.histogram.borrow().value_at_quantile(share))
+    }
+
+    fn sample(&self) -> Histogram {
+        let histogram = self.histogram.borrow();
+        let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+        let (mut below, mut from) = (0, 0);
+        for bound in BOUNDS {
+            let to = (bound * 1e6) as u64;
+            below += histogram.count_between(from, to);
+            from = to + 1;
+            buckets.push((bound, below.min(histogram.len())));
+        }
+        buckets.push((f64::INFINITY, histogram.len()));
+        Histogram { buckets, sum: self.sum.get(), count: histogram.len() }
+    }
+}
+
+/// All counters of one shard.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections handed to another shard.
+    pub handed_over: Counter,
+    /// Connections handed to control.
+    pub to_control: Counter,
+    /// Bytes received from engines.
+    pub bytes_in: Counter,
+    /// Bytes of media taken by players' sockets.
+    pub bytes_out: Counter,
+    /// Bytes from engines that belonged to no packet.
+    pub garbage_bytes: Counter,
+    /// Null packets sent to keep players of a silent stream.
+    pub keepalive_packets: Counter,
+    /// Players admitted.
+    pub clients_started: Counter,
+    /// Times a player was moved forward because it fell off the tail.
+    pub skips: Counter,
+    /// Engine sessions asked for.
+    pub engine_starts: Counter,
+    /// Engine sessions given back.
+    pub engine_stops: Counter,
+    /// Sessions begun.
+    pub sessions_started: Counter,
+    /// Tasks that failed: our bugs.
+    pub panics: Counter,
+    /// Clients that ended, by reason.
+    pub clients_ended: [Counter; EndReason::ALL.len()],
+    /// Sessions that ended, by reason.
+    pub sessions_ended: [Counter; EndReason::ALL.len()],
+    /// Requests refused, by code.
+    pub refused: [Counter; RefusalCode::ALL.len()],
+    /// Time from the request to the first media in the player's socket, joins to running streams only.
+    pub join_time: Durations,
+    /// Time between two deliveries to one player.
+    pub delivery_gap: Durations,
+    /// Time a whole walk over the clients took.
+    pub tick_length: Durations,
+    /// Time from accept to arrival at the owner shard.
+    pub hand_over: Durations,
+    /// How late a 10 ms timer of a busy shard fires.
+    pub canary_delay: Durations,
+}
+
+/// What a shard is at the moment, beside its counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Players.
+    pub clients: usize,
+    /// Players that wait for a start.
+    pub waiting: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Bytes of memory in windows.
+    pub window_bytes: u64,
+    /// The present tick.
+    pub tick: Duration,
+    /// Messages waiting in the shard's inbox.
+    pub inbox: usize,
+    /// Whether the shard runs on io_uring.
+    pub is_uring: bool,
+}
+
+impl Counters {
+    /// Counts an ended client.
+    pub fn client_ended(&self, reason: EndReason) {
+        count_in(&self.clients_ended, &EndReason::ALL, reason);
+    }
+
+    /// Counts an ended session.
+    pub fn session_ended(&self, reason: EndReason) {
+        count_in(&self.sessions_ended, &EndReason::ALL, reason);
+    }
+
+    /// Counts a refusal.
+    pub fn refusal(&self, code: RefusalCode) {
+        count_in(&self.refused, &RefusalCode::ALL, code);
+    }
+
+    /// All metrics as samples.
+    pub fn samples(&self, gauges: Gauges) -> Vec<Sample> {
+        let counters = [
+            (names::ACCEPTED, &self.accepted),
+            (names::HANDED_OVER, &self.handed_over),
+            (names::TO_CONTROL, &self.to_control),
+            (names::BYTES_IN, &self.bytes_in),
+            (names::BYTES_OUT, &self.bytes_out),
+            (names::GARBAGE_BYTES, &self.garbage_bytes),
+            (names::KEEPALIVE_PACKETS, &self.keepalive_packets),
+            (names::CLIENTS_STARTED, &self.clients_started),
+            (names::SKIPS, &self.skips),
+            (names::ENGINE_STARTS, &self.engine_starts),
+            (names::ENGINE_STOPS, &self.engine_stops),
+            (names::SESSIONS_STARTED, &self.sessions_started),
+            (names::PANICS, &self.panics),
+        ];
+        let gauges = [
+            (names::CLIENTS, gauges.clients as f64),
+            (names::WAITING, gauges.waiting as f64),
+            (names::SESSIONS, gauges.sessions as f64),
+            (names::WINDOW_BYTES, gauges.window_bytes as f64),
+            (names::TICK_SECONDS, gauges.tick.as_secs_f64()),
+            (names::INBOX, gauges.inbox as f64),
+            (names::IO_URING, f64::from(u8::from(gauges.is_uring))),
+        ];
+        let durations = [
+            (names::JOIN_SECONDS, &self.join_time),
+            (names::DELIVERY_GAP_SECONDS, &self.delivery_gap),
+            (names::TICK_LENGTH_SECONDS, &self.tick_length),
+            (names::HAND_OVER_SECONDS, &self.hand_over),
+            (names::CANARY_SECONDS, &self.canary_delay),
+        ];
+        let mut samples: Vec<Sample> = Vec::with_capacity(128);
+        let plain = |name: Name, value: Value| Sample { name, label: None, value };
+        samples.extend(counters.map(|(name, counter)| plain(name, Value::Counter(counter.get()))));
+        samples.extend(gauges.map(|(name, value)| plain(name, Value::Gauge(value))));
+        samples.extend(durations.map(|(name, value)| plain(name, Value::Histogram(value.sample()))));
+        let reasons = EndReason::ALL.map(EndReason::as_str);
+        labelled(&mut samples, names::CLIENTS_ENDED, "reason", &reasons, &self.clients_ended);
+        labelled(&mut samples, names::SESSIONS_ENDED, "reason", &reasons, &self.sessions_ended);
+        labelled(&mut samples, names::REFUSED, "code", &RefusalCode::ALL.map(RefusalCode::as_str), &self.refused);
+        samples
+    }
+}
+
+fn count_in<T: PartialEq>(counters: &[Counter], all: &[T], which: T) {
+    if let Some(at) = all.iter().position(|one| *one == which) {
+        counters[at].add(1);
+    }
+}
+
+fn labelled(to: &mut Vec<Sample>, name: Name, label: &'static str, values: &[&'static str], counters: &[Counter]) {
+    to.extend(values.iter().zip(counters).map(|(value, counter)| Sample {
+        name,
+        label: Some((label, value)),
+        value: Value::Counter(counter.get()),
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_complete() {
+        let durations = Durations::default();
+        for millis in [1, 3, 30, 30, 700, 200_000] {
+            durations.record(Duration::from_millis(millis));
+        }
+        let sample = durations.sample();
+        assert!(sample.buckets.is_sorted_by(|a, b| a.1 <= b.1), "{:?}", sample.buckets);
+        assert_eq!(sample.buckets.last(), Some(&(f64::INFINITY, 6)));
+        let at = |bound: f64| sample.buckets.iter().find(|bucket| bucket.0 == bound).unwrap().1;
+        assert_eq!((at(0.02), at(0.05), at(1.0), at(60.0)), (2, 4, 5, 5));
+    }
+
+    #[test]
+    fn every_reason_and_code_has_its_counter() {
+        let counters = Counters::default();
+        EndReason::ALL.into_iter().for_each(|reason| counters.client_ended(reason));
+        RefusalCode::ALL.into_iter().for_each(|code| counters.refusal(code));
+        assert!(counters.clients_ended.iter().chain(&counters.refused).all(|counter| counter.get() == 1));
+    }
+}

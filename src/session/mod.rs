@@ -1,0 +1,458 @@
+//! One playback of one stream: a pure state machine ([`machine`]), the media it feeds ([`Feed`]), and a thin driver.
+//!
+//! A session lives on the shard its key hashes to. It knows no Docker, no VPN, no disk and no player sockets: whoever
+//! hosts it ([`Host`]) gives it engines and tells its clients what became of it. Nothing here is borrowed across a wait.
+
+mod feed;
+pub mod machine;
+#[cfg(test)]
+mod simulation;
+mod source;
+
+pub use feed::{Counts, Feed};
+pub use machine::{Limits, Phase};
+
+use crate::engine::{Endpoint, Started};
+use crate::metrics::Counters;
+use crate::uring::{Signal, Turns, spawn};
+use crate::window::Reservation;
+use machine::{Action, Event, Machine, SourceId};
+use sluice_contract::snapshot::{EngineStat, SessionEngine};
+use sluice_contract::{EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket};
+use source::{Closing, Order};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a session needs of its shard.
+pub trait Host {
+    /// Asks control for an engine; the answer comes as an event to the session.
+    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket;
+    /// The answer is no longer wanted.
+    fn abandon_lease(&self, ticket: Ticket);
+    /// Gives a lease back.
+    fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>);
+    /// An engine named the infohash behind a key. Answers whether another session of that broadcast lives here.
+    fn learned(&self, session: &Session, infohash: Hex40) -> bool;
+    /// The session is ending: end its clients.
+    fn ending(&self, session: &Session, reason: EndReason);
+    /// The session is over: forget it.
+    fn ended(&self, session: &Session, reason: EndReason);
+    /// Something worth showing changed.
+    fn changed(&self);
+    /// Letting the others run.
+    fn turns(&self) -> &Turns;
+    /// Counters of the shard.
+    fn counters(&self) -> &Counters;
+    /// Whether memory is short.
+    fn is_pressed(&self) -> bool;
+}
+
+/// Times an engine is given, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Without progress for that long a start has failed.
+    pub start: Duration,
+    /// No start takes longer, progress or not.
+    pub start_max: Duration,
+    /// Without any sign of life for that long an engine hangs.
+    pub no_response: Duration,
+    /// `User-Agent` for engines.
+    pub user_agent: Arc<str>,
+}
+
+/// What is shown of a session.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// The selector of the first player.
+    pub asked_as: Selector,
+    /// When the first player asked.
+    pub created_at: SystemTime,
+    /// When the first media came.
+    pub started_at: Option<SystemTime>,
+    /// When the last player left.
+    pub idle_since: Option<SystemTime>,
+    /// When media last came.
+    pub last_media_at: Option<SystemTime>,
+    /// Canonical infohash, once known.
+    pub infohash: Option<Hex40>,
+    /// The engine now.
+    pub engine: Option<SessionEngine>,
+    /// Its figures.
+    pub stat: Option<EngineStat>,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes that belonged to no packet.
+    pub garbage_bytes: u64,
+    /// Sources opened.
+    pub sources: u64,
+}
+
+/// A session on its shard.
+pub struct Session {
+    key: StreamKey,
+    /// Distinguishes this session from an earlier one of the same key.
+    serial: u64,
+    host: Rc<dyn Host>,
+    timing: Timing,
+    limits: Limits,
+    machine: RefCell<Machine>,
+    feed: RefCell<Feed>,
+    sources: RefCell<HashMap<SourceId, Rc<Closing>>>,
+    ticket: Cell<Option<Ticket>>,
+    refusal: RefCell<Option<Refusal>>,
+    info: RefCell<Info>,
+    garbage_before: Cell<(Option<SourceId>, u64)>,
+    last_media: Cell<Instant>,
+    /// Something a waiting player wants to know has changed: media is there, or the start failed.
+    changed: Signal,
+    /// The machine's deadline may have changed.
+    rescheduled: Signal,
+    /// The hindmost cursor of the present walk over the clients, and of the last whole one.
+    hindmost: Cell<(u64, u64)>,
+    /// Events that arrive while one is handled.
+    pending: RefCell<Vec<Event>>,
+    handling: Cell<bool>,
+}
+
+/// What a waiting player finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet.
+    Wait,
+    /// Media is there.
+    Ready,
+    /// The start failed, or the session is ending.
+    Refused(Refusal),
+}
+
+impl Session {
+    /// A session that nobody has joined yet; its timer runs until it ended.
+    ///
+    /// # Errors
+    /// When descriptors or memory are short.
+    pub fn start(
+        host: Rc<dyn Host>,
+        key: StreamKey,
+        serial: u64,
+        asked_as: Selector,
+        reservation: Reservation,
+        limits: Limits,
+        timing: Timing,
+    ) -> std::io::Result<Rc<Self>> {
+        let now = Instant::now();
+        let window = crate::window::Window::new(reservation)?;
+        let session = Rc::new(Self {
+            info: RefCell::new(Info {
+                asked_as,
+                created_at: SystemTime::now(),
+                started_at: None,
+                idle_since: None,
+                last_media_at: None,
+                infohash: key.infohash(),
+                engine: None,
+                stat: None,
+                bytes_in: 0,
+                garbage_bytes: 0,
+                sources: 0,
+            }),
+            key,
+            serial,
+            host,
+            timing,
+            limits,
+            machine: RefCell::new(Machine::new(limits, now, serial)),
+            feed: RefCell::new(Feed::new(window)),
+            sources: RefCell::default(),
+            ticket: Cell::new(None),
+            refusal: RefCell::default(),
+            garbage_before: Cell::new((None, 0)),
+            last_media: Cell::new(now),
+            changed: Signal::default(),
+            rescheduled: Signal::default(),
+            hindmost: Cell::new((u64::MAX, u64::MAX)),
+            pending: RefCell::default(),
+            handling: Cell::new(false),
+        });
+        let timer = session.clone();
+        let failed = session.clone();
+        spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
+        Ok(session)
+    }
+
+    /// What it plays.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// Distinguishes it from an earlier session of the same key.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// A player wants the stream; to be balanced by [`Session::leave`].
+    pub fn join(self: &Rc<Self>) {
+        self.info.borrow_mut().idle_since = None;
+        self.handle(Event::Join);
+    }
+
+    /// A player no longer wants it.
+    pub fn leave(self: &Rc<Self>) {
+        self.handle(Event::Leave);
+        if self.machine.borrow().idle_since().is_some() {
+            self.info.borrow_mut().idle_since = Some(SystemTime::now());
+        }
+    }
+
+    /// Whether a player can be served.
+    pub fn readiness(&self) -> Readiness {
+        if self.phase() == Phase::Ending {
+            let refusal = self.refusal.borrow().clone();
+            return Readiness::Refused(refusal.unwrap_or_else(session_ending));
+        }
+        if self.feed.borrow().is_joinable(Instant::now()) { Readiness::Ready } else { Readiness::Wait }
+    }
+
+    /// Events a waiting player wants to know of: look at [`Session::readiness`] after each.
+    pub fn changed(&self) -> &Signal {
+        &self.changed
+    }
+
+    /// Where the session is in its life.
+    pub fn phase(&self) -> Phase {
+        self.machine.borrow().phase()
+    }
+
+    /// Whether nobody watches it.
+    pub fn is_idle(&self) -> bool {
+        self.machine.borrow().idle_since().is_some()
+    }
+
+    /// When media last came from an engine.
+    pub fn last_media(&self) -> Instant {
+        self.last_media.get()
+    }
+
+    /// Looks at the media. The borrow must not be kept across a wait.
+    pub fn feed(&self) -> std::cell::Ref<'_, Feed> {
+        self.feed.borrow()
+    }
+
+    /// What is shown of it.
+    pub fn info(&self) -> std::cell::Ref<'_, Info> {
+        self.info.borrow()
+    }
+
+    /// Notes where a client stands.
+    pub fn note_cursor(&self, cursor: u64) {
+        let (present, last) = self.hindmost.get();
+        self.hindmost.set((present.min(cursor), last));
+    }
+
+    /// A walk over all clients is complete.
+    pub fn walked(&self) {
+        self.hindmost.set((u64::MAX, self.hindmost.get().0));
+    }
+
+    /// Why it ended, once it is ending.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.machine.borrow().end_reason()
+    }
+
+    /// Leases in use.
+    pub fn leases(&self) -> Vec<sluice_contract::Lease> {
+        self.machine.borrow().leases().cloned().collect()
+    }
+
+    /// Takes one event in and does what it calls for. Safe to call from within what an event sets off.
+    pub fn handle(self: &Rc<Self>, event: Event) {
+        self.pending.borrow_mut().push(event);
+        if self.handling.replace(true) {
+            return;
+        }
+        loop {
+            let Some(event) = ({
+                let mut pending = self.pending.borrow_mut();
+                if pending.is_empty() { None } else { Some(pending.remove(0)) }
+            }) else {
+                break;
+            };
+            let mut actions = Vec::new();
+            self.machine.borrow_mut().on(Instant::now(), event, &mut actions);
+            for action in actions {
+                self.act(action);
+            }
+        }
+        self.handling.set(false);
+        self.rescheduled.notify();
+    }
+
+    fn act(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::RequestLease { avoid } => {
+                let deadline = Instant::now() + self.limits.lease_timeout;
+                self.ticket.set(Some(self.host.request_lease(self, avoid, deadline)));
+            }
+            Action::AbandonLease => {
+                if let Some(ticket) = self.ticket.take() {
+                    self.host.abandon_lease(ticket);
+                }
+            }
+            Action::Open { source, lease, selector } => {
+                let closing = Rc::new(Closing::default());
+                self.sources.borrow_mut().insert(source, closing.clone());
+                self.info.borrow_mut().sources += 1;
+                let order = Order { id: source, lease, ask: selector, closing };
+                let failed = self.clone();
+                spawn(source::run(self.clone(), order), move |panic| failed.panicked(panic));
+            }
+            Action::Close(source) => {
+                if let Some(closing) = self.sources.borrow_mut().remove(&source) {
+                    closing.ask();
+                }
+            }
+            Action::ReturnLease { lease, fault } => self.host.return_lease(lease, fault),
+            Action::Admit => {
+                self.info.borrow_mut().started_at.get_or_insert_with(SystemTime::now);
+                self.changed.notify();
+                self.host.changed();
+            }
+            Action::Refuse(refusal) => {
+                *self.refusal.borrow_mut() = Some(refusal);
+                self.changed.notify();
+            }
+            Action::Ending(reason) => {
+                self.changed.notify();
+                self.host.ending(self, reason);
+            }
+            Action::Ended(reason) => {
+                tracing::info!(stream = %self.key, reason = reason.as_str(), "session ended");
+                self.host.ended(self, reason);
+                self.changed.notify();
+            }
+        }
+    }
+
+    async fn keep_time(self: Rc<Self>) {
+        loop {
+            let seen = self.rescheduled.count();
+            let (deadline, over) = {
+                let machine = self.machine.borrow();
+                (machine.deadline(), machine.end_reason().is_some())
+            };
+            if over {
+                return;
+            }
+            let Some(deadline) = deadline else {
+                self.rescheduled.after(seen).await;
+                continue;
+            };
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                self.handle(Event::Tick);
+                // A deadline that stays due must not spin: the next look is a timer away.
+                monoio::time::sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+            let timer = std::pin::pin!(monoio::time::sleep(wait));
+            let _ = futures_util::future::select(timer, std::pin::pin!(self.rescheduled.after(seen))).await;
+        }
+    }
+
+    fn panicked(self: &Rc<Self>, panic: &str) {
+        tracing::error!(stream = %self.key, panic, "a task of this session failed; the session ends");
+        self.host.counters().panics.add(1);
+        self.handling.set(false);
+        self.handle(Event::End(EndReason::Internal));
+        // The failed task can no longer report: what it held is given back here.
+        let open: Vec<SourceId> = self.machine.borrow().open_sources();
+        for source in open {
+            self.handle(Event::Closed(source));
+        }
+    }
+
+    pub(super) fn host(&self) -> &Rc<dyn Host> {
+        &self.host
+    }
+
+    pub(super) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    pub(super) fn feed_mut<T>(&self, change: impl FnOnce(&mut Feed) -> T) -> T {
+        change(&mut self.feed.borrow_mut())
+    }
+
+    pub(super) fn is_window_full(&self) -> bool {
+        let now = Instant::now();
+        let (present, last) = self.hindmost.get();
+        let mut feed = self.feed.borrow_mut();
+        let needed = feed.window().head().saturating_sub(present.min(last));
+        if let Err(error) = feed.trim(now, needed, self.host.is_pressed()) {
+            tracing::warn!(stream = %self.key, %error, "cannot release window memory");
+        }
+        feed.window().is_full()
+    }
+
+    /// Takes packets of a source in. Media of a source that was given up meanwhile is dropped.
+    pub(super) fn media(self: &Rc<Self>, source: SourceId, packets: &[u8]) -> std::io::Result<()> {
+        if self.machine.borrow().current() != Some(source) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let was_joinable = self.feed.borrow().is_joinable(now);
+        let useful = self.feed.borrow_mut().take(now, packets)?;
+        if !was_joinable && self.feed.borrow().is_joinable(now) {
+            self.changed.notify();
+        }
+        if useful {
+            self.last_media.set(now);
+            self.info.borrow_mut().last_media_at = Some(SystemTime::now());
+            self.handle(Event::Media(source));
+        }
+        Ok(())
+    }
+
+    pub(super) fn received(&self, bytes: u64) {
+        self.info.borrow_mut().bytes_in += bytes;
+        self.host.counters().bytes_in.add(bytes);
+    }
+
+    pub(super) fn garbage(&self, source: SourceId, skipped: u64) {
+        let (of, before) = self.garbage_before.get();
+        let new = if of == Some(source) { skipped - before.min(skipped) } else { skipped };
+        self.garbage_before.set((Some(source), skipped));
+        if new > 0 {
+            self.info.borrow_mut().garbage_bytes += new;
+            self.host.counters().garbage_bytes.add(new);
+        }
+    }
+
+    pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
+        if self.machine.borrow().current() == Some(source) {
+            self.info.borrow_mut().stat = Some(stat);
+            self.host.changed();
+        }
+    }
+
+    pub(super) fn engine_opened(self: &Rc<Self>, order: &Order, endpoint: &Endpoint, started: &Started) {
+        {
+            let mut info = self.info.borrow_mut();
+            info.engine = Some(source::describe_engine(&order.lease, endpoint, started));
+            info.infohash = info.infohash.or(started.infohash);
+            tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
+        }
+        if let Some(infohash) = started.infohash
+            && self.host.learned(self, infohash)
+        {
+            self.handle(Event::End(EndReason::Merged));
+        }
+    }
+}
+
+fn session_ending() -> Refusal {
+    Refusal::new(RefusalCode::SessionEnding, "the session is ending, retry shortly").retry_after(1)
+}
+

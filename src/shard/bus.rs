@@ -1,0 +1,325 @@
+//! The fan-out: a walk over all clients by the clock.
+//!
+//! ```text
+//!   due clients = clients × time since the walk began / tick
+//! ```
+//! Every due client is given all that is new; one that would block is met again on the next walk. The walk is cut into
+//! slices of a millisecond, each ended by `park_once`, so that accepts, reads from engines, timers and joins run in
+//! between. Nobody sleeps while a client is due, and nothing ticks while there is no client.
+//!
+//! Clients far behind get one quantum per visit and go to the catch-up queue, which takes what a slice has left.
+
+use super::Shard;
+use crate::client::{Client, Served};
+use crate::settings::Tick;
+use crate::uring::LeaverSet;
+use monoio::time::sleep;
+use slab::Slab;
+use sluice_contract::EndReason;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Work between two parks.
+const SLICE: Duration = Duration::from_millis(1);
+/// Media given to one client per visit when it is far behind, and to a joiner at once.
+pub(super) const QUANTUM: u64 = 256 << 10;
+/// How much of a tick the walk may take before the tick is stretched, and below which it shrinks again.
+const BUSY_SHARE_MAX: f64 = 0.6;
+const BUSY_SHARE_MIN: f64 = 0.3;
+/// The clock is read once for so many clients.
+const CLOCK_EVERY: usize = 8;
+/// A canary that fires later than this is worth recording in the log.
+const CANARY_TICK: Duration = Duration::from_millis(10);
+
+struct Seat {
+    client: Client,
+    generation: u32,
+    in_catch_up: bool,
+}
+
+/// All clients of a shard and the state of the walk.
+pub(super) struct Bus {
+    seats: Slab<Seat>,
+    /// Visiting order; removed seats are dropped from it when a walk begins, so that nobody changes place in between.
+    order: Vec<usize>,
+    /// Position in `order`.
+    at: usize,
+    walk_began: Instant,
+    busy: Duration,
+    tick: Duration,
+    setting: Tick,
+    catch_up: VecDeque<usize>,
+    leavers: LeaverSet,
+    generation: u32,
+    /// Clients that ended and have to be told off outside of the walk.
+    gone: Vec<(Client, EndReason)>,
+}
+
+/// What comes after a slice.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// More is due.
+    Go,
+    /// Nothing is due before this.
+    Wait(Duration),
+    /// There is no client.
+    Idle,
+}
+
+impl Bus {
+    pub(super) fn new(setting: Tick, leavers: LeaverSet) -> Self {
+        let tick = match setting {
+            Tick::Adaptive => Tick::ADAPTIVE_MIN,
+            Tick::Fixed(tick) => tick,
+        };
+        Self {
+            seats: Slab::new(),
+            order: Vec::new(),
+            at: 0,
+            walk_began: Instant::now(),
+            busy: Duration::ZERO,
+            tick,
+            setting,
+            catch_up: VecDeque::new(),
+            leavers,
+            generation: 0,
+            gone: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub(super) fn tick(&self) -> Duration {
+        self.tick
+    }
+
+    pub(super) fn clients(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.seats.iter_mut().map(|(_, seat)| &mut seat.client)
+    }
+
+    /// Takes a client in. It hands it back when the kernel cannot watch its socket.
+    pub(super) fn board(&mut self, client: Client, is_behind: bool) -> Result<(), Box<Client>> {
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.seats.vacant_entry();
+        let key = entry.key();
+        let token = u64::from(self.generation) << 32 | key as u64;
+        if self.leavers.watch(client.fd(), token).is_err() {
+            return Err(Box::new(client));
+        }
+        entry.insert(Seat { client, generation: self.generation, in_catch_up: is_behind });
+        if self.seats.len() == 1 {
+            self.begin_walk(Instant::now());
+        }
+        self.order.push(key);
+        if is_behind {
+            self.catch_up.push_back(key);
+        }
+        Ok(())
+    }
+
+    /// Ends all clients of a session.
+    fn end(&mut self, serial: u64, reason: EndReason) {
+        let of_session = |(key, seat): (usize, &Seat)| (seat.client.session().serial() == serial).then_some(key);
+        let keys: Vec<usize> = self.seats.iter().filter_map(of_session).collect();
+        self.end_keys(keys, reason);
+    }
+
+    fn end_keys(&mut self, keys: Vec<usize>, reason: EndReason) {
+        for key in keys {
+            self.remove(key, reason);
+        }
+    }
+
+    fn remove(&mut self, key: usize, reason: EndReason) {
+        if let Some(seat) = self.seats.try_remove(key) {
+            self.gone.push((seat.client, reason));
+        }
+    }
+
+    fn begin_walk(&mut self, now: Instant) {
+        let seats = &self.seats;
+        self.order.retain(|key| seats.contains(*key));
+        // A key may have been freed and taken again within one walk.
+        let mut seen = vec![false; self.seats.capacity()];
+        self.order.retain(|key| !std::mem::replace(&mut seen[*key], true));
+        self.at = 0;
+        self.busy = Duration::ZERO;
+        self.walk_began = now;
+    }
+
+    /// One slice of the walk.
+    fn slice(&mut self, shard: &Shard) -> Next {
+        let mut left = Vec::new();
+        self.leavers.collect(|token| left.push(token));
+        for token in left {
+            let key = (token & u64::from(u32::MAX)) as usize;
+            if self.seats.get(key).is_some_and(|seat| u64::from(seat.generation) == token >> 32) {
+                self.remove(key, EndReason::ClientLeft);
+            }
+        }
+        let began = Instant::now();
+        let mut now = began;
+        let mut visits = 0;
+        while now - began < SLICE {
+            let served = if self.is_due(now) {
+                let key = self.order[self.at];
+                self.at += 1;
+                self.visit(key, now, shard);
+                true
+            } else if self.at >= self.order.len() && now - self.walk_began >= self.tick {
+                self.end_walk(now, shard);
+                continue;
+            } else {
+                self.visit_catch_up(now, shard)
+            };
+            if !served {
+                self.busy += now - began;
+                return self.next(now);
+            }
+            visits += 1;
+            if visits % CLOCK_EVERY == 0 || !self.catch_up.is_empty() {
+                now = Instant::now();
+            }
+        }
+        self.busy += now - began;
+        if self.seats.is_empty() { Next::Idle } else { Next::Go }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        if self.at >= self.order.len() {
+            return false;
+        }
+        let elapsed = (now - self.walk_began).as_secs_f64() / self.tick.as_secs_f64();
+        self.at as f64 <= elapsed * self.order.len() as f64
+    }
+
+    fn next(&self, now: Instant) -> Next {
+        if self.seats.is_empty() {
+            return Next::Idle;
+        }
+        let share = self.at.min(self.order.len()) as f64 / self.order.len().max(1) as f64;
+        let due = self.walk_began + self.tick.mul_f64(share);
+        Next::Wait(due.saturating_duration_since(now).max(Duration::from_millis(1)))
+    }
+
+    fn visit(&mut self, key: usize, now: Instant, shard: &Shard) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        match seat.client.serve(now, QUANTUM, &shard.rules, &shard.counters) {
+            Served::More if !seat.in_catch_up => {
+                seat.in_catch_up = true;
+                self.catch_up.push_back(key);
+            }
+            Served::Gone(reason) => self.remove(key, reason),
+            Served::AtHead | Served::Blocked | Served::More => {}
+        }
+    }
+
+    /// Gives one client that is far behind another quantum; whether there was one.
+    fn visit_catch_up(&mut self, now: Instant, shard: &Shard) -> bool {
+        let Some(key) = self.catch_up.pop_front() else { return false };
+        let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.in_catch_up) else { return true };
+        match seat.client.serve(now, QUANTUM, &shard.rules, &shard.counters) {
+            Served::More => self.catch_up.push_back(key),
+            Served::AtHead | Served::Blocked => seat.in_catch_up = false,
+            Served::Gone(reason) => self.remove(key, reason),
+        }
+        true
+    }
+
+    fn end_walk(&mut self, now: Instant, shard: &Shard) {
+        let took = now - self.walk_began;
+        shard.counters.tick_length.record(took);
+        for session in shard.sessions.borrow().values() {
+            session.walked();
+        }
+        if self.setting == Tick::Adaptive {
+            let share = self.busy.as_secs_f64() / took.as_secs_f64().max(1e-9);
+            if share > BUSY_SHARE_MAX {
+                self.tick = self.tick.mul_f64(1.25).min(Tick::ADAPTIVE_MAX);
+            } else if share < BUSY_SHARE_MIN {
+                self.tick = self.tick.mul_f64(0.9).max(Tick::ADAPTIVE_MIN);
+            }
+        }
+        // A walk that was late does not make the next one hurry: the clients just served have nothing new.
+        let planned = self.walk_began + self.tick;
+        self.begin_walk(if now - planned < self.tick { planned } else { now });
+        let tick = self.tick;
+        self.seats.iter_mut().for_each(|(_, seat)| seat.client.bound_unsent(tick));
+    }
+}
+
+/// Runs the walk for the life of the shard.
+pub(super) async fn run(shard: Rc<Shard>) {
+    loop {
+        let seen = shard.boarded.count();
+        let next = shard.bus.borrow_mut().slice(&shard);
+        tell_off(&shard);
+        match next {
+            Next::Go => shard.turns.park_once().await,
+            Next::Wait(wait) => sleep(wait).await,
+            Next::Idle => {
+                if shard.bus.borrow().len() == 0 {
+                    shard.boarded.after(seen).await;
+                }
+            }
+        }
+    }
+}
+
+/// Ends all clients of a session; safe to call from within the walk.
+pub(super) fn end_clients(shard: &Shard, serial: u64, reason: EndReason) {
+    match shard.bus.try_borrow_mut() {
+        Ok(mut bus) => bus.end(serial, reason),
+        // Within a walk nothing ends a session: sessions act on events, and the walk only notes who is gone.
+        Err(_) => tracing::error!("clients were to be ended from within the walk"),
+    }
+    tell_off(shard);
+}
+
+/// Closes what the walk found to be over and tells the sessions. Outside of the walk, because a session may answer by
+/// ending further clients.
+fn tell_off(shard: &Shard) {
+    loop {
+        let gone = match shard.bus.try_borrow_mut() {
+            Ok(mut bus) => std::mem::take(&mut bus.gone),
+            Err(_) => return,
+        };
+        if gone.is_empty() {
+            return;
+        }
+        for (client, reason) in gone {
+            shard.counters.client_ended(reason);
+            let (session, identity) = (client.session().clone(), client.identity());
+            tracing::debug!(
+                stream = %session.key(), client = %identity.id, address = %identity.address,
+                bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
+            );
+            client.finish();
+            session.leave();
+        }
+        shard.dirty.set(true);
+    }
+}
+
+/// Records how late timers fire while the shard is busy: the first thing to suffer when something does not let the
+/// others run.
+pub(super) async fn canary(shard: Rc<Shard>) {
+    loop {
+        let seen = shard.boarded.count();
+        if shard.bus.borrow().len() == 0 {
+            shard.boarded.after(seen).await;
+        }
+        let began = Instant::now();
+        sleep(CANARY_TICK).await;
+        shard.counters.canary_delay.record(began.elapsed().saturating_sub(CANARY_TICK));
+    }
+}
+
+/// A cell that is set when something worth showing changed.
+pub(super) type Dirty = Cell<bool>;
+/// The bus as a shard holds it.
+pub(super) type Shared = RefCell<Bus>;

@@ -1,0 +1,115 @@
+//! What reaches a shard from control and from the other shards.
+
+use super::{Pending, Shard, serve};
+use crate::session::machine::Event;
+use sluice_contract::link::Receiver;
+use sluice_contract::{EndReason, Holdings, Refusal, ToControl, ToShard};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Messages taken in one go before the others get their turn.
+const BURST: usize = 64;
+
+/// Serves the inbox until the shard was drained.
+pub(super) async fn run(shard: Rc<Shard>, mut inbox: Receiver<ToShard>) {
+    let mut taken = 0usize;
+    loop {
+        let deadline = shard.draining.get();
+        let message = match deadline {
+            None => inbox.recv().await,
+            Some(deadline) => {
+                let over = shard.sessions.borrow().is_empty() || Instant::now() >= deadline;
+                if over {
+                    super::publish::now(&shard);
+                    return;
+                }
+                match monoio::time::timeout(Duration::from_millis(10), inbox.recv()).await {
+                    Ok(message) => message,
+                    Err(_) => continue,
+                }
+            }
+        };
+        match message {
+            Some(message) => take(&shard, message),
+            // Everybody who could speak to us is gone: the process is ending.
+            None => return,
+        }
+        taken += 1;
+        if taken % BURST == 0 {
+            shard.turns.park_once().await;
+        }
+    }
+}
+
+fn take(shard: &Rc<Shard>, message: ToShard) {
+    match message {
+        ToShard::Connected { epoch } => {
+            shard.epoch.set(epoch);
+            let holdings = holdings(shard);
+            shard.tell(ToControl::Holdings { shard: shard.id, epoch, holdings });
+        }
+        ToShard::Lease { ticket, answer } => {
+            let pending = shard.pending.borrow_mut().remove(&ticket);
+            let session = match pending {
+                Some(Pending::Lease(session)) => session.upgrade(),
+                _ => None,
+            };
+            match (session, answer) {
+                (Some(session), Ok(lease)) if lease.epoch == shard.epoch.get() => {
+                    session.handle(Event::Granted(lease));
+                }
+                (session, Ok(lease)) => {
+                    // Nobody waits for it any more, or it comes from a control that is gone.
+                    crate::session::Host::return_lease(&**shard, lease.id, None);
+                    if let Some(session) = session {
+                        session.handle(Event::Refused(stale()));
+                    }
+                }
+                (Some(session), Err(refusal)) => session.handle(Event::Refused(refusal)),
+                (None, Err(_)) => {}
+            }
+        }
+        ToShard::Resolved { ticket, answer } => {
+            let pending = shard.pending.borrow_mut().remove(&ticket);
+            if let Some(Pending::Resolve(alias)) = pending
+                && let Some(resolving) = shard.resolving.borrow_mut().remove(&alias)
+            {
+                *resolving.answer.borrow_mut() = Some(answer.map(|resolution| resolution.key));
+                resolving.done.notify();
+            }
+        }
+        ToShard::Withdraw { lease } => {
+            let sessions: Vec<_> = shard.sessions.borrow().values().cloned().collect();
+            sessions.iter().for_each(|session| session.handle(Event::Withdrawn(lease)));
+        }
+        ToShard::Connection(connection) => {
+            shard.spawn(serve::run(shard.clone(), connection, serve::Arrival::Handed));
+        }
+        ToShard::Stop { key } => {
+            let session = shard.sessions.borrow().get(&key).cloned();
+            if let Some(session) = session {
+                session.handle(Event::End(EndReason::Stopped));
+            }
+        }
+        ToShard::Drain { deadline } => {
+            shard.draining.set(Some(deadline));
+            let sessions: Vec<_> = shard.sessions.borrow().values().cloned().collect();
+            tracing::info!(shard = shard.id.0, sessions = sessions.len(), "draining");
+            sessions.iter().for_each(|session| session.handle(Event::End(EndReason::Shutdown)));
+        }
+    }
+}
+
+fn stale() -> Refusal {
+    let detail = "control restarted meanwhile, retry shortly";
+    Refusal::new(sluice_contract::RefusalCode::ControlUnavailable, detail).retry_after(1)
+}
+
+fn holdings(shard: &Shard) -> Holdings {
+    let mut holdings = Holdings::default();
+    for session in shard.sessions.borrow().values() {
+        holdings.sessions.push(session.key().clone());
+        holdings.leases.extend(session.leases().into_iter().map(|lease| (lease, session.key().clone())));
+    }
+    holdings
+}

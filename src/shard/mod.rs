@@ -1,0 +1,335 @@
+//! One shard: a pinned thread with its own ring, its listeners, its sessions and its clients.
+//!
+//! Shards share nothing they can change but the admission counts, the memory budget and the board they publish to.
+//! What reaches a shard from outside comes through its bounded inbox as owned messages. All state below is touched by
+//! this thread alone; nothing of it is borrowed across a wait.
+//!
+//! - `bus` walks over the clients,
+//! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
+//! - `inbox` hears control and the other shards,
+//! - `publish` shows what the shard is doing and keeps house.
+
+mod accept;
+mod bus;
+mod inbox;
+mod play;
+mod publish;
+mod serve;
+
+use crate::client::Rules;
+use crate::listen::Admission;
+use crate::metrics::Counters;
+use crate::session::{Host, Limits, Session, Timing};
+use crate::settings::{self, JoinBehind, Settings};
+use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
+use crate::window::{Behind, Budget};
+use bus::Bus;
+use sluice_contract::link::{Receiver, Sender};
+use sluice_contract::snapshot::Board;
+use sluice_contract::{
+    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal, ShardId,
+    StreamKey, StreamName, Ticket, ToControl, ToShard,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything a shard is given at its start.
+pub struct Wiring {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// The core to run on; `None` leaves it to the kernel.
+    pub core: Option<usize>,
+    /// Its listening sockets, one per address.
+    pub listeners: Vec<OwnedFd>,
+    /// Its inbox.
+    pub inbox: Receiver<ToShard>,
+    /// All shards' inboxes, in shard order, its own included.
+    pub shards: Vec<Sender<ToShard>>,
+    /// Control's inbox.
+    pub control: Sender<ToControl>,
+    /// Aliases.
+    pub directory: Arc<Directory>,
+    /// Where it publishes itself.
+    pub board: Arc<Board>,
+    /// Limits over all shards.
+    pub admission: Arc<Admission>,
+    /// Window memory of all shards.
+    pub budget: Arc<Budget>,
+    /// Settings.
+    pub settings: Arc<Settings>,
+}
+
+/// What a ticket waits for.
+enum Pending {
+    Lease(Weak<Session>),
+    Resolve(Alias),
+}
+
+/// A resolve under way, shared by all players of this shard that ask for the alias.
+struct Resolving {
+    done: Signal,
+    answer: RefCell<Option<Result<StreamKey, Refusal>>>,
+}
+
+/// The shard's own state.
+pub(crate) struct Shard {
+    id: ShardId,
+    driver: Driver,
+    settings: Arc<Settings>,
+    rules: Rules,
+    limits: Limits,
+    timing: Timing,
+    shards: Vec<Sender<ToShard>>,
+    control: Sender<ToControl>,
+    directory: Arc<Directory>,
+    board: Arc<Board>,
+    admission: Arc<Admission>,
+    budget: Arc<Budget>,
+    turns: Turns,
+    counters: Counters,
+    bus: bus::Shared,
+    sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
+    /// Players that wait for a session's start, per session serial.
+    waiting: RefCell<HashMap<u64, usize>>,
+    pending: RefCell<HashMap<Ticket, Pending>>,
+    resolving: RefCell<HashMap<Alias, Rc<Resolving>>>,
+    next_ticket: Cell<u64>,
+    next_serial: Cell<u64>,
+    epoch: Cell<Epoch>,
+    /// A client boarded the bus.
+    boarded: Signal,
+    /// A session was forgotten.
+    forgotten: Signal,
+    /// There is something to do for the housekeeper.
+    busy: Signal,
+    dirty: bus::Dirty,
+    draining: Cell<Option<Instant>>,
+    /// Itself, for what outlives the call that hands it out.
+    me: RefCell<Weak<Shard>>,
+}
+
+/// Runs a shard on the calling thread until it was drained.
+///
+/// # Errors
+/// When no driver can be had or descriptors are short at the start.
+pub fn run(wiring: Wiring) -> io::Result<()> {
+    if let Some(core) = wiring.core
+        && let Err(error) = uring::pin_to_core(core)
+    {
+        tracing::warn!(shard = wiring.id.0, core, %error, "cannot pin the shard to its core");
+    }
+    let ladder = match wiring.settings.shards.driver {
+        settings::Driver::Auto => Ladder::Auto,
+        settings::Driver::IoUring => Ladder::IoUring,
+        settings::Driver::Epoll => Ladder::Epoll,
+    };
+    uring::run(ladder, move |driver| live(wiring, driver))?
+}
+
+async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
+    tracing::info!(shard = wiring.id.0, driver = driver.as_str(), core = wiring.core, "shard started");
+    let settings = wiring.settings;
+    let timeouts = &settings.timeouts;
+    let shard = Rc::new(Shard {
+        id: wiring.id,
+        driver,
+        rules: Rules {
+            write_timeout: timeouts.write,
+            keepalive_after: timeouts.keepalive_after,
+            keepalive_interval: timeouts.keepalive_interval,
+            join_behind: match settings.window.join_behind {
+                JoinBehind::Media(time) => Behind::Media(time),
+                JoinBehind::Bytes(bytes) => Behind::Bytes(bytes),
+            },
+        },
+        limits: Limits {
+            grace: timeouts.grace,
+            abandon: Limits::default().abandon.min(timeouts.grace),
+            empty_timeout: timeouts.empty,
+            ..Limits::default()
+        },
+        timing: Timing {
+            start: timeouts.start,
+            start_max: timeouts.start_max,
+            no_response: timeouts.no_response,
+            user_agent: settings.engines.user_agent.as_str().into(),
+        },
+        shards: wiring.shards,
+        control: wiring.control,
+        directory: wiring.directory,
+        board: wiring.board,
+        admission: wiring.admission,
+        budget: wiring.budget,
+        turns: Turns::start()?,
+        counters: Counters::default(),
+        bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        sessions: RefCell::default(),
+        waiting: RefCell::default(),
+        pending: RefCell::default(),
+        resolving: RefCell::default(),
+        next_ticket: Cell::new(1),
+        next_serial: Cell::new(1),
+        epoch: Cell::new(Epoch::default()),
+        boarded: Signal::default(),
+        forgotten: Signal::default(),
+        busy: Signal::default(),
+        dirty: Cell::new(true),
+        draining: Cell::new(None),
+        me: RefCell::default(),
+        settings,
+    });
+    *shard.me.borrow_mut() = Rc::downgrade(&shard);
+    for listener in wiring.listeners {
+        shard.keep(accept::run(shard.clone(), Listener::new(listener)?));
+    }
+    shard.keep(bus::run(shard.clone()));
+    shard.keep(bus::canary(shard.clone()));
+    shard.keep(publish::run(shard.clone()));
+    inbox::run(shard, wiring.inbox).await;
+    Ok(())
+}
+
+impl Shard {
+    /// Starts a task whose failure is counted and ends nothing else.
+    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let shard = self.clone();
+        uring::spawn(task, move |panic| {
+            tracing::error!(shard = shard.id.0, panic, "a task failed");
+            shard.counters.panics.add(1);
+        });
+    }
+
+    /// Starts a task the shard cannot do without: if it fails, the process ends so that a supervisor starts it anew,
+    /// which beats a shard that looks alive and serves nobody.
+    fn keep(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let id = self.id.0;
+        uring::spawn(task, move |panic| {
+            tracing::error!(shard = id, panic, "a task the shard lives by failed; giving up");
+            std::process::abort();
+        });
+    }
+
+    fn ticket(&self, pending: Pending) -> Ticket {
+        let ticket = Ticket(self.next_ticket.get());
+        self.next_ticket.set(ticket.0 + 1);
+        self.pending.borrow_mut().insert(ticket, pending);
+        ticket
+    }
+
+    fn shard_count(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Tells control something that must not get lost: a full inbox is tried again until it is taken.
+    fn tell(self: &Rc<Self>, message: ToControl) {
+        let Err(rejected) = self.control.send(message) else { return };
+        let shard = self.clone();
+        self.spawn(async move {
+            let mut message = rejected.into_inner();
+            loop {
+                monoio::time::sleep(Duration::from_millis(20)).await;
+                match shard.control.send(message) {
+                    Ok(()) => return,
+                    Err(sluice_contract::link::Rejected::Closed(_)) => return,
+                    Err(rejected) => message = rejected.into_inner(),
+                }
+            }
+        });
+    }
+
+    fn arc_self(&self) -> Rc<Self> {
+        self.me.borrow().upgrade().expect("a shard outlives its calls")
+    }
+
+    fn add_waiting(&self, serial: u64) {
+        *self.waiting.borrow_mut().entry(serial).or_default() += 1;
+        self.dirty.set(true);
+    }
+
+    fn remove_waiting(&self, serial: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Some(count) = waiting.get_mut(&serial) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&serial);
+            }
+        }
+        self.dirty.set(true);
+    }
+
+    fn stream_clients(&self, session: &Session) -> usize {
+        let waiting = self.waiting.borrow().get(&session.serial()).copied().unwrap_or(0);
+        let mut bus = self.bus.borrow_mut();
+        waiting + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+    }
+}
+
+impl Host for Shard {
+    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket {
+        let ticket = self.ticket(Pending::Lease(Rc::downgrade(session)));
+        let stream = session.key().clone();
+        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, deadline };
+        self.arc_self().tell(ToControl::Lease(request));
+        ticket
+    }
+
+    fn abandon_lease(&self, ticket: Ticket) {
+        self.pending.borrow_mut().remove(&ticket);
+        self.arc_self().tell(ToControl::Abandon { shard: self.id, ticket });
+    }
+
+    fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>) {
+        self.arc_self().tell(ToControl::Return(LeaseReturn { id: lease, fault }));
+    }
+
+    fn learned(&self, session: &Session, infohash: Hex40) -> bool {
+        let key = session.key();
+        if key.infohash() == Some(infohash) {
+            return false;
+        }
+        let (selector, options) = (key.selector(), key.options.clone());
+        self.directory.learn(selector.value(), infohash);
+        self.arc_self().tell(ToControl::Learned { selector, options, infohash });
+        let canonical = StreamKey { name: StreamName::Infohash(infohash), options: key.options.clone() };
+        let lives_here = self.sessions.borrow().contains_key(&canonical);
+        let shown = self.board.read();
+        lives_here || shown.iter().flat_map(|shard| &shard.sessions).any(|session| session.key == canonical)
+    }
+
+    fn ending(&self, session: &Session, reason: EndReason) {
+        bus::end_clients(self, session.serial(), reason);
+        self.dirty.set(true);
+    }
+
+    fn ended(&self, session: &Session, reason: EndReason) {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.get(session.key()).is_some_and(|known| known.serial() == session.serial()) {
+            sessions.remove(session.key());
+        }
+        drop(sessions);
+        self.counters.session_ended(reason);
+        self.dirty.set(true);
+        self.forgotten.notify();
+    }
+
+    fn changed(&self) {
+        self.dirty.set(true);
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.budget.is_pressed()
+    }
+}

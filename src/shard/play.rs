@@ -1,0 +1,327 @@
+//! From a play request to a client on the bus.
+//!
+//! The player is watched for leaving at every wait, no status line is sent before media is at hand or the failure is
+//! definite, and whoever joined a session leaves it again on every path out of here ([`Membership`]).
+
+use super::bus::QUANTUM;
+use super::serve::{Served, hand_to_shard};
+use super::{Pending, Resolving, Shard};
+use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request};
+use crate::http::{Method, RequestHead, write};
+use crate::session::{Phase, Readiness, Session};
+use crate::uring::{Signal, Socket};
+use crate::window::Reservation;
+use futures_util::future::{Either, select};
+use monoio::time::{sleep, timeout};
+use sluice_contract::{
+    Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, StreamKey, ToControl, directory,
+};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long control may look for the broadcast behind an id.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a newcomer waits for the session of its key to be torn down.
+const TEARDOWN_WAIT: Duration = Duration::from_secs(2);
+/// How long a newcomer waits for others to give memory back: releasing lags two seconds behind the tail.
+const MEMORY_WAIT: Duration = Duration::from_secs(4);
+const MEMORY_LOOK: Duration = Duration::from_millis(50);
+/// Times a player follows its stream to another session because two keys turned out to be one broadcast.
+const MERGES_MAX: usize = 3;
+const USER_AGENT_BYTES_MAX: usize = 256;
+
+/// Why a player does not get its stream.
+enum Failure {
+    /// It went away by itself.
+    Left,
+    /// It is told why.
+    Refused(Refusal),
+    /// Its session gave way to another: look again.
+    Merged,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Plays what the head asks for.
+pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
+    let asked = Instant::now();
+    let request = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
+        Ok(request) => request,
+        Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
+    };
+    if head.method == Method::Head {
+        return served.close_after(write::stream_head(head.minor_version)).await;
+    }
+    for _ in 0..=MERGES_MAX {
+        let key = match until_left(&served.socket, find_key(&shard, &request)).await {
+            Some(Ok(key)) => key,
+            Some(Err(refusal)) => return served.close_with(&shard, &refusal, false).await,
+            None => return left(&shard, served),
+        };
+        let owner = key.owner(shard.shard_count());
+        if owner != shard.id {
+            return hand_to_shard(&shard, usize::from(owner.0), served).await;
+        }
+        match join(&shard, &served, &request, &key, asked).await {
+            Ok((session, guard, was_running)) => {
+                return admit(&shard, served, &head, session, guard, was_running.then_some(asked));
+            }
+            Err(Failure::Left) => return left(&shard, served),
+            Err(Failure::Refused(refusal)) => return served.close_with(&shard, &refusal, false).await,
+            Err(Failure::Merged) => {}
+        }
+    }
+    let refusal = Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
+    served.close_with(&shard, &refusal, false).await;
+}
+
+fn left(shard: &Shard, served: Served) {
+    shard.counters.client_ended(EndReason::ClientLeft);
+    crate::uring::finish(served.socket.into_fd());
+}
+
+/// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
+async fn find_key(shard: &Rc<Shard>, request: &PlayRequest) -> Result<StreamKey, Refusal> {
+    let alias = &request.alias;
+    if let Some(key) = shard.directory.find(alias) {
+        return Ok(key);
+    }
+    let known = shard.resolving.borrow().get(alias).cloned();
+    let resolving = match known {
+        Some(resolving) => resolving,
+        None => ask_control(shard, alias)?,
+    };
+    let wait = async {
+        loop {
+            let seen = resolving.done.count();
+            if let Some(answer) = resolving.answer.borrow().clone() {
+                return answer;
+            }
+            resolving.done.after(seen).await;
+        }
+    };
+    // Control answers by its deadline; should it be gone, the selector itself is the key.
+    timeout(RESOLVE_TIMEOUT + Duration::from_secs(1), wait).await.unwrap_or_else(|_| {
+        shard.resolving.borrow_mut().remove(alias);
+        Ok(directory::unresolved(alias))
+    })
+}
+
+fn ask_control(shard: &Rc<Shard>, alias: &Alias) -> Result<Rc<Resolving>, Refusal> {
+    let ticket = shard.ticket(Pending::Resolve(alias.clone()));
+    let deadline = Instant::now() + RESOLVE_TIMEOUT;
+    let message = ToControl::Resolve(ResolveRequest { ticket, shard: shard.id, alias: alias.clone(), deadline });
+    if shard.control.send(message).is_err() {
+        shard.pending.borrow_mut().remove(&ticket);
+        let detail = "control is busy, retry shortly";
+        return Err(Refusal::new(RefusalCode::ControlUnavailable, detail).retry_after(2));
+    }
+    let resolving = Rc::new(Resolving { done: Signal::default(), answer: RefCell::default() });
+    shard.resolving.borrow_mut().insert(alias.clone(), resolving.clone());
+    Ok(resolving)
+}
+
+/// A player's membership of a session while it waits; ends by itself on every path.
+struct Membership {
+    shard: Rc<Shard>,
+    session: Rc<Session>,
+    is_kept: bool,
+}
+
+impl Membership {
+    fn new(shard: &Rc<Shard>, session: Rc<Session>) -> Self {
+        shard.add_waiting(session.serial());
+        session.join();
+        Self { shard: shard.clone(), session, is_kept: false }
+    }
+
+    /// Turns the waiting player into a client, which leaves the session by its own end.
+    fn keep(mut self) -> Rc<Session> {
+        self.is_kept = true;
+        self.session.clone()
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shard.remove_waiting(self.session.serial());
+        if !self.is_kept {
+            self.session.leave();
+        }
+    }
+}
+
+/// Waits until the session of a key has media. Also says whether it already had.
+async fn join(
+    shard: &Rc<Shard>,
+    served: &Served,
+    request: &PlayRequest,
+    key: &StreamKey,
+    asked: Instant,
+) -> Result<(Rc<Session>, Guard, bool), Failure> {
+    let guard = shard.admission.client(served.client, asked)?;
+    let session = match until_left(&served.socket, session_of(shard, request, key)).await {
+        Some(session) => session?,
+        None => return Err(Failure::Left),
+    };
+    if let Some(max) = shard.settings.limits.stream_clients_max
+        && shard.stream_clients(&session) >= max.get() as usize
+    {
+        let detail = "this stream has as many players as it may";
+        return Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10).into());
+    }
+    let was_running = session.readiness() == Readiness::Ready;
+    let membership = Membership::new(shard, session.clone());
+    loop {
+        let seen = session.changed().count();
+        match session.readiness() {
+            Readiness::Ready => return Ok((membership.keep(), guard, was_running)),
+            Readiness::Refused(_) if session.end_reason() == Some(EndReason::Merged) => {
+                return Err(Failure::Merged);
+            }
+            Readiness::Refused(refusal) => return Err(refusal.into()),
+            Readiness::Wait => {}
+        }
+        // A stream without random access points becomes joinable by time alone.
+        let changed = timeout(Duration::from_secs(1), session.changed().after(seen));
+        match until_left(&served.socket, changed).await {
+            Some(_) => {}
+            None => return Err(Failure::Left),
+        }
+    }
+}
+
+/// The session of a key: the living one, or a new one once its predecessor is gone and memory is there.
+async fn session_of(shard: &Rc<Shard>, request: &PlayRequest, key: &StreamKey) -> Result<Rc<Session>, Refusal> {
+    let torn_down_by = Instant::now() + TEARDOWN_WAIT;
+    let memory_by = Instant::now() + MEMORY_WAIT;
+    let mut waiting = None;
+    loop {
+        let seen = shard.forgotten.count();
+        let known = shard.sessions.borrow().get(key).cloned();
+        match known {
+            Some(session) if session.phase() != Phase::Ending => return Ok(session),
+            Some(_) => {
+                let left = torn_down_by.saturating_duration_since(Instant::now());
+                if timeout(left, shard.forgotten.after(seen)).await.is_err() {
+                    let detail = "the session is ending, retry shortly";
+                    return Err(Refusal::new(RefusalCode::SessionEnding, detail).retry_after(1));
+                }
+                continue;
+            }
+            None => {}
+        }
+        if shard.draining.get().is_some() {
+            let detail = "the appliance is shutting down";
+            return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
+        }
+        if let Some(reservation) = shard.budget.reserve(crate::window::SESSION_BYTES_MIN) {
+            return start(shard, request, key, reservation);
+        }
+        waiting.get_or_insert_with(|| shard.budget.wait());
+        shard.busy.notify();
+        if Instant::now() >= memory_by {
+            let detail = "the memory for windows is spent";
+            return Err(Refusal::new(RefusalCode::Memory, detail).retry_after(10));
+        }
+        sleep(MEMORY_LOOK).await;
+    }
+}
+
+fn start(
+    shard: &Rc<Shard>,
+    request: &PlayRequest,
+    key: &StreamKey,
+    reservation: Reservation,
+) -> Result<Rc<Session>, Refusal> {
+    let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
+    shard.next_serial.set(shard.next_serial.get() + 1);
+    let (limits, timing) = (shard.limits, shard.timing.clone());
+    let selector = request.alias.selector;
+    let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
+        .map_err(|error| {
+            let detail = format!("cannot make a window: {error}");
+            Refusal::new(RefusalCode::Descriptors, detail).retry_after(10)
+        })?;
+    tracing::info!(stream = %key, "session started");
+    shard.counters.sessions_started.add(1);
+    shard.sessions.borrow_mut().insert(key.clone(), session.clone());
+    shard.busy.notify();
+    Ok(session)
+}
+
+fn admit(
+    shard: &Rc<Shard>,
+    served: Served,
+    head: &RequestHead,
+    session: Rc<Session>,
+    guard: Guard,
+    joined_running: Option<Instant>,
+) {
+    let user_agent = head.header("user-agent").unwrap_or("unknown");
+    let cut = user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
+    let identity = Identity {
+        id: ClientId(uuid::Uuid::new_v4().as_u128()),
+        address: served.client,
+        user_agent: user_agent[..cut].into(),
+        connected_at: SystemTime::now(),
+    };
+    let now = Instant::now();
+    tracing::debug!(
+        stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
+    );
+    let head = write::stream_head(head.minor_version);
+    let guards = [served.guard, guard];
+    let behind = shard.rules.join_behind;
+    let fd = served.socket.into_fd();
+    let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
+    client.bound_unsent(shard.bus.borrow().tick());
+    shard.counters.clients_started.add(1);
+    // A joiner's first bytes do not wait for the walk.
+    let served = client.serve(now, QUANTUM, &shard.rules, &shard.counters);
+    if let Some(asked) = joined_running {
+        shard.counters.join_time.record(asked.elapsed());
+    }
+    let reason = match served {
+        Visit::Gone(reason) => reason,
+        visit => match shard.bus.borrow_mut().board(client, visit == Visit::More) {
+            Ok(()) => {
+                shard.boarded.notify();
+                shard.dirty.set(true);
+                shard.busy.notify();
+                return;
+            }
+            Err(client) => {
+                client.finish();
+                EndReason::Internal
+            }
+        },
+    };
+    shard.counters.client_ended(reason);
+    session.leave();
+}
+
+/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is thrown away, bounded.
+async fn until_left<T>(socket: &Socket, wait: impl Future<Output = T>) -> Option<T> {
+    const HEARD_BYTES_MAX: usize = 64 << 10;
+    let gone = async {
+        let mut scrap = [0; 1024];
+        let mut heard = 0;
+        while heard < HEARD_BYTES_MAX {
+            match socket.recv(&mut scrap).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => heard += count,
+            }
+        }
+    };
+    match select(pin!(wait), pin!(gone)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}

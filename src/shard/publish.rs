@@ -1,0 +1,124 @@
+//! Showing what the shard is doing, and keeping house: a few times a second while there is something to show.
+
+use super::Shard;
+use crate::metrics::Gauges;
+use crate::session::machine::Event;
+use crate::session::{Phase, Session};
+use crate::uring::Driver;
+use sluice_contract::EndReason;
+use sluice_contract::snapshot::{self, Client, SessionState};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Between two publications.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Publishes and keeps house for the life of the shard; sleeps while nothing changes.
+pub(super) async fn run(shard: Rc<Shard>) {
+    loop {
+        let seen = shard.busy.count();
+        relieve(&shard);
+        now(&shard);
+        let is_idle = shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0;
+        if is_idle && !shard.dirty.get() {
+            // Accepts and refusals still count while no session lives: look now and then.
+            let _ = monoio::time::timeout(INTERVAL * 20, shard.busy.after(seen)).await;
+        } else {
+            monoio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+/// Gives memory back when a newcomer waits for it: what nobody watches goes first, windows shrink by themselves.
+fn relieve(shard: &Rc<Shard>) {
+    if !shard.budget.is_pressed() {
+        return;
+    }
+    let sessions: Vec<Rc<Session>> = shard.sessions.borrow().values().cloned().collect();
+    for session in sessions.into_iter().filter(|session| session.is_idle()) {
+        session.handle(Event::End(EndReason::Memory));
+    }
+}
+
+/// Publishes the present state.
+pub(super) fn now(shard: &Rc<Shard>) {
+    shard.dirty.set(false);
+    let at = Instant::now();
+    let mut clients: HashMap<u64, Vec<Client>> = HashMap::new();
+    let (clients_total, tick) = {
+        let mut bus = shard.bus.borrow_mut();
+        for client in bus.clients() {
+            let serial = client.session().serial();
+            clients.entry(serial).or_default().push(client.snapshot(at));
+        }
+        (bus.len(), bus.tick())
+    };
+    let waiting = shard.waiting.borrow();
+    let sessions: Vec<Arc<snapshot::Session>> = shard
+        .sessions
+        .borrow()
+        .values()
+        .map(|session| {
+            let of_session = clients.remove(&session.serial()).unwrap_or_default();
+            let waiting = waiting.get(&session.serial()).copied().unwrap_or(0);
+            Arc::new(show(shard, session, of_session, waiting))
+        })
+        .collect();
+    let window_bytes = shard.sessions.borrow().values().map(|session| session.feed().window().resident()).sum();
+    let metrics = shard.counters.samples(Gauges {
+        clients: clients_total,
+        waiting: waiting.values().sum(),
+        sessions: sessions.len(),
+        window_bytes,
+        tick,
+        inbox: shard.shards[usize::from(shard.id.0)].backlog(),
+        is_uring: matches!(shard.driver, Driver::IoUring { .. }),
+    });
+    shard.board.publish(snapshot::Shard {
+        id: shard.id,
+        driver: Some(shard.driver.as_str()),
+        taken_at: SystemTime::now(),
+        sessions,
+        metrics,
+    });
+}
+
+fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) -> snapshot::Session {
+    let (info, feed) = (session.info(), session.feed());
+    let counts = feed.counts();
+    let window = feed.window();
+    let state = match session.phase() {
+        Phase::Ending => SessionState::Stopping,
+        Phase::Starting => SessionState::Starting,
+        _ if session.is_idle() => SessionState::Grace,
+        Phase::Playing => SessionState::Playing,
+        Phase::Recovering => SessionState::Recovering,
+    };
+    snapshot::Session {
+        key: session.key().clone(),
+        asked_as: info.asked_as,
+        infohash: info.infohash,
+        shard: shard.id,
+        state,
+        engine: info.engine.clone(),
+        created_at: info.created_at,
+        started_at: info.started_at,
+        idle_since: info.idle_since,
+        last_media_at: info.last_media_at,
+        clients,
+        waiting,
+        head: window.head(),
+        tail: window.tail(),
+        window_s: window.access().span().as_secs_f64(),
+        rate: feed.rate().unwrap_or(0),
+        bytes_in: info.bytes_in,
+        garbage_bytes: info.garbage_bytes,
+        continuity_errors: counts.continuity_errors,
+        discontinuities: counts.discontinuities,
+        failovers: info.sources.saturating_sub(1),
+        stat: info.stat.clone(),
+        formats: feed.formats(),
+    }
+}

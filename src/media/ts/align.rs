@@ -54,7 +54,8 @@ pub enum Verdict<'a> {
 /// Finds packets in the reads of one connection. See the module text for what it guarantees.
 #[derive(Clone, Debug, Default)]
 pub struct Aligner {
-    state: State,
+    /// Whether the buffer's front is a packet's first byte. If not, three sync bytes at the stride are looked for.
+    synced: bool,
     /// Whether this body ever was in sync.
     synced_once: bool,
     /// Whether the body has ended.
@@ -67,17 +68,6 @@ pub struct Aligner {
     skipped_bytes: u64,
     /// Largest number of bytes seen before the first sync.
     seen_bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Looking for three sync bytes at the packet stride.
-    #[default]
-    Searching,
-    /// The packet at the buffer's front is not followed by another one: look again, but not at its first byte.
-    Suspect,
-    /// The buffer's front is a packet's first byte.
-    Synced,
 }
 
 impl Aligner {
@@ -95,7 +85,7 @@ impl Aligner {
         let mut found = self.push(buf);
         self.ended = true;
         let rest = &buf[found.consumed..];
-        if self.state == State::Synced && rest.len() == PACKET && rest[0] == SYNC {
+        if self.synced && rest.len() == PACKET && rest[0] == SYNC {
             found.packets.end += PACKET;
             found.consumed += PACKET;
         }
@@ -132,24 +122,17 @@ impl Aligner {
     fn look(&mut self, buf: &[u8]) -> Aligned {
         let mut start = 0;
         loop {
-            if self.state != State::Synced {
-                match search(buf, usize::from(self.state == State::Suspect)) {
+            if !self.synced {
+                match search(buf) {
                     Search::Found(position) => start = position,
-                    Search::Undecided(position) => {
-                        if position > 0 {
-                            self.state = State::Searching;
-                        }
-                        return Aligned::nothing(position);
-                    }
+                    Search::Undecided(position) => return Aligned::nothing(position),
                 }
-                self.state = State::Synced;
+                self.synced = true;
                 self.synced_once = true;
                 self.prefix = Vec::new();
             }
             let (end, lost) = run(buf, start);
-            if lost {
-                self.state = State::Suspect;
-            }
+            self.synced = !lost;
             // A lost stride at the very front leaves nothing to consume: search at once, so that a call that can
             // make progress always does.
             if !(lost && end == 0) {
@@ -173,7 +156,7 @@ impl Aligner {
 
     fn account(&mut self, found: &Aligned) {
         self.skipped_bytes += found.skipped as u64;
-        if self.state == State::Synced || !found.packets.is_empty() {
+        if self.synced || !found.packets.is_empty() {
             self.unsynced_bytes = 0;
         } else {
             self.unsynced_bytes += found.consumed as u64;
@@ -188,8 +171,8 @@ enum Search {
     Undecided(usize),
 }
 
-fn search(buf: &[u8], from: usize) -> Search {
-    let mut position = from.min(buf.len());
+fn search(buf: &[u8]) -> Search {
+    let mut position = 0;
     while let Some(found) = buf[position..].iter().position(|&byte| byte == SYNC) {
         position += found;
         match CONFIRMED_AT.map(|distance| buf.get(position + distance).map(|&byte| byte == SYNC)) {

@@ -316,6 +316,16 @@ mod tests {
         assert_eq!(timeline.bytes_per_s(), Some(4_000_000));
     }
 
+    /// Bytes whose duration is unknown, because the clock jumped before there was a rate, must not count as fast.
+    #[test]
+    fn the_rate_is_measured_within_one_segment() {
+        let mut timeline = Timeline::default();
+        timeline.push(0, pcr(0));
+        assert_eq!(timeline.push(10_000_000, pcr(9_000 * TICKS_PER_S)), Step::Jump);
+        run(&mut timeline, (10_000_000 + FRAME_BYTES, 9_000 * TICKS_PER_S + FRAME), 10);
+        assert_eq!(timeline.bytes_per_s(), Some(1_000_000));
+    }
+
     #[test]
     fn durations_convert_both_ways() {
         let time = MediaTime::from_ticks(30 * TICKS_PER_S);

@@ -14,6 +14,7 @@ pub mod continuity;
 pub mod packet;
 pub mod psi;
 pub mod scanner;
+pub mod section;
 pub mod stitch;
 
 #[cfg(test)]

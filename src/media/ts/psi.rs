@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 
-use super::packet::{NULL_PID, PACKET, Packet};
+use super::{
+    packet::{NULL_PID, PACKET, Packet},
+    section::{Assembler, Check, body, check, extension, section_number},
+};
 
-/// The longest PAT or PMT section: its length field is at most 1021 (ISO/IEC 13818-1, 2.4.4.3 and 2.4.4.8).
-pub const SECTION_BYTES_MAX: usize = 1024;
-/// More packets than this for one section are refused; full packets need at most seven.
-pub const SECTION_PACKETS_MAX: usize = 16;
 /// How many programs of a PAT are considered.
 pub const PROGRAMS_MAX: usize = 16;
 
@@ -20,9 +19,6 @@ const PAT_TABLE: u8 = 0x00;
 const PMT_TABLE: u8 = 0x02;
 /// PIDs below are reserved for tables (PAT, CAT, TSDT, ...).
 const PID_FREE_MIN: u16 = 0x10;
-/// Bytes of a long-form section before its own fields, from table id to last section number.
-const SECTION_HEADER: usize = 8;
-const CRC_BYTES: usize = 4;
 
 /// The tables in force over a part of the stream. Equal if their sections are, whatever packets carried them.
 #[derive(Clone, Debug)]
@@ -296,122 +292,6 @@ impl Psi {
     }
 }
 
-/// Collects one section at a time of one PID.
-#[derive(Default)]
-struct Assembler {
-    section: Vec<u8>,
-    packets: Vec<[u8; PACKET]>,
-}
-
-impl Assembler {
-    fn reset(&mut self) {
-        self.section.clear();
-        self.packets.clear();
-    }
-
-    /// Takes a packet and hands out every section of `table` that ends in it, with the packets it came in.
-    fn push(&mut self, packet: Packet<'_>, table: u8, mut deliver: impl FnMut(&[u8], &[[u8; PACKET]])) {
-        let payload = packet.payload();
-        let (tail, mut starts) = match payload {
-            [] => return,
-            [pointer, rest @ ..] if packet.payload_unit_start() => {
-                match rest.split_at_checked(usize::from(*pointer)) {
-                    Some(parts) => parts,
-                    None => return self.reset(),
-                }
-            }
-            _ => (payload, &[][..]),
-        };
-        if !self.packets.is_empty() {
-            self.append(packet, tail, &mut deliver);
-            if packet.payload_unit_start() {
-                // A section still incomplete where another one starts was cut short.
-                self.reset();
-            }
-        }
-        // 0xff where a table id would be means that only stuffing follows.
-        while starts.first().is_some_and(|&id| id != 0xff) {
-            self.reset();
-            if starts[0] == table {
-                let used = self.append(packet, starts, &mut deliver);
-                starts = &starts[used..];
-            } else {
-                starts = section_bytes(starts).and_then(|bytes| starts.get(bytes..)).unwrap_or(&[]);
-            }
-        }
-    }
-
-    /// Adds bytes of the current section; how many it took. A section that ends is delivered and forgotten, one that
-    /// is impossible is forgotten.
-    fn append(
-        &mut self,
-        packet: Packet<'_>,
-        bytes: &[u8],
-        deliver: &mut impl FnMut(&[u8], &[[u8; PACKET]]),
-    ) -> usize {
-        if self.packets.len() == SECTION_PACKETS_MAX {
-            self.reset();
-            return bytes.len();
-        }
-        self.packets.push(*packet.bytes());
-        let before = self.section.len();
-        let room = SECTION_BYTES_MAX - before;
-        self.section.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        match self.complete_at() {
-            Some(end) if end <= self.section.len() => {
-                self.section.truncate(end);
-                deliver(&self.section, &self.packets);
-                self.reset();
-                end - before
-            }
-            Some(end) if end > SECTION_BYTES_MAX => {
-                self.reset();
-                bytes.len()
-            }
-            _ => bytes.len(),
-        }
-    }
-
-    fn complete_at(&self) -> Option<usize> {
-        section_bytes(&self.section)
-    }
-}
-
-enum Check {
-    Good,
-    /// Valid, but announced for later.
-    NotYet,
-    Broken,
-}
-
-fn check(section: &[u8]) -> Check {
-    let long_form = section.get(1).is_some_and(|flags| flags & 0x80 != 0);
-    if !long_form || section.len() < SECTION_HEADER + CRC_BYTES || crc32(section) != 0 {
-        return Check::Broken;
-    }
-    if section[5] & 0x01 == 0 { Check::NotYet } else { Check::Good }
-}
-
-/// The whole length a section announces, if its first three bytes are there.
-fn section_bytes(section: &[u8]) -> Option<usize> {
-    let [_, high, low, ..] = section else { return None };
-    Some(3 + usize::from(u16::from_be_bytes([high & 0x0f, *low])))
-}
-
-/// The section's table id extension: the transport stream's id in a PAT, the program number in a PMT.
-fn extension(section: &[u8]) -> u16 {
-    u16::from_be_bytes([section[3], section[4]])
-}
-
-fn section_number(section: &[u8]) -> u8 {
-    section[6]
-}
-
-/// What a checked section holds between header and CRC.
-fn body(section: &[u8]) -> &[u8] {
-    &section[SECTION_HEADER..section.len() - CRC_BYTES]
-}
-
 fn programs(pat: &[u8]) -> Vec<Program> {
     let (entries, _) = body(pat).as_chunks::<4>();
     let programs = entries.iter().map(|entry| Program {
@@ -444,30 +324,10 @@ fn is_free(pid: u16) -> bool {
     (PID_FREE_MIN..NULL_PID).contains(&pid)
 }
 
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let mut value = (index as u32) << 24;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 0x8000_0000 != 0 { (value << 1) ^ 0x04c1_1db7 } else { value << 1 };
-            bit += 1;
-        }
-        table[index] = value;
-        index += 1;
-    }
-    table
-};
-
-/// The CRC of ISO/IEC 13818-1, annex A. Over a section including its CRC field it is 0.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |crc, byte| (crc << 8) ^ CRC_TABLE[usize::from((crc >> 24) as u8 ^ byte)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
+        super::section::crc32,
         super::testing::{AAC, AUDIO_PID, H264, HEVC, PMT_PID, Parts, VIDEO_PID, in_packets, pat, pmt},
         *,
     };
@@ -490,11 +350,6 @@ mod tests {
 
     fn generation(psi: &Psi) -> Option<u32> {
         psi.in_force().map(|tables| tables.generation)
-    }
-
-    #[test]
-    fn the_checksum_is_that_of_mpeg() {
-        assert_eq!(crc32(b"123456789"), 0x0376_e6e7);
     }
 
     #[test]
@@ -575,7 +430,7 @@ mod tests {
     fn a_table_for_later_is_not_in_force() {
         let mut later = pmt(1, 1, VIDEO_PID, &STREAMS);
         later[5] &= !1;
-        let body = later.len() - CRC_BYTES;
+        let body = later.len() - 4;
         let crc = crc32(&later[..body]);
         later[body..].copy_from_slice(&crc.to_be_bytes());
         let mut psi = Psi::default();
@@ -595,6 +450,18 @@ mod tests {
         psi.interrupted(PMT_PID);
         assert_eq!(push_packets(&mut psi, &packets[1..]), Update::None);
         assert_eq!(push_packets(&mut psi, &packets), Update::Changed);
+    }
+
+    #[test]
+    fn a_section_does_not_go_on_behind_a_packet_in_which_another_should_start() {
+        let many: Vec<(u8, u16, &[u8])> = (0..60).map(|index| (AAC, 0x200 + index, &[][..])).collect();
+        let packets = in_packets(PMT_PID, 0, &pmt(1, 0, 0x200, &many));
+        let stuffing =
+            Parts { pid: PMT_PID, continuity: 1, start: true, payload: &[0, 0xff, 0xff], ..Parts::default() }
+                .build();
+        let mut psi = Psi::default();
+        push(&mut psi, 0, &pat(0, &[(1, PMT_PID)]));
+        assert_eq!(push_packets(&mut psi, &[packets[0], stuffing, packets[1]]), Update::None);
     }
 
     #[test]

@@ -513,6 +513,25 @@ mod tests {
         assert_eq!(scanner.timeline().newest(), Some(MediaTime::from_ticks(9 * 1_080_000)));
     }
 
+    /// A time guessed from the byte rate may turn out too late; points must still not go back behind each other.
+    #[test]
+    fn media_time_never_falls_from_point_to_point() {
+        let mut writer = Writer::new();
+        writer.tables();
+        for step in 0..10 {
+            writer.picture(false, Some(Pcr::new(step * 3_600, 0)));
+        }
+        for _ in 0..50 {
+            writer.filler();
+        }
+        writer.picture(true, None);
+        writer.picture(true, Some(Pcr::new(10 * 3_600, 0)));
+        let times: Vec<_> =
+            raps(&scan(&mut Scanner::new(), 0, &writer.bytes)).iter().map(|rap| rap.media_time).collect();
+        assert!(times[0].ticks() > 20 * 1_080_000, "the guess must be one that is too late");
+        assert_eq!(times[1], times[0]);
+    }
+
     #[test]
     fn audio_without_video_can_be_joined_at_every_start() {
         let mut writer = Writer::new();
@@ -543,6 +562,18 @@ mod tests {
         let gap = after[0].media_time.since(before[2].media_time).as_millis();
         assert!((1_000..3_000).contains(&gap), "{gap} ms");
         assert_eq!(scanner.counters().packets, (first.len() + second.len()) as u64 / PACKET as u64);
+    }
+
+    /// Another source's clock is another clock, even where its value happens to fit.
+    #[test]
+    fn a_changed_source_begins_a_segment_of_the_clock() {
+        let first = seconds(2, 0);
+        let mut scanner = Scanner::new();
+        scan(&mut scanner, 0, &first);
+        scanner.source_changed();
+        // Joined behind its tables, so that the clock comes before them.
+        scan(&mut scanner, first.len() as u64, &seconds(2, 2 * TICKS_PER_S)[2 * PACKET..]);
+        assert_eq!(scanner.timeline().jumps(), 1);
     }
 
     /// A section torn by a lost packet must not be completed by the next repetition's end.

@@ -3,7 +3,7 @@
 use super::{
     clock::Pcr,
     packet::{PACKET, SYNC},
-    psi::crc32,
+    section::crc32,
 };
 
 pub(super) const PMT_PID: u16 = 0x100;

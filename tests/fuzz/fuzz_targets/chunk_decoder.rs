@@ -10,12 +10,16 @@ use sluice::http::{BodyDecoder, BodyEvent, Framing, chunked::ChunkError};
 fuzz_target!(|input: &[u8]| {
     let [step, length, bytes @ ..] = input else { return };
     let step = usize::from(*step) + 1;
-    for framing in [Framing::Chunked, Framing::Length(u64::from(*length)), Framing::UntilClose, Framing::None] {
+    for framing in [Framing::Chunked, Framing::Length(u64::from(*length)), Framing::UntilClose, Framing::None]
+    {
         let whole = decode(framing, bytes, bytes.len().max(1));
         assert_eq!(decode(framing, bytes, step), whole, "{framing:?} by {step}");
         if let Ok(body) = whole {
             assert!(body.data.len() <= bytes.len());
-            assert_eq!(body.complete, body.ended || framing == Framing::UntilClose || at_its_end(framing, &body));
+            assert_eq!(
+                body.complete,
+                body.ended || framing == Framing::UntilClose || at_its_end(framing, &body)
+            );
         }
     }
 });

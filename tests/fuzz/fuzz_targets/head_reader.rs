@@ -66,7 +66,10 @@ fn written_and_read_again(head: &RequestHead) {
 fn take_url(text: &str) {
     if let Ok((authority, path)) = url::path_and_query(text) {
         assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
-        assert!(matches!(parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()), Ok(Parsed::Complete { .. })));
+        assert!(matches!(
+            parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()),
+            Ok(Parsed::Complete { .. })
+        ));
         url::is_foreign(authority.as_deref().unwrap_or_default(), "engine:6878");
     }
 }

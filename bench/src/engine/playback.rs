@@ -150,7 +150,7 @@ async fn wait_for_media(exchange: &mut Exchange<'_>, claim: &Claim) -> io::Resul
         if let Some(error) = &faults.start_error {
             wake = opened + Duration::from_millis(faults.start_error_after_ms);
             if now >= wake {
-                exchange.world.end(claim.channel, End::Failed, Cut::Eof);
+                exchange.world.end(claim.channel, End::Failed);
                 return Ok(Some(error.clone()));
             }
         } else if faults.dead || (faults.compression_starves && offers_compression) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::faults::{Cut, Faults, StatQuirk};
+use super::faults::{Faults, StatQuirk};
 use super::http;
 use super::ledger::End;
 use super::serve::{Exchange, Next, gone};
@@ -238,8 +238,7 @@ async fn stop(exchange: &mut Exchange<'_>, channel: usize, key: &str) -> io::Res
         if let Some(record) = record.and_then(|record| state.ledger.session(record)) {
             record.stops += 1;
         }
-        let stopped =
-            record.is_some() && exchange.world.end_locked(&mut state, channel, End::Stopped, Cut::Eof);
+        let stopped = record.is_some() && exchange.world.end_locked(&mut state, channel, End::Stopped);
         state.channels[channel].counters.stops += u64::from(stopped);
         state.ledger.engine.stops_unknown += u64::from(!stopped);
         stopped

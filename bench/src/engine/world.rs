@@ -286,7 +286,7 @@ impl World {
             .collect();
         for other in others {
             state.channels[other].counters.replaced += 1;
-            self.end_locked(state, other, End::Replaced, Cut::Eof);
+            self.end_locked(state, other, End::Replaced);
         }
     }
 
@@ -298,18 +298,16 @@ impl World {
         state.downloads.iter().filter(|entry| is_starting(*entry)).count() as u64
     }
 
-    /// Ends a channel's download and everybody's reader of it. `false` when there was none.
-    pub(super) fn end(&self, channel: usize, end: End, cut: Cut) -> bool {
-        let ended = self.end_locked(&mut self.lock(), channel, end, cut);
+    /// Ends a channel's download. Its reader is cut cleanly, because its `cut` is dropped with the download. `false`
+    /// when there was none.
+    pub(super) fn end(&self, channel: usize, end: End) -> bool {
+        let ended = self.end_locked(&mut self.lock(), channel, end);
         self.beat();
         ended
     }
 
-    pub(super) fn end_locked(&self, state: &mut State, channel: usize, end: End, cut: Cut) -> bool {
+    pub(super) fn end_locked(&self, state: &mut State, channel: usize, end: End) -> bool {
         let Some(download) = state.downloads.remove(&channel) else { return false };
-        if let Some(reader) = download.reader {
-            reader.cut.send_replace(Some(cut));
-        }
         for session in download.sessions {
             if let Some(record) = state.ledger.session(session.record) {
                 record.end = Some(end);
@@ -334,7 +332,7 @@ impl World {
             .collect();
         for channel in &idle {
             state.channels[*channel].counters.expiries += 1;
-            self.end_locked(&mut state, *channel, End::Expired, Cut::Eof);
+            self.end_locked(&mut state, *channel, End::Expired);
         }
         drop(state);
         if !idle.is_empty() {

@@ -68,10 +68,12 @@ impl Client {
 
     /// Reads until the end.
     pub(crate) fn read_to_end(&mut self) -> (Vec<u8>, Ended) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Err(ended) = self.fill() {
                 return (std::mem::take(&mut self.buffer), ended);
             }
+            assert!(Instant::now() < deadline, "the body never ends");
         }
     }
 

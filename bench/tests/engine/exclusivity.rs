@@ -104,3 +104,23 @@ fn a_head_steals_the_reader() {
     assert_eq!(engine.control().counters(infohash(0)).expect("known").heads, 1);
     eventually("no reader", || engine.control().counters(infohash(0)).expect("known").readers == 0);
 }
+
+/// Guards that a stop ends even a body that is stuck because its client does not read.
+#[test]
+fn a_stop_ends_a_stuck_body() {
+    let engine = engine_with(|options| options.channels[0].reach_back = std::time::Duration::from_secs(60));
+    let readers = || engine.control().counters(infohash(0)).expect("known").readers;
+    let bytes = || engine.control().counters(infohash(0)).expect("known").bytes;
+    let session = open(engine.addr(), infohash(0), "a");
+    let _stuck = play_media(engine.addr(), &session.playback);
+    let mut last = (bytes(), std::time::Instant::now());
+    eventually("a body that moves no more", || {
+        if bytes() != last.0 {
+            last = (bytes(), std::time::Instant::now());
+        }
+        last.1.elapsed() > std::time::Duration::from_millis(200)
+    });
+    assert_eq!(readers(), 1);
+    assert_eq!(json(engine.addr(), &format!("{}?method=stop", session.command))["response"], "ok");
+    eventually("no reader", || readers() == 0);
+}

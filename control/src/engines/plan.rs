@@ -342,17 +342,17 @@ impl Plan {
         self.retry_at = None;
         let mut still = VecDeque::with_capacity(self.waiting.len());
         while let Some(waiting) = self.waiting.pop_front() {
+            let end = self.end_of_wait(&waiting);
             match self.choose(now, &waiting) {
-                Choice::Grant(engine) => self.grant(now, waiting, &engine),
-                Choice::Wait(retry_at) => {
-                    let end = self.end_of_wait(&waiting);
-                    if end <= now {
-                        let refusal = self.refusal_for(now, &waiting);
-                        self.refuse(waiting.request, refusal);
-                    } else {
-                        self.retry_at = [self.retry_at, retry_at, Some(end)].into_iter().flatten().min();
-                        still.push_back(waiting);
-                    }
+                // A shard that no longer waits could only give the engine back.
+                Choice::Grant(engine) if now < waiting.request.deadline => self.grant(now, waiting, &engine),
+                Choice::Wait(retry_at) if now < end => {
+                    self.retry_at = [self.retry_at, retry_at, Some(end)].into_iter().flatten().min();
+                    still.push_back(waiting);
+                }
+                _ => {
+                    let refusal = self.refusal_for(now, &waiting);
+                    self.refuse(waiting.request, refusal);
                 }
             }
         }
@@ -546,3 +546,7 @@ impl Plan {
         Refusal::new(code, format!("no engine answers ({})", text.join("; ")))
     }
 }
+
+#[cfg(test)]
+#[path = "plan_simulation.rs"]
+mod simulation;

@@ -14,8 +14,8 @@ const QUIET: Duration = Duration::from_millis(300);
 fn streams_spread_over_engines_and_name_their_address() {
     let engines = [Engine::start(), Engine::start()];
     let mut bench = Bench::start(options(&engines.each_ref().map(Engine::authority)), 1);
+    bench.wait_healthy(2);
     let shard = &mut bench.shards[0];
-    // Both engines must have been checked before the first choice means anything.
     let first = shard.lease(stream(1));
     let second = shard.lease(stream(2));
     let third = shard.lease(stream(3));
@@ -110,6 +110,7 @@ fn a_waiting_request_gets_the_engine_that_comes_back() {
 fn a_hung_engine_that_a_shard_reports_is_not_granted_again() {
     let engines = [Engine::start(), Engine::start()];
     let mut bench = Bench::start(options(&engines.each_ref().map(Engine::authority)), 1);
+    bench.wait_healthy(2);
     let shard = &mut bench.shards[0];
     let lease = shard.lease(stream(1));
     let hung = engines.iter().find(|engine| engine.address() == lease.address).unwrap();
@@ -161,6 +162,7 @@ fn the_last_resort_is_used_only_when_no_other_engine_lives() {
         ..options(&[pool])
     };
     let mut bench = Bench::start(with(pool.authority()), 1);
+    bench.wait_healthy(2);
     for n in 1..=2 {
         assert_eq!(bench.shards[0].lease(stream(n)).address, pool.address());
     }

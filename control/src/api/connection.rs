@@ -25,11 +25,12 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -146,7 +147,9 @@ impl Server {
         let mut is_stopping = false;
         let mut moved = activity.bytes();
         let end = loop {
-            let step = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+            // Polled as a future and not with `poll_without_shutdown`, which ends while the last answer may still sit in
+            // hyper's write buffer, and so would lose it to a slow reader.
+            let step = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
                 Poll::Ready(outcome) => Poll::Ready(End::Done(outcome)),
                 Poll::Pending => {
                     let is_set = slot.lock().unwrap_or_else(PoisonError::into_inner).is_some();
@@ -162,7 +165,7 @@ impl Server {
                 end = step => break end,
                 _ = stop.wait_for(|stop| *stop), if !is_stopping => {
                     is_stopping = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
                 () = tokio::time::sleep(self.idle_timeout) => {
                     if activity.bytes() == moved {
@@ -237,13 +240,12 @@ fn say_and_close(mut socket: std::net::TcpStream) {
     }
 }
 
-/// Ends a connection with FIN and reads what is still coming.
+/// Reads what is still coming after hyper has sent the FIN.
 async fn linger(io: Io) {
     let (_, mut socket) = io.into_inner().into_parts();
     let goodbye = async {
         let mut scratch = [0; 4096];
         let mut left = LINGER_BYTES_MAX;
-        socket.shutdown().await?;
         while left > 0 {
             match socket.read(&mut scratch).await? {
                 0 => break,

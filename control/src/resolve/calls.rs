@@ -6,16 +6,34 @@ use sluice_contract::EngineId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Calls in flight per engine.
 const CALLS_MAX: usize = 2;
 
+/// An engine whose call failed is asked after the others for this long: it may be well otherwise, and asking it first
+/// each time would cost every look-up most of its time.
+const FAILED_MEMORY: Duration = Duration::from_secs(30);
+
 /// The places of all engines.
 #[derive(Default)]
 pub(crate) struct Calls {
-    in_flight: Mutex<HashMap<EngineId, usize>>,
+    engines: Mutex<HashMap<EngineId, Use>>,
     freed: Notify,
+}
+
+/// What is known of one engine here.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    in_flight: usize,
+    failed_at: Option<Instant>,
+}
+
+impl Use {
+    fn failed_lately(&self) -> bool {
+        self.failed_at.is_some_and(|at| at.elapsed() < FAILED_MEMORY)
+    }
 }
 
 /// One place; freed on drop.
@@ -32,9 +50,9 @@ pub(crate) struct Claim {
 }
 
 impl Calls {
-    fn counts(&self) -> MutexGuard<'_, HashMap<EngineId, usize>> {
+    fn uses(&self) -> MutexGuard<'_, HashMap<EngineId, Use>> {
         // A panic cannot leave the map half changed.
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims a place on the best engine that was not tried, waiting while all of those are busy or not yet checked.
@@ -68,19 +86,24 @@ impl Calls {
     }
 
     fn try_claim<'a>(self: &Arc<Self>, untried: impl Iterator<Item = &'a EngineStanding>) -> Option<Claim> {
-        let mut counts = self.counts();
+        let mut uses = self.uses();
         let usable: Vec<(&EngineStanding, SocketAddr)> = untried
             .filter(|engine| matches!(engine.state, State::Healthy | State::Suspect))
             .filter_map(|engine| Some((engine, engine.address?)))
             .collect();
-        let in_flight = |engine: &EngineStanding| counts.get(&engine.id).copied().unwrap_or_default();
-        let (engine, address) =
-            usable.iter().copied().filter(|(engine, _)| in_flight(engine) < CALLS_MAX).min_by_key(
-                |(engine, _)| {
-                    (engine.is_fallback, engine.state != State::Healthy, in_flight(engine), engine.leases)
-                },
-            )?;
-        *counts.entry(engine.id.clone()).or_default() += 1;
+        let use_of = |engine: &EngineStanding| uses.get(&engine.id).copied().unwrap_or_default();
+        let free = usable.iter().copied().filter(|(engine, _)| use_of(engine).in_flight < CALLS_MAX);
+        let (engine, address) = free.min_by_key(|(engine, _)| {
+            let of = use_of(engine);
+            (
+                of.failed_lately(),
+                engine.is_fallback,
+                engine.state != State::Healthy,
+                of.in_flight,
+                engine.leases,
+            )
+        })?;
+        uses.entry(engine.id.clone()).or_default().in_flight += 1;
         Some(Claim {
             calls: self.clone(),
             engine: engine.id.clone(),
@@ -91,16 +114,23 @@ impl Calls {
     }
 }
 
+impl Claim {
+    /// Remembers that this engine could not answer.
+    pub(crate) fn failed(&self) {
+        self.calls.uses().entry(self.engine.clone()).or_default().failed_at = Some(Instant::now());
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut counts = self.calls.counts();
-        if let Some(count) = counts.get_mut(&self.engine) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.engine);
+        let mut uses = self.calls.uses();
+        if let Some(of) = uses.get_mut(&self.engine) {
+            of.in_flight -= 1;
+            if of.in_flight == 0 && !of.failed_lately() {
+                uses.remove(&self.engine);
             }
         }
-        drop(counts);
+        drop(uses);
         self.calls.freed.notify_waiters();
     }
 }

@@ -39,6 +39,7 @@ pub(crate) async fn look_up(
                     tracing::debug!(engine = %claim.engine, %number, %fault, "an engine could not resolve")
                 }
             }
+            claim.failed();
             tried.push(claim.engine.clone());
         }
         Outcome::Failed

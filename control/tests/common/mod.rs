@@ -14,7 +14,7 @@ use sluice_contract::{
 use sluice_control::{Handle, StaticEngine, Wiring};
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -118,6 +118,16 @@ impl Bench {
         player
     }
 
+    /// Hands over a connection whose socket buffers hold so little that a writer really blocks.
+    pub fn hand_over_narrow(&self, unread: &[u8]) -> TcpStream {
+        const BYTES: libc::c_int = 32 * 1024;
+        let (player, connection) = self.connection(unread);
+        set_buffer(&player, libc::SO_RCVBUF, BYTES);
+        set_buffer(&connection.fd, libc::SO_SNDBUF, BYTES);
+        self.to_control.send(ToControl::Connection(connection)).expect("control takes connections");
+        player
+    }
+
     /// A connection and the player's end of it.
     pub fn connection(&self, unread: &[u8]) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -144,6 +154,14 @@ impl Bench {
             .expect("control runs")
             .stop(Instant::now() + PATIENCE)
             .expect("control stops in order")
+    }
+
+    /// Waits until so many engines have been found healthy, so that choices between them mean something.
+    pub fn wait_healthy(&self, engines: usize) {
+        eventually("the engines are healthy", || {
+            let text = self.get("/metrics").text();
+            text.lines().filter(|line| line.ends_with(r#"state="healthy"} 1.0"#)).count() >= engines
+        });
     }
 
     /// One GET on a connection of its own.
@@ -244,6 +262,17 @@ impl Shard {
             other => panic!("expected a connection, got {other:?}"),
         }
     }
+}
+
+/// Sets the size of a socket buffer.
+fn set_buffer(socket: &impl AsRawFd, option: libc::c_int, bytes: libc::c_int) {
+    #[allow(unsafe_code, reason = "the standard library has no call for this option")]
+    // SAFETY: the descriptor is open, and pointer and length describe one live integer.
+    let outcome = unsafe {
+        let length = size_of_val(&bytes) as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const bytes).cast(), length)
+    };
+    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
 }
 
 struct Unpark(Thread);

@@ -4,6 +4,7 @@ mod common;
 
 use common::engine::{Engine, Mood};
 use common::{Bench, PATIENCE, options, stream};
+use sluice_contract::snapshot::SessionState;
 use sluice_contract::{EngineFault, LeaseRequest, LeaseReturn, RefusalCode, ToControl, ToShard};
 use std::time::{Duration, Instant};
 
@@ -150,6 +151,21 @@ fn a_shard_can_have_the_same_engine_again_after_giving_it_back() {
         "the only engine was held back for {:?}",
         asked.elapsed()
     );
+}
+
+#[test]
+fn a_start_slot_is_free_again_once_the_board_shows_media() {
+    let engine = Engine::start();
+    let mut bench =
+        Bench::start(sluice_control::Options { engine_starts_max: 1, ..options(&[engine.authority()]) }, 1);
+    let lease = bench.shards[0].lease(stream(1));
+    let ticket = bench.shards[0].ask(stream(2), PATIENCE);
+    assert!(bench.shards[0].try_next(QUIET).is_none(), "two starts at once on one engine");
+    let session = |state| common::session(1, state, Some(&lease));
+    bench.publish(vec![session(SessionState::Starting)]);
+    assert!(bench.shards[0].try_next(QUIET).is_none(), "a start counted as over before its media came");
+    bench.publish(vec![session(SessionState::Playing)]);
+    assert!(bench.shards[0].answer(ticket).is_ok());
 }
 
 #[test]

@@ -81,6 +81,22 @@ fn open_http_connections_end_and_free_their_places_when_control_stops() {
 }
 
 #[test]
+fn the_planes_threads_are_named_and_give_way_to_the_shards() {
+    let _bench = Bench::start(options(&[]), 1);
+    let nice_of = |stat: String| -> Option<i32> {
+        // proc(5): the command is in brackets, and the nice value is field 19.
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        (name == "control").then(|| fields.split_whitespace().nth(16)?.parse().ok())?
+    };
+    common::eventually("every control thread has its priority", || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        let nice: Vec<i32> = stats.filter_map(nice_of).collect();
+        !nice.is_empty() && nice.iter().all(|nice| *nice >= 10)
+    });
+}
+
+#[test]
 fn options_that_cannot_work_are_named() {
     let start = |options| {
         let bench = Bench::start(common::options(&[]), 1);

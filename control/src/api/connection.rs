@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -240,12 +240,13 @@ fn say_and_close(mut socket: std::net::TcpStream) {
     }
 }
 
-/// Reads what is still coming after hyper has sent the FIN.
+/// Ends a connection with FIN, which hyper has not sent after an error, and reads what is still coming.
 async fn linger(io: Io) {
     let (_, mut socket) = io.into_inner().into_parts();
     let goodbye = async {
         let mut scratch = [0; 4096];
         let mut left = LINGER_BYTES_MAX;
+        socket.shutdown().await?;
         while left > 0 {
             match socket.read(&mut scratch).await? {
                 0 => break,

@@ -122,6 +122,7 @@ struct Service {
     epoch: Epoch,
     checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
     unconnected: Vec<ShardId>,
+    observed_at: Instant,
 }
 
 /// Starts the service on the current runtime; the join set ends when it does.
@@ -153,6 +154,7 @@ pub(crate) fn start(
         board,
         epoch: options.epoch,
         checks: JoinSet::new(),
+        observed_at: Instant::now(),
     };
     tasks.spawn(async move {
         service.run().await;
@@ -245,11 +247,13 @@ impl Service {
         self.unconnected.retain(|shard| !self.shards.connect(*shard, self.epoch));
     }
 
-    /// Looks on the board for sessions whose media flows.
+    /// Looks on the board for sessions whose media flows, a few times a second while there are starts.
     fn observe_starts(&mut self) {
-        if !self.plan.has_starts(Instant::now()) {
+        let now = Instant::now();
+        if now < self.observed_at + BOARD_INTERVAL || !self.plan.has_starts(now) {
             return;
         }
+        self.observed_at = now;
         for shard in self.board.read() {
             let playing = shard.sessions.iter().filter(|session| session.state == SessionState::Playing);
             for (session, engine) in playing.filter_map(|session| Some((session, session.engine.as_ref()?))) {
@@ -309,7 +313,7 @@ impl Service {
 
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
-        let board = self.plan.has_starts(now).then_some(now + BOARD_INTERVAL);
+        let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
         self.plan.next_wake(now).into_iter().chain(board).chain(connect).min()
     }

@@ -49,11 +49,12 @@ pub fn read_answer(reader: &mut impl Read, is_head: bool) -> Answer {
     answer
 }
 
-/// Whether the peer ended the connection, as opposed to being silent.
+/// Whether the peer ended the connection in order, as opposed to being silent; a reset fails the test.
 pub fn is_ended(reader: &mut impl Read) -> bool {
     match reader.read(&mut [0]) {
         Ok(0) => true,
         Ok(_) => panic!("unexpected bytes"),
-        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        Err(error) => panic!("{error} instead of an orderly end"),
     }
 }

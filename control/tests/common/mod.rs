@@ -6,7 +6,7 @@ pub mod engine;
 pub mod http;
 
 use sluice_contract::link::{Receiver, Sender, link};
-use sluice_contract::snapshot::Board;
+use sluice_contract::snapshot::{self, Board, Session, SessionEngine, SessionState};
 use sluice_contract::{
     Alias, Connection, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
     ResolveRequest, Selector, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Longer than anything here takes on a busy machine; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -156,6 +156,17 @@ impl Bench {
             .expect("control stops in order")
     }
 
+    /// Puts sessions on the first shard's place on the board.
+    pub fn publish(&self, sessions: Vec<Session>) {
+        self.board.publish(snapshot::Shard {
+            id: ShardId(0),
+            driver: None,
+            taken_at: SystemTime::now(),
+            sessions: sessions.into_iter().map(Arc::new).collect(),
+            metrics: Vec::new(),
+        });
+    }
+
     /// Waits until so many engines have been found healthy, so that choices between them mean something.
     pub fn wait_healthy(&self, engines: usize) {
         eventually("the engines are healthy", || {
@@ -261,6 +272,43 @@ impl Shard {
             ToShard::Connection(connection) => connection,
             other => panic!("expected a connection, got {other:?}"),
         }
+    }
+}
+
+/// A session without clients as a shard shows it.
+pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
+    Session {
+        key: stream(n),
+        asked_as: Selector::ContentId(number(n)),
+        infohash: None,
+        shard: ShardId(0),
+        state,
+        engine: lease.map(|lease| SessionEngine {
+            id: lease.engine.clone(),
+            authority: lease.authority.clone(),
+            playback_session_id: None,
+            stat_url: None,
+            command_url: None,
+            is_live: 1,
+            is_encrypted: false,
+        }),
+        created_at: SystemTime::UNIX_EPOCH,
+        started_at: None,
+        idle_since: None,
+        last_media_at: None,
+        clients: Vec::new(),
+        waiting: 0,
+        head: 0,
+        tail: 0,
+        window_s: 0.0,
+        rate: 0,
+        bytes_in: 0,
+        garbage_bytes: 0,
+        continuity_errors: 0,
+        discontinuities: 0,
+        failovers: 0,
+        stat: None,
+        formats: Vec::new(),
     }
 }
 

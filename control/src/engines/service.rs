@@ -168,8 +168,7 @@ impl Service {
         loop {
             self.connect();
             self.observe_starts();
-            let actions = self.plan.advance(Instant::now());
-            self.perform(actions);
+            self.advance();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -263,7 +262,20 @@ impl Service {
         }
     }
 
-    fn perform(&mut self, actions: Vec<Action>) {
+    /// Advances until nothing changes: a grant that could not be delivered frees its engine for whoever waits next.
+    /// Ends, because each such grant takes one request out of the queue.
+    fn advance(&mut self) {
+        loop {
+            let actions = self.plan.advance(Instant::now());
+            if self.perform(actions) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Does what the plan asks for and tells how many answers could not be delivered.
+    fn perform(&mut self, actions: Vec<Action>) -> usize {
+        let mut undelivered = 0;
         for action in actions {
             match action {
                 Action::Answer { shard, ticket, answer } => {
@@ -274,6 +286,7 @@ impl Service {
                         self.shards.send(shard, ToShard::Lease { ticket, answer })
                     {
                         self.plan.undelivered(answer);
+                        undelivered += 1;
                     }
                 }
                 Action::Check { engine, authority } => {
@@ -281,6 +294,7 @@ impl Service {
                 }
             }
         }
+        undelivered
     }
 
     fn checked(&mut self, engine: &EngineId, outcome: Result<SocketAddr, CheckFault>) {

@@ -1,0 +1,106 @@
+//! HTTP for everybody who is not a player: REST, metrics and the panel, on connections handed over by shards.
+//!
+//! [`connection`] drives one connection with hyper and hands it back to a shard when its next request is for the data
+//! plane; [`routes`] says what is served. Everything about a play session is read from the board, so no request here
+//! ever waits for an engine or a shard.
+
+mod connection;
+mod cors;
+mod error;
+mod handback;
+mod panel;
+mod proxy;
+mod rewind;
+mod routes;
+mod time;
+
+use crate::metrics::Metrics;
+use crate::shards::Shards;
+use sluice_contract::snapshot::Board;
+use sluice_contract::{Connection, Directory};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, watch};
+
+/// What the room is made of; see [`crate::Options`] for the meaning of each.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// `Access-Control-Allow-Origin`.
+    pub(crate) cors_origin: String,
+    /// Connections served at once.
+    pub(crate) connections_max: usize,
+    /// Largest request head.
+    pub(crate) head_bytes_max: usize,
+    /// Most header fields.
+    pub(crate) headers_max: usize,
+    /// Largest request body.
+    pub(crate) body_bytes_max: usize,
+    /// Time for the next request head.
+    pub(crate) head_timeout: Duration,
+    /// Time in which something must move.
+    pub(crate) idle_timeout: Duration,
+}
+
+/// Where answers come from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    /// Sessions.
+    pub(crate) board: Arc<Board>,
+    /// Names of streams.
+    pub(crate) directory: Arc<Directory>,
+    /// Where connections are handed back.
+    pub(crate) shards: Arc<Shards>,
+    /// Counts and the exposition.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Takes connections; the room has no task of its own, only one per connection.
+pub(crate) struct Handle {
+    server: Arc<connection::Server>,
+    places: Arc<Semaphore>,
+    places_max: u32,
+    stop: watch::Sender<bool>,
+}
+
+/// Makes the room.
+pub(crate) fn start(options: Options, sources: Sources) -> Handle {
+    let (stop, stopped) = watch::channel(false);
+    let places_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
+    let router = routes::router(&options, &sources);
+    let server = connection::Server::new(&options, router, sources.shards, sources.metrics, stopped);
+    Handle {
+        server: Arc::new(server),
+        places: Arc::new(Semaphore::new(places_max as usize)),
+        places_max,
+        stop,
+    }
+}
+
+impl Handle {
+    /// Serves a connection beside the caller, or refuses it when there are too many.
+    pub(crate) fn serve(&self, connection: Connection) {
+        match self.places.clone().try_acquire_owned() {
+            Ok(place) => {
+                let server = self.server.clone();
+                tokio::spawn(async move {
+                    server.serve(connection).await;
+                    drop(place);
+                });
+            }
+            Err(_) => self.server.refuse(connection),
+        }
+    }
+
+    /// Lets responses under way finish until the deadline, then leaves the rest to be cut.
+    pub(crate) async fn stop(&self, deadline: Instant) {
+        /// What the other rooms need to stop after this one.
+        const OTHERS: Duration = Duration::from_millis(100);
+        // Nobody listening means no connection is open.
+        let _ = self.stop.send(true);
+        let patience = deadline.saturating_duration_since(Instant::now()).saturating_sub(OTHERS);
+        // Every place is free once every connection has ended.
+        if tokio::time::timeout(patience, self.places.acquire_many(self.places_max)).await.is_err() {
+            tracing::warn!("some HTTP connections are cut because control stops");
+        }
+    }
+}

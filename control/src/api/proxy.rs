@@ -1,0 +1,250 @@
+//! Sessions and clients as monitoring scripts know them, read from the board alone.
+
+use super::time::{epoch_s, rfc3339, seconds_between};
+use super::{Sources, error};
+use crate::engines::authority::split;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+use sluice_contract::snapshot::{Client, EngineStat, Session, SessionState, Shard};
+use sluice_contract::{Alias, Hex40, Options, Selector};
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+/// `host:pid`, as client records have it.
+static WORKER: LazyLock<String> = LazyLock::new(|| {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    format!("{host}:{}", std::process::id())
+});
+
+/// Summary of everything that plays.
+#[derive(Serialize)]
+struct StatusView {
+    running: bool,
+    total_sessions: usize,
+    active_sessions: usize,
+    total_clients: usize,
+    sessions: Vec<SessionView>,
+}
+
+/// One session: the published fields first, then what Sluice adds.
+#[derive(Serialize)]
+struct SessionView {
+    stream_id: Option<String>,
+    ace_id: Hex40,
+    engine_host: String,
+    engine_port: u16,
+    container_id: String,
+    playback_session_id: Option<Arc<str>>,
+    is_live: bool,
+    is_active: bool,
+    client_count: usize,
+    created_at: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    error: Option<String>,
+    idle_seconds: f64,
+    key: String,
+    infohash: Option<Hex40>,
+    options: String,
+    state: SessionState,
+    shard: u16,
+    waiting_clients: usize,
+    idle_since: Option<String>,
+    last_media_at: Option<String>,
+    bitrate_bps: u64,
+    window_bytes: u64,
+    window_seconds: f64,
+    bytes_in: u64,
+    garbage_bytes: u64,
+    continuity_errors: u64,
+    discontinuities: u64,
+    failovers: u64,
+    formats: Vec<&'static str>,
+    is_encrypted: bool,
+    stat_url: Option<Arc<str>>,
+    command_url: Option<Arc<str>>,
+    stat: Option<EngineStat>,
+}
+
+impl SessionView {
+    fn new(session: &Session, now: SystemTime) -> Self {
+        let engine = session.engine.as_ref();
+        let (engine_host, engine_port) = engine.map_or(("", 0), |engine| split(&engine.authority));
+        let ace_id = session.asked_as.value();
+        let playback_session_id = engine.and_then(|engine| engine.playback_session_id.clone());
+        Self {
+            stream_id: playback_session_id.as_ref().map(|playback| format!("{ace_id}|{playback}")),
+            ace_id,
+            engine_host: engine_host.to_owned(),
+            engine_port,
+            container_id: engine.map(|engine| engine.id.to_string()).unwrap_or_default(),
+            playback_session_id,
+            // An engine that does not know says -1; what it delivers then behaves like a live broadcast.
+            is_live: engine.is_some_and(|engine| engine.is_live != 0),
+            is_active: is_active(session),
+            client_count: session.clients.len(),
+            created_at: rfc3339(session.created_at),
+            started_at: session.started_at.map(rfc3339),
+            // Sessions that ended or failed are not on the board.
+            ended_at: None,
+            error: None,
+            idle_seconds: idle_seconds(session, now),
+            key: session.key.to_string(),
+            infohash: session.infohash,
+            options: session.key.options.as_str().to_owned(),
+            state: session.state,
+            shard: session.shard.0,
+            waiting_clients: session.waiting,
+            idle_since: session.idle_since.map(rfc3339),
+            last_media_at: session.last_media_at.map(rfc3339),
+            bitrate_bps: session.rate.saturating_mul(8),
+            window_bytes: session.head.saturating_sub(session.tail),
+            window_seconds: session.window_s,
+            bytes_in: session.bytes_in,
+            garbage_bytes: session.garbage_bytes,
+            continuity_errors: session.continuity_errors,
+            discontinuities: session.discontinuities,
+            failovers: session.failovers,
+            formats: session.formats.clone(),
+            is_encrypted: engine.is_some_and(|engine| engine.is_encrypted),
+            stat_url: engine.and_then(|engine| engine.stat_url.clone()),
+            command_url: engine.and_then(|engine| engine.command_url.clone()),
+            stat: session.stat.clone(),
+        }
+    }
+}
+
+/// One client record.
+#[derive(Serialize)]
+struct ClientView {
+    client_id: String,
+    ip_address: String,
+    user_agent: Arc<str>,
+    connected_at: f64,
+    last_active: f64,
+    worker_id: &'static str,
+    bytes_sent: u64,
+    stats_updated_at: f64,
+    shard: u16,
+    behind_bytes: u64,
+    behind_seconds: f64,
+    skips: u32,
+}
+
+impl ClientView {
+    fn new(client: &Client, shard: &Shard) -> Self {
+        Self {
+            client_id: client.id.to_string(),
+            ip_address: client.address.to_string(),
+            user_agent: client.user_agent.clone(),
+            connected_at: epoch_s(client.connected_at),
+            last_active: epoch_s(client.last_active),
+            worker_id: &WORKER,
+            bytes_sent: client.bytes_sent,
+            stats_updated_at: epoch_s(shard.taken_at),
+            shard: shard.id.0,
+            behind_bytes: client.behind_bytes,
+            behind_seconds: client.behind_s,
+            skips: client.skips,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SessionsView {
+    sessions: Vec<SessionView>,
+}
+
+#[derive(Serialize)]
+struct ClientsView {
+    clients: Vec<ClientView>,
+}
+
+/// `GET /proxy/status`.
+pub(crate) async fn status(State(sources): State<Sources>) -> Response {
+    let shards = sources.board.read();
+    let sessions = || shards.iter().flat_map(|shard| &shard.sessions);
+    let now = SystemTime::now();
+    Json(StatusView {
+        running: true,
+        total_sessions: sessions().count(),
+        active_sessions: sessions().filter(|session| is_active(session)).count(),
+        total_clients: sessions().map(|session| session.clients.len()).sum(),
+        sessions: sessions().map(|session| SessionView::new(session, now)).collect(),
+    })
+    .into_response()
+}
+
+/// `GET /proxy/sessions`.
+pub(crate) async fn sessions(State(sources): State<Sources>) -> Response {
+    let now = SystemTime::now();
+    let shards = sources.board.read();
+    let sessions =
+        shards.iter().flat_map(|shard| &shard.sessions).map(|session| SessionView::new(session, now));
+    Json(SessionsView { sessions: sessions.collect() }).into_response()
+}
+
+/// `GET /proxy/sessions/{id}`.
+pub(crate) async fn session(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
+    let wanted = Wanted::new(&sources, &id);
+    let shards = sources.board.read();
+    let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
+    // One broadcast may play with several options; the plain one is meant unless the whole key is given.
+    match named.min_by_key(|session| !session.key.options.is_empty()) {
+        Some(session) => Json(SessionView::new(session, SystemTime::now())).into_response(),
+        None => error::detail(StatusCode::NOT_FOUND, format!("Session {id} not found")),
+    }
+}
+
+/// `GET /proxy/sessions/{id}/clients` and `GET /proxy/streams/{key}/clients`: the clients of every session of the
+/// stream; an unknown stream has none.
+pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
+    let wanted = Wanted::new(&sources, &id);
+    let mut clients = Vec::new();
+    for shard in &sources.board.read() {
+        let named = shard.sessions.iter().filter(|session| wanted.names(session));
+        clients
+            .extend(named.flat_map(|session| &session.clients).map(|client| ClientView::new(client, shard)));
+    }
+    Json(ClientsView { clients }).into_response()
+}
+
+fn is_active(session: &Session) -> bool {
+    !session.clients.is_empty()
+}
+
+/// Seconds since a client last took bytes, or since the last one left; 0 while the first players wait.
+fn idle_seconds(session: &Session, now: SystemTime) -> f64 {
+    let active = session.clients.iter().map(|client| client.last_active).max();
+    active.or(session.idle_since).map_or(0.0, |since| seconds_between(since, now))
+}
+
+/// A session as a caller names it: by the id first asked for, by infohash, by any other id known for the broadcast, or
+/// by its whole key.
+struct Wanted<'a> {
+    text: &'a str,
+    number: Option<Hex40>,
+    infohash: Option<Hex40>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(sources: &Sources, text: &'a str) -> Self {
+        let number = text.parse().ok();
+        let alias = number.map(|n| Alias { selector: Selector::ContentId(n), options: Options::default() });
+        let infohash = alias.and_then(|alias| sources.directory.find(&alias)).and_then(|key| key.infohash());
+        Self { text, number, infohash }
+    }
+
+    fn names(&self, session: &Session) -> bool {
+        let infohash = session.infohash.or(session.key.infohash());
+        let by_number = self.number.is_some()
+            && (self.number == Some(session.asked_as.value())
+                || self.number == Some(session.key.selector().value())
+                || self.number == infohash);
+        by_number || (infohash.is_some() && infohash == self.infohash) || self.text == session.key.to_string()
+    }
+}

@@ -1,0 +1,95 @@
+//! Is an engine alive: look its name up, ask it for its version, expect JSON within three seconds.
+//!
+//! An open port proves nothing, since engines hang while still accepting connections.
+
+use super::authority::Authority;
+use crate::fetch;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The whole check, name look-up and every address included, takes at most twice this.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+const TARGET: &str = "/webui/api/service?method=get_version&format=json";
+
+/// What a failed check saw.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CheckFault {
+    /// The host name has no address.
+    #[error("cannot resolve host name {host:?}: {reason}")]
+    Name {
+        /// The name as configured.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// The connection was refused, reset or has no route.
+    #[error("{0} refuses connections")]
+    Refused(SocketAddr),
+    /// No answer in time.
+    #[error("{0} does not answer within 3 s")]
+    Late(SocketAddr),
+    /// It answers, but not as an engine does.
+    #[error("{address} does not answer as an engine: {reason}")]
+    Answer {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl CheckFault {
+    /// Whether the engine is certainly not there, as opposed to slow.
+    pub(crate) fn is_definite(&self) -> bool {
+        matches!(self, Self::Name { .. } | Self::Refused(_))
+    }
+
+    /// The address that was tried, when the name had one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Name { .. } => None,
+            Self::Refused(address) | Self::Late(address) | Self::Answer { address, .. } => Some(*address),
+        }
+    }
+}
+
+/// Checks one engine and names the address at which it answered.
+///
+/// # Errors
+/// What the first address showed, or why there is none.
+pub(crate) async fn check(authority: &Authority) -> Result<SocketAddr, CheckFault> {
+    let name_fault = |reason: String| CheckFault::Name { host: authority.host().to_owned(), reason };
+    let lookup = tokio::net::lookup_host((authority.host(), authority.port()));
+    let addresses = match tokio::time::timeout(CHECK_TIMEOUT, lookup).await {
+        Ok(Ok(addresses)) => addresses.take(ADDRESSES_MAX).collect::<Vec<_>>(),
+        Ok(Err(error)) => return Err(name_fault(error.to_string())),
+        Err(_) => return Err(name_fault("the resolver does not answer within 3 s".to_owned())),
+    };
+    if addresses.is_empty() {
+        return Err(name_fault("it has no address".to_owned()));
+    }
+    let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
+    let mut first_fault = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        // Each address gets its share of what is left, so that a dead first one cannot starve the others.
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        match ask(*address, authority.as_str(), share).await {
+            Ok(()) => return Ok(*address),
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| name_fault("it has no address".to_owned())))
+}
+
+async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<(), CheckFault> {
+    match fetch::json(fetch::Call { address, authority, target: TARGET, timeout }).await {
+        Ok(answer) if answer.is_object() => Ok(()),
+        Ok(_) => Err(CheckFault::Answer { address, reason: "its answer is not a JSON object".to_owned() }),
+        Err(fetch::Error::Connect(_)) => Err(CheckFault::Refused(address)),
+        Err(fetch::Error::Late(_)) => Err(CheckFault::Late(address)),
+        Err(error) => Err(CheckFault::Answer { address, reason: error.to_string() }),
+    }
+}

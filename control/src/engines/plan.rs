@@ -1,0 +1,552 @@
+//! Who gets which engine: every reservation, decided in one place. Pure: no I/O, no clock, no randomness but a seed.
+//!
+//! Owned by the engines service's task. Commands and observations go in, [`Action`]s come out, in order.
+//!
+//! Invariants a change could break:
+//! - a lease is granted only below the engine's capacity, and never twice for one broadcast on one engine. A shard
+//!   that wants the same engine again gives the old lease back first: the link keeps that order;
+//! - every request is answered once, unless the shard abandoned it or could not be reached;
+//! - a shard is granted nothing before it has reported what it holds in this epoch, and nobody is granted anything
+//!   before every shard has reported or [`REPORT_GRACE`] is over, so that a restarted control cannot hand out an
+//!   engine that is in use;
+//! - the queue of waiting requests is bounded and every entry has a deadline.
+
+use super::authority::Authority;
+use super::check::CheckFault;
+use super::health::{Health, State};
+use super::jitter::Jitter;
+use sluice_contract::{
+    EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
+};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Requests that may wait at once; the next is refused. Far above the sessions an appliance can start together.
+pub(crate) const WAITING_MAX: usize = 4096;
+/// How long a restarted control waits for shards to report before it grants without them.
+pub(crate) const REPORT_GRACE: Duration = Duration::from_secs(1);
+/// A start stops counting against `engine_starts_max` after this, even if no media was seen: by then the engine is
+/// searching its swarm, not working for us.
+const START_SLOT_MAX: Duration = Duration::from_secs(30);
+/// How long a request waits for an engine that did not fail it before it takes one that did.
+const AVOID_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a pool engine before it takes the last resort.
+const FALLBACK_PATIENCE: Duration = Duration::from_secs(10);
+/// An answer must leave this long before its deadline to arrive in time.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// Hint on refusals for want of an engine.
+const RETRY_AFTER_S: u32 = 30;
+
+/// What the plan is made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Link generation, stamped on every grant.
+    pub(crate) epoch: Epoch,
+    /// Shards that will report.
+    pub(crate) shards: usize,
+    /// Leases per engine; `None` never refuses.
+    pub(crate) streams_per_engine: Option<u32>,
+    /// Starts in flight per engine.
+    pub(crate) engine_starts_max: usize,
+    /// A request is refused after this while no engine shows any sign of life.
+    pub(crate) no_response_timeout: Duration,
+}
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send the answer to a request; tell the plan when it could not be delivered.
+    Answer {
+        /// To whom.
+        shard: ShardId,
+        /// To which request.
+        ticket: Ticket,
+        /// Grant or refusal.
+        answer: Result<Lease, Refusal>,
+    },
+    /// Check an engine and report the result with [`Plan::checked`].
+    Check {
+        /// Which engine.
+        engine: EngineId,
+        /// Where it is.
+        authority: Authority,
+    },
+}
+
+/// Cumulative counts, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Leases granted.
+    pub(crate) granted: u64,
+    /// Leases given back.
+    pub(crate) returned: u64,
+    /// Requests the shard gave up.
+    pub(crate) abandoned: u64,
+    /// Answers that could not be delivered.
+    pub(crate) undelivered: u64,
+    /// Refusals by code.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Faults reported by shards, by kind.
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+}
+
+/// How one engine stands, for metrics and the API.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EngineStanding {
+    /// Which engine.
+    pub(crate) id: EngineId,
+    /// `host:port` as configured.
+    pub(crate) authority: std::sync::Arc<str>,
+    /// Where its API answers, once known.
+    pub(crate) address: Option<SocketAddr>,
+    /// Health.
+    pub(crate) state: State,
+    /// What the last failed check saw.
+    pub(crate) fault: Option<CheckFault>,
+    /// Leases out.
+    pub(crate) leases: usize,
+    /// Starts in flight.
+    pub(crate) starts: usize,
+    /// Last resort.
+    pub(crate) is_fallback: bool,
+}
+
+/// How everything stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Standing {
+    /// Every engine, by id.
+    pub(crate) engines: Vec<EngineStanding>,
+    /// Requests waiting for an engine.
+    pub(crate) waiting: usize,
+    /// Counts since this control started.
+    pub(crate) counts: Counts,
+}
+
+#[derive(Debug)]
+struct Held {
+    shard: ShardId,
+    broadcast: Hex40,
+    start_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Engine {
+    authority: Authority,
+    is_fallback: bool,
+    health: Health,
+    leases: HashMap<LeaseId, Held>,
+    granted_at: u64,
+}
+
+impl Engine {
+    fn starts(&self, now: Instant) -> usize {
+        self.leases.values().filter(|held| held.start_until.is_some_and(|until| until > now)).count()
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    request: LeaseRequest,
+    broadcast: Hex40,
+    since: Instant,
+    answer_by: Instant,
+}
+
+impl Waiting {
+    /// How long this request waits for something better: `longest`, but at most a share of what it has.
+    fn patience_until(&self, longest: Duration, share: u32) -> Instant {
+        self.since + longest.min((self.answer_by - self.since) / share)
+    }
+}
+
+/// What makes one engine better than another, smallest first: healthy, few streams, longest unused.
+type Rank = (bool, usize, u64);
+
+/// Whether a request can have an engine now.
+enum Choice {
+    Grant(EngineId),
+    /// Nothing now; look again at the instant, or when something changes.
+    Wait(Option<Instant>),
+}
+
+/// All engines, all reservations and all waiting requests.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    limits: Limits,
+    jitter: Jitter,
+    engines: BTreeMap<EngineId, Engine>,
+    home: HashMap<LeaseId, EngineId>,
+    waiting: VecDeque<Waiting>,
+    reported: HashSet<ShardId>,
+    report_until: Instant,
+    retry_at: Option<Instant>,
+    leases_made: u64,
+    actions: Vec<Action>,
+    counts: Counts,
+}
+
+impl Plan {
+    /// A plan for these engines; the last resort is named apart. Engines named twice count once.
+    pub(crate) fn new(
+        now: Instant,
+        limits: Limits,
+        pool: Vec<Authority>,
+        fallback: Option<Authority>,
+        jitter: Jitter,
+    ) -> Self {
+        let mut engines = BTreeMap::new();
+        let named = pool
+            .into_iter()
+            .map(|authority| (authority, false))
+            .chain(fallback.map(|authority| (authority, true)));
+        for (authority, is_fallback) in named {
+            engines.entry(EngineId(authority.as_str().clone())).or_insert_with(|| Engine {
+                authority,
+                is_fallback,
+                health: Health::new(now),
+                leases: HashMap::new(),
+                granted_at: 0,
+            });
+        }
+        Self {
+            limits,
+            jitter,
+            engines,
+            home: HashMap::new(),
+            waiting: VecDeque::new(),
+            reported: HashSet::new(),
+            report_until: now + REPORT_GRACE,
+            retry_at: None,
+            leases_made: 0,
+            actions: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// A shard asks for an engine. `broadcast` is the infohash behind the key if known, else the number asked for.
+    pub(crate) fn request(&mut self, now: Instant, request: LeaseRequest, broadcast: Hex40) {
+        let allowed = request.deadline.saturating_duration_since(now);
+        let waiting = Waiting {
+            broadcast,
+            since: now,
+            answer_by: request.deadline - ANSWER_MARGIN.min(allowed / 10),
+            request,
+        };
+        if self.engines.is_empty() {
+            let refusal =
+                Refusal::new(RefusalCode::NoEngine, "no engine is configured").retry_after(RETRY_AFTER_S);
+            self.refuse(waiting.request, refusal);
+        } else if allowed.is_zero() {
+            let refusal = self.refusal_for(now, &waiting);
+            self.refuse(waiting.request, refusal);
+        } else if self.waiting.len() >= WAITING_MAX {
+            let refusal =
+                Refusal::new(RefusalCode::MaxCapacity, "too many requests wait for an engine already");
+            self.refuse(waiting.request, refusal.retry_after(RETRY_AFTER_S));
+        } else {
+            self.waiting.push_back(waiting);
+            self.engines.values_mut().for_each(|engine| engine.health.hasten(now));
+        }
+    }
+
+    /// The shard no longer waits for this answer.
+    pub(crate) fn abandon(&mut self, shard: ShardId, ticket: Ticket) {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.request.shard != shard || waiting.request.ticket != ticket);
+        self.counts.abandoned += (before - self.waiting.len()) as u64;
+    }
+
+    /// A lease comes back. One that is not on the books (from before a restart, or returned twice) changes nothing.
+    pub(crate) fn give_back(&mut self, now: Instant, lease: LeaseReturn) {
+        let Some(engine) = self.release(lease.id) else { return };
+        self.counts.returned += 1;
+        if let (Some(fault), Some(engine)) = (lease.fault, self.engines.get_mut(&engine)) {
+            *self.counts.faults.entry(fault.as_str()).or_default() += 1;
+            engine.health.faulted(now, self.jitter.factor(), fault);
+        }
+    }
+
+    /// A grant did not reach its shard, which will therefore never give it back.
+    pub(crate) fn undelivered(&mut self, answer: Result<Lease, Refusal>) {
+        self.counts.undelivered += 1;
+        if let Ok(lease) = answer {
+            self.release(lease.id);
+        }
+    }
+
+    /// A shard reports every lease it holds and the broadcast each serves: the books for this shard are replaced. A report of an older generation
+    /// is void, since the one that answers this generation is on its way.
+    pub(crate) fn holdings(&mut self, shard: ShardId, epoch: Epoch, leases: Vec<(Lease, Hex40)>) {
+        if epoch != self.limits.epoch {
+            return;
+        }
+        for engine in self.engines.values_mut() {
+            engine.leases.retain(|_, held| held.shard != shard);
+        }
+        self.home
+            .retain(|lease, engine| self.engines.get(engine).is_some_and(|e| e.leases.contains_key(lease)));
+        for (lease, broadcast) in leases {
+            // A lease on an engine that is no longer configured reserves nothing.
+            if let Some(engine) = self.engines.get_mut(&lease.engine) {
+                engine.leases.insert(lease.id, Held { shard, broadcast, start_until: None });
+                self.home.insert(lease.id, lease.engine);
+            }
+        }
+        self.reported.insert(shard);
+    }
+
+    /// `number` turned out to name `infohash`: reservations made under the number now count for the broadcast.
+    pub(crate) fn learned(&mut self, number: Hex40, infohash: Hex40) {
+        let held = self
+            .engines
+            .values_mut()
+            .flat_map(|engine| engine.leases.values_mut().map(|held| &mut held.broadcast));
+        let waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.broadcast);
+        held.chain(waiting)
+            .filter(|broadcast| **broadcast == number)
+            .for_each(|broadcast| *broadcast = infohash);
+    }
+
+    /// Media of this broadcast was seen from this engine: its start is over.
+    pub(crate) fn playing(&mut self, engine: &EngineId, broadcast: Hex40) {
+        let Some(engine) = self.engines.get_mut(engine) else { return };
+        for held in engine.leases.values_mut().filter(|held| held.broadcast == broadcast) {
+            held.start_until = None;
+        }
+    }
+
+    /// A check that an action asked for is over.
+    pub(crate) fn checked(
+        &mut self,
+        now: Instant,
+        engine: &EngineId,
+        outcome: Result<SocketAddr, CheckFault>,
+    ) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.health.checked(now, self.jitter.factor(), outcome);
+            if !self.waiting.is_empty() {
+                engine.health.hasten(now);
+            }
+        }
+    }
+
+    /// Whether any start is in flight, so that it is worth looking for its end.
+    pub(crate) fn has_starts(&self, now: Instant) -> bool {
+        self.engines.values().any(|engine| engine.starts(now) > 0)
+    }
+
+    /// Grants what can be granted, refuses what has waited too long, claims the checks that are due, and hands out
+    /// everything there is to do.
+    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Action> {
+        self.retry_at = None;
+        let mut still = VecDeque::with_capacity(self.waiting.len());
+        while let Some(waiting) = self.waiting.pop_front() {
+            let end = self.end_of_wait(&waiting);
+            match self.choose(now, &waiting) {
+                // A shard that no longer waits could only give the engine back.
+                Choice::Grant(engine) if now < waiting.request.deadline => self.grant(now, waiting, &engine),
+                Choice::Wait(retry_at) if now < end => {
+                    self.retry_at = [self.retry_at, retry_at, Some(end)].into_iter().flatten().min();
+                    still.push_back(waiting);
+                }
+                _ => {
+                    let refusal = self.refusal_for(now, &waiting);
+                    self.refuse(waiting.request, refusal);
+                }
+            }
+        }
+        self.waiting = still;
+        for (id, engine) in &mut self.engines {
+            if engine.health.claim_check(now) {
+                self.actions.push(Action::Check { engine: id.clone(), authority: engine.authority.clone() });
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Refuses everybody who waits: control stops.
+    pub(crate) fn refuse_all(&mut self) -> Vec<Action> {
+        while let Some(waiting) = self.waiting.pop_front() {
+            let refusal =
+                Refusal::new(RefusalCode::ControlUnavailable, "control is restarting").retry_after(1);
+            self.refuse(waiting.request, refusal);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Plan::advance`] must run next, if nothing happens before.
+    pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        self.engines.values().filter_map(|engine| engine.health.next_wake(now)).chain(self.retry_at).min()
+    }
+
+    /// How everything stands.
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let engines = self.engines.iter().map(|(id, engine)| EngineStanding {
+            id: id.clone(),
+            authority: engine.authority.as_str().clone(),
+            address: engine.health.address(),
+            state: engine.health.state(),
+            fault: engine.health.last_fault().cloned(),
+            leases: engine.leases.len(),
+            starts: engine.starts(now),
+            is_fallback: engine.is_fallback,
+        });
+        Standing { engines: engines.collect(), waiting: self.waiting.len(), counts: self.counts.clone() }
+    }
+
+    fn release(&mut self, lease: LeaseId) -> Option<EngineId> {
+        let engine = self.home.remove(&lease)?;
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.leases.remove(&lease);
+        }
+        Some(engine)
+    }
+
+    fn grant(&mut self, now: Instant, waiting: Waiting, id: &EngineId) {
+        let Some((engine, address)) =
+            self.engines.get_mut(id).and_then(|e| e.health.address().map(|a| (e, a)))
+        else {
+            return;
+        };
+        self.leases_made += 1;
+        // The epoch makes ids unique over restarts of control within one process.
+        let lease = Lease {
+            id: LeaseId(self.limits.epoch.0 << 40 | self.leases_made),
+            epoch: self.limits.epoch,
+            engine: id.clone(),
+            address,
+            authority: engine.authority.as_str().clone(),
+        };
+        let Waiting { request: LeaseRequest { shard, ticket, .. }, broadcast, .. } = waiting;
+        engine.granted_at = self.leases_made;
+        engine.leases.insert(lease.id, Held { shard, broadcast, start_until: Some(now + START_SLOT_MAX) });
+        self.home.insert(lease.id, id.clone());
+        self.counts.granted += 1;
+        self.actions.push(Action::Answer { shard, ticket, answer: Ok(lease) });
+    }
+
+    fn refuse(&mut self, request: LeaseRequest, refusal: Refusal) {
+        *self.counts.refused.entry(refusal.code.as_str()).or_default() += 1;
+        self.actions.push(Action::Answer {
+            shard: request.shard,
+            ticket: request.ticket,
+            answer: Err(refusal),
+        });
+    }
+
+    /// Decides what a request can have now: a pool engine that did not fail it, then the last resort, then one that
+    /// failed it, each later kind only when waiting for an earlier one is hopeless or has lasted long enough.
+    fn choose(&self, now: Instant, waiting: &Waiting) -> Choice {
+        if !self.reported.contains(&waiting.request.shard) {
+            return Choice::Wait(None);
+        }
+        if self.reported.len() < self.limits.shards && now < self.report_until {
+            return Choice::Wait(Some(self.report_until));
+        }
+        let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
+        let mut avoided: Option<(usize, &EngineId)> = None;
+        let mut hope = false;
+        for (id, engine) in &self.engines {
+            let same_broadcast = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
+            let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
+            let has_room =
+                self.limits.streams_per_engine.is_none_or(|most| engine.leases.len() < most as usize);
+            let can = engine.health.is_usable(now)
+                && !same_broadcast
+                && has_room
+                && engine.starts(now) < self.limits.engine_starts_max;
+            match (can, failed_before) {
+                (true, None) => {
+                    let rank = (engine.health.is_poor(now), engine.leases.len(), engine.granted_at);
+                    let slot = &mut best[usize::from(engine.is_fallback)];
+                    if slot.is_none_or(|(other, _)| rank < other) {
+                        *slot = Some((rank, id));
+                    }
+                }
+                // The avoid list ends with the worst.
+                (true, Some(rank)) if avoided.is_none_or(|(other, _)| rank < other) => {
+                    avoided = Some((rank, id))
+                }
+                (false, None) if !engine.is_fallback => {
+                    hope |= engine.health.is_promising() && !same_broadcast
+                }
+                _ => {}
+            }
+        }
+        let [pool, fallback] = best;
+        let fallback_at = if hope { waiting.patience_until(FALLBACK_PATIENCE, 2) } else { now };
+        let avoided_at = if hope { waiting.patience_until(AVOID_PATIENCE, 4) } else { now };
+        match (pool, fallback, avoided) {
+            (Some((_, id)), _, _) => Choice::Grant(id.clone()),
+            (None, Some((_, id)), _) if fallback_at <= now => Choice::Grant(id.clone()),
+            (None, None, Some((_, id))) if avoided_at <= now => Choice::Grant(id.clone()),
+            (None, Some(_), _) => Choice::Wait(Some(fallback_at)),
+            (None, None, Some(_)) => Choice::Wait(Some(avoided_at)),
+            // A start slot that runs out of time is the one change that no message announces.
+            (None, None, None) => Choice::Wait(self.next_start_end(now)),
+        }
+    }
+
+    fn next_start_end(&self, now: Instant) -> Option<Instant> {
+        let ends = self
+            .engines
+            .values()
+            .flat_map(|engine| engine.leases.values().filter_map(|held| held.start_until));
+        ends.filter(|end| *end > now).min()
+    }
+
+    /// When a request is refused: at its deadline, or earlier while no engine shows any sign of life.
+    fn end_of_wait(&self, waiting: &Waiting) -> Instant {
+        let lifeless = self.engines.values().all(|engine| engine.health.state() == State::Down);
+        let patience = waiting.since + self.limits.no_response_timeout;
+        if lifeless { waiting.answer_by.min(patience) } else { waiting.answer_by }
+    }
+
+    /// Why a request that waited in vain is refused.
+    fn refusal_for(&self, now: Instant, waiting: &Waiting) -> Refusal {
+        if !self.reported.contains(&waiting.request.shard) {
+            return Refusal::new(RefusalCode::ControlUnavailable, "control is starting").retry_after(1);
+        }
+        let alive = || self.engines.values().filter(|engine| engine.health.is_promising());
+        let is_free = |engine: &Engine| {
+            self.limits.streams_per_engine.is_none_or(|most| engine.leases.len() < most as usize)
+        };
+        let refusal = if alive().next().is_none() {
+            self.nobody_alive()
+        } else if alive().all(|engine| !is_free(engine)) {
+            let most = self.limits.streams_per_engine.unwrap_or_default();
+            Refusal::new(
+                RefusalCode::MaxCapacity,
+                format!("all engines at maximum capacity ({most} streams per engine)"),
+            )
+        } else if alive().filter(|e| is_free(e)).all(|e| e.starts(now) >= self.limits.engine_starts_max) {
+            Refusal::new(RefusalCode::MaxCapacity, "every engine is busy starting other streams")
+        } else {
+            Refusal::new(RefusalCode::NoEngine, "no other engine can take this stream now")
+        };
+        refusal.retry_after(RETRY_AFTER_S)
+    }
+
+    fn nobody_alive(&self) -> Refusal {
+        const NAMED_MAX: usize = 3;
+        let faults =
+            || self.engines.iter().filter_map(|(id, e)| e.health.last_fault().map(|fault| (id, fault)));
+        let mut text: Vec<String> =
+            faults().take(NAMED_MAX).map(|(id, fault)| format!("{id}: {fault}")).collect();
+        if self.engines.len() > NAMED_MAX {
+            text.push(format!("and {} more", self.engines.len() - NAMED_MAX));
+        }
+        let has_bad_name = faults().any(|(_, fault)| matches!(fault, CheckFault::Name { .. }));
+        let code = if self.engines.len() == 1 || has_bad_name {
+            RefusalCode::EngineUnreachable
+        } else {
+            RefusalCode::NoEngine
+        };
+        Refusal::new(code, format!("no engine answers ({})", text.join("; ")))
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_simulation.rs"]
+mod simulation;

@@ -1,0 +1,393 @@
+//! Seeded simulation of the plan against shards that ask, give back, give up, restart and lose messages, and engines
+//! that come and go. The model keeps its own books, so that a double grant or a lost answer cannot hide.
+
+use super::*;
+use proptest::prelude::*;
+use sluice_contract::{EngineFault, Options, StreamKey, StreamName};
+
+const SHARDS: u16 = 3;
+const STREAMS: u8 = 6;
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { shard: u16, stream: u8, avoid: u8 },
+    Return { pick: usize, fault: Option<EngineFault> },
+    ReturnTwice { pick: usize },
+    Abandon { pick: usize },
+    Checked { engine: usize, is_well: bool },
+    Playing { pick: usize },
+    LoseNextAnswer,
+    ShardRestarts { shard: u16 },
+    ControlRestarts,
+    Pass { millis: u64 },
+}
+
+fn fault() -> impl Strategy<Value = Option<EngineFault>> {
+    prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(EngineFault::Unreachable)),
+        1 => Just(Some(EngineFault::Hung)),
+        1 => Just(Some(EngineFault::EndOfStream)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..SHARDS, 0..STREAMS, any::<u8>()).prop_map(|(shard, stream, avoid)| Step::Ask { shard, stream, avoid }),
+        6 => (any::<usize>(), fault()).prop_map(|(pick, fault)| Step::Return { pick, fault }),
+        1 => any::<usize>().prop_map(|pick| Step::ReturnTwice { pick }),
+        2 => any::<usize>().prop_map(|pick| Step::Abandon { pick }),
+        6 => (0..4usize, prop::bool::weighted(0.8)).prop_map(|(engine, is_well)| Step::Checked { engine, is_well }),
+        2 => any::<usize>().prop_map(|pick| Step::Playing { pick }),
+        1 => Just(Step::LoseNextAnswer),
+        1 => (0..SHARDS).prop_map(|shard| Step::ShardRestarts { shard }),
+        1 => Just(Step::ControlRestarts),
+        6 => (1..4000u64).prop_map(|millis| Step::Pass { millis }),
+    ]
+}
+
+fn key(stream: u8) -> StreamKey {
+    StreamKey { name: StreamName::Infohash(Hex40::from_bytes([stream; 20])), options: Options::default() }
+}
+
+fn authority(n: usize) -> Authority {
+    format!("engine-{n}:6878").parse().unwrap()
+}
+
+/// What the shards know: the truth the plan's books are compared with.
+struct Model {
+    now: Instant,
+    epoch: u64,
+    engines: usize,
+    has_fallback: bool,
+    streams_per_engine: Option<u32>,
+    starts_max: usize,
+    held: Vec<(Lease, ShardId, u8, Option<Instant>)>,
+    given_back: Vec<LeaseId>,
+    ever: HashSet<LeaseId>,
+    open: HashMap<(ShardId, Ticket), (u8, Instant)>,
+    next_ticket: u64,
+    loses_next: bool,
+}
+
+impl Model {
+    fn plan(&self) -> Plan {
+        let limits = Limits {
+            epoch: Epoch(self.epoch),
+            shards: usize::from(SHARDS),
+            streams_per_engine: self.streams_per_engine,
+            engine_starts_max: self.starts_max,
+            no_response_timeout: Duration::from_secs(3),
+        };
+        let fallback = self.has_fallback.then(|| authority(self.engines));
+        Plan::new(
+            self.now,
+            limits,
+            (0..self.engines).map(authority).collect(),
+            fallback,
+            Jitter::new(self.epoch),
+        )
+    }
+
+    /// What a shard reports.
+    fn report(&self, plan: &mut Plan, shard: ShardId) {
+        let mine = self.held.iter().filter(|(_, holder, ..)| *holder == shard);
+        let leases = mine.map(|(lease, _, stream, _)| (lease.clone(), Hex40::from_bytes([*stream; 20])));
+        plan.holdings(shard, Epoch(self.epoch), leases.collect());
+    }
+
+    fn perform(&mut self, plan: &mut Plan, actions: Vec<Action>) -> Result<(), TestCaseError> {
+        for action in actions {
+            let Action::Answer { shard, ticket, answer } = action else { continue };
+            let Some((stream, deadline)) = self.open.remove(&(shard, ticket)) else {
+                return Err(TestCaseError::fail(format!(
+                    "{ticket:?} was answered twice, or after it was abandoned"
+                )));
+            };
+            if std::mem::take(&mut self.loses_next) {
+                plan.undelivered(answer);
+                continue;
+            }
+            let Ok(lease) = answer else { continue };
+            prop_assert!(self.now < deadline, "granted too late");
+            prop_assert_eq!(lease.epoch, Epoch(self.epoch));
+            prop_assert!(self.ever.insert(lease.id), "{:?} was granted twice", lease.id);
+            self.held.push((lease, shard, stream, Some(self.now + START_SLOT_MAX)));
+            self.check_last_grant()?;
+        }
+        Ok(())
+    }
+
+    /// The books must have allowed the newest grant.
+    fn check_last_grant(&self) -> Result<(), TestCaseError> {
+        let (lease, _, stream, _) = self.held.last().expect("a grant was just written down");
+        let on_engine = || self.held.iter().filter(|(other, ..)| other.engine == lease.engine);
+        let leases = on_engine().count();
+        if let Some(most) = self.streams_per_engine {
+            prop_assert!(leases <= most as usize, "{leases} leases on {}", lease.engine);
+        }
+        prop_assert_eq!(
+            on_engine().filter(|(_, _, other, _)| other == stream).count(),
+            1,
+            "one broadcast twice"
+        );
+        let starts = on_engine().filter(|(.., until)| until.is_some_and(|until| until > self.now)).count();
+        prop_assert!(starts <= self.starts_max, "{starts} starts on {}", lease.engine);
+        Ok(())
+    }
+
+    fn apply(&mut self, plan: &mut Plan, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Ask { shard, stream, avoid } => {
+                self.next_ticket += 1;
+                let (shard, ticket, deadline) =
+                    (ShardId(shard), Ticket(self.next_ticket), self.now + DEADLINE);
+                let all = (0..self.engines + 1).filter(|n| avoid >> n & 1 == 1);
+                let avoid = all.map(|n| EngineId(authority(n).as_str().clone())).collect();
+                self.open.insert((shard, ticket), (stream, deadline));
+                let request = LeaseRequest { ticket, shard, stream: key(stream), avoid, deadline };
+                plan.request(self.now, request, Hex40::from_bytes([stream; 20]));
+            }
+            Step::Return { pick, fault } if !self.held.is_empty() => {
+                let (lease, ..) = self.held.swap_remove(pick % self.held.len());
+                self.given_back.push(lease.id);
+                plan.give_back(self.now, LeaseReturn { id: lease.id, fault });
+            }
+            Step::ReturnTwice { pick } if !self.given_back.is_empty() => {
+                let id = self.given_back[pick % self.given_back.len()];
+                plan.give_back(self.now, LeaseReturn { id, fault: None });
+            }
+            Step::Abandon { pick } if !self.open.is_empty() => {
+                let (shard, ticket) = *self.open.keys().nth(pick % self.open.len()).expect("it is not empty");
+                self.open.remove(&(shard, ticket));
+                plan.abandon(shard, ticket);
+            }
+            Step::Checked { engine, is_well } if engine <= self.engines => {
+                let address = ([127, 0, 0, 1], 6878).into();
+                let outcome = if is_well { Ok(address) } else { Err(CheckFault::Late(address)) };
+                plan.checked(self.now, &EngineId(authority(engine).as_str().clone()), outcome);
+            }
+            Step::Playing { pick } if !self.held.is_empty() => {
+                let index = pick % self.held.len();
+                let (lease, _, stream, until) = &mut self.held[index];
+                *until = None;
+                plan.playing(&lease.engine, Hex40::from_bytes([*stream; 20]));
+            }
+            Step::LoseNextAnswer => self.loses_next = true,
+            Step::ShardRestarts { shard } => {
+                self.held.retain(|(_, holder, ..)| *holder != ShardId(shard));
+                self.report(plan, ShardId(shard));
+                // A report says nothing of starts, so the survivors of a restart count as playing.
+            }
+            Step::ControlRestarts => {
+                let refusals = plan.refuse_all();
+                self.perform(plan, refusals)?;
+                prop_assert!(self.open.is_empty(), "control stopped without answering");
+                self.epoch += 1;
+                self.held.iter_mut().for_each(|(.., until)| *until = None);
+                let stale = plan.limits.epoch;
+                *plan = self.plan();
+                // A report that answers the previous generation must not count.
+                plan.holdings(ShardId(0), stale, Vec::new());
+                prop_assert!(!plan.reported.contains(&ShardId(0)));
+                (0..SHARDS).for_each(|shard| self.report(plan, ShardId(shard)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets time pass as the driver does: advance now, and whenever the plan asks for it.
+    fn run_until(&mut self, plan: &mut Plan, until: Instant) -> Result<(), TestCaseError> {
+        const WAKES_MAX: usize = 1000;
+        for _ in 0..WAKES_MAX {
+            let actions = plan.advance(self.now);
+            self.perform(plan, actions)?;
+            match plan.next_wake(self.now).filter(|wake| *wake < until) {
+                Some(wake) => self.now = self.now.max(wake),
+                None if self.now < until => self.now = until,
+                None => return Ok(()),
+            }
+        }
+        Err(TestCaseError::fail("the plan keeps its driver busy"))
+    }
+}
+
+fn simulate(
+    engines: usize,
+    has_fallback: bool,
+    streams_per_engine: Option<u32>,
+    steps: &[Step],
+) -> Result<(), TestCaseError> {
+    let mut model = Model {
+        now: Instant::now(),
+        epoch: 1,
+        engines,
+        has_fallback,
+        streams_per_engine,
+        starts_max: 2,
+        held: Vec::new(),
+        given_back: Vec::new(),
+        ever: HashSet::new(),
+        open: HashMap::new(),
+        next_ticket: 0,
+        loses_next: false,
+    };
+    let mut plan = model.plan();
+    (0..SHARDS).for_each(|shard| model.report(&mut plan, ShardId(shard)));
+    for step in steps {
+        model.apply(&mut plan, step)?;
+        let until = match step {
+            Step::Pass { millis } => model.now + Duration::from_millis(*millis),
+            _ => model.now,
+        };
+        model.run_until(&mut plan, until)?;
+        for (ticket, (_, deadline)) in &model.open {
+            prop_assert!(*deadline > model.now, "{ticket:?} waits past its deadline");
+        }
+        let on_books: usize = plan.engines.values().map(|engine| engine.leases.len()).sum();
+        prop_assert_eq!(on_books, model.held.len(), "the books are wrong");
+        prop_assert_eq!(plan.home.len(), model.held.len());
+        prop_assert_eq!(plan.waiting.len(), model.open.len());
+    }
+    // Everybody who still waits is answered when time runs out.
+    model.loses_next = false;
+    let end = model.now + DEADLINE;
+    model.run_until(&mut plan, end)?;
+    prop_assert!(model.open.is_empty(), "{} requests were never answered", model.open.len());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Never over capacity, never one broadcast twice on one engine, every request answered once and in time, books
+    /// equal to what the shards hold: over thousands of random lives of shards, engines and control.
+    #[test]
+    fn the_books_always_agree_with_the_shards(
+        engines in 1..4usize,
+        has_fallback: bool,
+        streams_per_engine in prop::option::of(1..4u32),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        simulate(engines, has_fallback, streams_per_engine, &steps)?;
+    }
+}
+
+/// A plan with one engine that is well, its one shard reported.
+fn one_engine(now: Instant, starts_max: usize) -> Plan {
+    let limits = Limits {
+        epoch: Epoch(1),
+        shards: 1,
+        streams_per_engine: None,
+        engine_starts_max: starts_max,
+        no_response_timeout: DEADLINE,
+    };
+    let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
+    plan.holdings(ShardId(0), Epoch(1), Vec::new());
+    plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
+    plan
+}
+
+fn ask(plan: &mut Plan, now: Instant, ticket: u64, stream: u8) {
+    let request = LeaseRequest {
+        ticket: Ticket(ticket),
+        shard: ShardId(0),
+        stream: key(stream),
+        avoid: Vec::new(),
+        deadline: now + 10 * START_SLOT_MAX,
+    };
+    plan.request(now, request, Hex40::from_bytes([stream; 20]));
+}
+
+fn granted(actions: &[Action]) -> Vec<u64> {
+    let tickets = actions.iter().filter_map(|action| match action {
+        Action::Answer { ticket, answer: Ok(_), .. } => Some(ticket.0),
+        _ => None,
+    });
+    tickets.collect()
+}
+
+#[test]
+fn who_asked_first_is_served_first() {
+    let now = Instant::now();
+    let mut plan = one_engine(now, 1);
+    for ticket in 1..=3 {
+        ask(&mut plan, now, ticket, ticket as u8);
+    }
+    assert_eq!(granted(&plan.advance(now)), [1]);
+    for (stream, next) in [(1, 2), (2, 3)] {
+        plan.playing(&EngineId(authority(0).as_str().clone()), Hex40::from_bytes([stream; 20]));
+        assert_eq!(granted(&plan.advance(now)), [next]);
+    }
+}
+
+#[test]
+fn a_start_that_never_shows_media_frees_its_slot_and_the_plan_wakes_for_it() {
+    let now = Instant::now();
+    let mut plan = one_engine(now, 1);
+    ask(&mut plan, now, 1, 1);
+    ask(&mut plan, now, 2, 2);
+    assert_eq!(granted(&plan.advance(now)), [1]);
+    let mut at = now;
+    while at < now + START_SLOT_MAX {
+        at = plan.next_wake(at).expect("somebody waits").max(at + Duration::from_millis(1));
+        if granted(&plan.advance(at)) == [2] {
+            assert!(at >= now + START_SLOT_MAX);
+            return;
+        }
+        plan.checked(at, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
+    }
+    panic!("the slot was never freed");
+}
+
+#[test]
+fn a_number_that_turns_out_to_name_a_broadcast_blocks_its_engine_for_it() {
+    let now = Instant::now();
+    let mut plan = one_engine(now, 8);
+    ask(&mut plan, now, 1, 1);
+    assert_eq!(granted(&plan.advance(now)), [1]);
+    plan.learned(Hex40::from_bytes([1; 20]), Hex40::from_bytes([2; 20]));
+    ask(&mut plan, now, 2, 2);
+    assert_eq!(granted(&plan.advance(now)), [0u64; 0], "two sessions of one broadcast share an engine");
+}
+
+#[test]
+fn nothing_is_granted_before_the_shards_have_reported() {
+    let now = Instant::now();
+    let limits = Limits {
+        epoch: Epoch(7),
+        shards: 2,
+        streams_per_engine: Some(1),
+        engine_starts_max: 2,
+        no_response_timeout: DEADLINE,
+    };
+    let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
+    plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
+    ask(&mut plan, now, 1, 1);
+    assert_eq!(
+        granted(&plan.advance(now + 2 * REPORT_GRACE)),
+        [0u64; 0],
+        "granted to a shard that may hold leases"
+    );
+    let mut plan = Plan { report_until: now + REPORT_GRACE, ..plan };
+    plan.holdings(ShardId(0), Epoch(7), Vec::new());
+    assert_eq!(granted(&plan.advance(now)), [0u64; 0], "the other shard may hold the engine");
+    assert_eq!(granted(&plan.advance(now + REPORT_GRACE)), [1], "a dead shard blocks the others");
+}
+
+#[test]
+fn the_queue_of_waiting_requests_is_bounded() {
+    let now = Instant::now();
+    let mut plan = one_engine(now, 1);
+    for ticket in 0..=WAITING_MAX as u64 + 1 {
+        ask(&mut plan, now, ticket, 1);
+    }
+    let actions = plan.advance(now);
+    let refused =
+        actions.iter().filter(|action| matches!(action, Action::Answer { answer: Err(_), .. })).count();
+    assert_eq!(refused, 2, "the queue took more than its bound");
+    assert_eq!(granted(&actions), [0]);
+}

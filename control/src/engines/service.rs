@@ -1,0 +1,341 @@
+//! The one task that owns the plan: messages in, answers out, checks run beside it.
+//!
+//! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
+
+use super::check::{CheckFault, check};
+use super::jitter::Jitter;
+use super::plan::{Action, Limits, Plan, Standing};
+use super::{Authority, EngineStanding};
+use crate::shards::Shards;
+use sluice_contract::snapshot::{Board, SessionState};
+use sluice_contract::{
+    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
+    Ticket, ToShard,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Messages that may wait for the planner. It never waits itself, so this only smooths bursts; whoever feeds it waits
+/// when it is full.
+const QUEUE_BOUND: usize = 1024;
+/// Messages taken before the plan is advanced once for all of them.
+const BATCH_MAX: usize = 256;
+/// How often the end of a start is looked for on the board while there are starts.
+const BOARD_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a shard with a full inbox is told of the new generation again.
+const CONNECT_RETRY: Duration = Duration::from_millis(20);
+
+/// What the service is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Engines that exist.
+    pub(crate) pool: Vec<Authority>,
+    /// The last resort.
+    pub(crate) fallback: Option<Authority>,
+    /// Link generation.
+    pub(crate) epoch: Epoch,
+    /// Leases per engine; `None` never refuses.
+    pub(crate) streams_per_engine: Option<u32>,
+    /// Starts in flight per engine.
+    pub(crate) engine_starts_max: usize,
+    /// A request is refused after this while no engine shows any sign of life.
+    pub(crate) no_response_timeout: Duration,
+}
+
+enum Command {
+    Holdings { shard: ShardId, epoch: Epoch, holdings: Holdings },
+    Request(LeaseRequest),
+    Abandon { shard: ShardId, ticket: Ticket },
+    Return(LeaseReturn),
+    Learned { number: Hex40, infohash: Hex40 },
+    Stop(oneshot::Sender<()>),
+}
+
+/// Cheap way to talk to the engines room.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    standing: watch::Receiver<Arc<Standing>>,
+}
+
+impl Handle {
+    /// Passes on what a shard holds.
+    pub(crate) async fn holdings(&self, shard: ShardId, epoch: Epoch, holdings: Holdings) {
+        self.send(Command::Holdings { shard, epoch, holdings }).await;
+    }
+
+    /// Passes on a request; the answer goes straight to the shard.
+    pub(crate) async fn request(&self, request: LeaseRequest) {
+        self.send(Command::Request(request)).await;
+    }
+
+    /// Withdraws a request.
+    pub(crate) async fn abandon(&self, shard: ShardId, ticket: Ticket) {
+        self.send(Command::Abandon { shard, ticket }).await;
+    }
+
+    /// Gives a lease back.
+    pub(crate) async fn give_back(&self, lease: LeaseReturn) {
+        self.send(Command::Return(lease)).await;
+    }
+
+    /// Passes on that a number names a broadcast.
+    pub(crate) async fn learned(&self, number: Hex40, infohash: Hex40) {
+        self.send(Command::Learned { number, infohash }).await;
+    }
+
+    /// How everything stands now; never waits.
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        self.standing.borrow().clone()
+    }
+
+    /// A view that tells when the standing changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Refuses everybody who waits and ends the service.
+    pub(crate) async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        self.send(Command::Stop(done)).await;
+        // A service that is already gone has nobody waiting.
+        let _ = stopped.await;
+    }
+
+    async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::warn!("the engines service is gone; a message to it is lost");
+        }
+    }
+}
+
+struct Service {
+    plan: Plan,
+    commands: mpsc::Receiver<Command>,
+    standing: watch::Sender<Arc<Standing>>,
+    shards: Arc<Shards>,
+    directory: Arc<Directory>,
+    board: Arc<Board>,
+    epoch: Epoch,
+    checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
+    unconnected: Vec<ShardId>,
+    observed_at: Instant,
+}
+
+/// Starts the service on the current runtime; the join set ends when it does.
+pub(crate) fn start(
+    options: Options,
+    shards: Arc<Shards>,
+    directory: Arc<Directory>,
+    board: Arc<Board>,
+    tasks: &mut JoinSet<&'static str>,
+) -> Handle {
+    let (commands, inbox) = mpsc::channel(QUEUE_BOUND);
+    let (standing, view) = watch::channel(Arc::default());
+    let limits = Limits {
+        epoch: options.epoch,
+        shards: shards.count(),
+        streams_per_engine: options.streams_per_engine,
+        engine_starts_max: options.engine_starts_max,
+        no_response_timeout: options.no_response_timeout,
+    };
+    // Different processes must not check the same engines in step.
+    let jitter = Jitter::new(u64::from(std::process::id()) << 32 | options.epoch.0);
+    let service = Service {
+        plan: Plan::new(Instant::now(), limits, options.pool, options.fallback, jitter),
+        commands: inbox,
+        standing,
+        unconnected: shards.ids().collect(),
+        shards,
+        directory,
+        board,
+        epoch: options.epoch,
+        checks: JoinSet::new(),
+        observed_at: Instant::now(),
+    };
+    tasks.spawn(async move {
+        service.run().await;
+        "engines"
+    });
+    Handle { commands, standing: view }
+}
+
+impl Service {
+    async fn run(mut self) {
+        loop {
+            self.connect();
+            self.observe_starts();
+            self.advance();
+            self.publish();
+            let wake = self.next_wake();
+            tokio::select! {
+                command = self.commands.recv() => {
+                    let Some(command) = command else { return };
+                    if let Some(done) = self.take_all(command) {
+                        let refusals = self.plan.refuse_all();
+                        self.perform(refusals);
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+                Some(checked) = self.checks.join_next() => match checked {
+                    Ok((engine, outcome)) => self.checked(&engine, outcome),
+                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Takes everything that is queued; a stop ends it.
+    fn take_all(&mut self, first: Command) -> Option<oneshot::Sender<()>> {
+        let mut next = Some(first);
+        for _ in 0..BATCH_MAX {
+            match next {
+                None => break,
+                Some(Command::Stop(done)) => return Some(done),
+                Some(command) => self.take(command),
+            }
+            next = self.commands.try_recv().ok();
+        }
+        // The bound ended the loop with one message in hand.
+        match next {
+            Some(Command::Stop(done)) => Some(done),
+            Some(command) => {
+                self.take(command);
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Holdings { shard, epoch, holdings } => {
+                let leases = holdings
+                    .leases
+                    .into_iter()
+                    .map(|(lease, key)| (lease, self.broadcast(&key)))
+                    .collect::<Vec<_>>();
+                tracing::info!(shard = shard.0, leases = leases.len(), "a shard reported what it holds");
+                self.plan.holdings(shard, epoch, leases);
+            }
+            Command::Request(request) => {
+                let broadcast = self.broadcast(&request.stream);
+                self.plan.request(now, request, broadcast);
+            }
+            Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
+            Command::Return(lease) => self.plan.give_back(now, lease),
+            Command::Learned { number, infohash } => self.plan.learned(number, infohash),
+            Command::Stop(_) => {}
+        }
+    }
+
+    /// The number that identifies what a key plays: two keys of one broadcast must not share an engine.
+    fn broadcast(&self, key: &StreamKey) -> Hex40 {
+        let alias = Alias { selector: key.selector(), options: key.options.clone() };
+        let known = self.directory.find(&alias).and_then(|known| known.infohash());
+        known.unwrap_or(alias.selector.value())
+    }
+
+    fn connect(&mut self) {
+        self.unconnected.retain(|shard| !self.shards.connect(*shard, self.epoch));
+    }
+
+    /// Looks on the board for sessions whose media flows, a few times a second while there are starts.
+    fn observe_starts(&mut self) {
+        let now = Instant::now();
+        if now < self.observed_at + BOARD_INTERVAL || !self.plan.has_starts(now) {
+            return;
+        }
+        self.observed_at = now;
+        for shard in self.board.read() {
+            let playing = shard.sessions.iter().filter(|session| session.state == SessionState::Playing);
+            for (session, engine) in playing.filter_map(|session| Some((session, session.engine.as_ref()?))) {
+                let broadcast = session.infohash.unwrap_or_else(|| self.broadcast(&session.key));
+                self.plan.playing(&engine.id, broadcast);
+            }
+        }
+    }
+
+    /// Advances until nothing changes: a grant that could not be delivered frees its engine for whoever waits next.
+    /// Ends, because each such grant takes one request out of the queue.
+    fn advance(&mut self) {
+        loop {
+            let actions = self.plan.advance(Instant::now());
+            if self.perform(actions) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Does what the plan asks for and tells how many answers could not be delivered.
+    fn perform(&mut self, actions: Vec<Action>) -> usize {
+        let mut undelivered = 0;
+        for action in actions {
+            match action {
+                Action::Answer { shard, ticket, answer } => {
+                    if let Err(refusal) = &answer {
+                        tracing::info!(shard = shard.0, %refusal, "no engine for a session");
+                    }
+                    if let Err(ToShard::Lease { answer, .. }) =
+                        self.shards.send(shard, ToShard::Lease { ticket, answer })
+                    {
+                        self.plan.undelivered(answer);
+                        undelivered += 1;
+                    }
+                }
+                Action::Check { engine, authority } => {
+                    self.checks.spawn(async move { (engine, check(&authority).await) });
+                }
+            }
+        }
+        undelivered
+    }
+
+    fn checked(&mut self, engine: &EngineId, outcome: Result<SocketAddr, CheckFault>) {
+        let before = self.state_of(engine);
+        let fault = outcome.as_ref().err().map(ToString::to_string);
+        self.plan.checked(Instant::now(), engine, outcome);
+        let standing = self.plan.standing(Instant::now());
+        let after =
+            standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
+        if let (true, Some(state)) = (before != after, after) {
+            tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
+        }
+    }
+
+    fn state_of(&self, engine: &EngineId) -> Option<super::health::State> {
+        let standing = self.standing.borrow();
+        standing.engines.iter().find(|known: &&EngineStanding| known.id == *engine).map(|known| known.state)
+    }
+
+    fn publish(&self) {
+        let standing = self.plan.standing(Instant::now());
+        self.standing.send_if_modified(|shown| {
+            let changed = **shown != standing;
+            if changed {
+                *shown = Arc::new(standing);
+            }
+            changed
+        });
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
+        let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
+        self.plan.next_wake(now).into_iter().chain(board).chain(connect).min()
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

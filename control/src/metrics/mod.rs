@@ -1,0 +1,146 @@
+//! Prometheus text: what shards show on the board, and what this plane counts of itself.
+//!
+//! Everything is computed at the scrape from snapshots and counters; a scrape never waits for a shard, an engine or a
+//! task. Names of the data plane's metrics belong to the data plane; those of this plane are in [`own`].
+
+mod board;
+mod own;
+mod process;
+mod text;
+
+use crate::shards::Shards;
+use crate::{engines, resolve};
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use sluice_contract::Directory;
+use sluice_contract::snapshot::Board;
+use std::sync::Arc;
+
+/// Where the numbers come from.
+pub(crate) struct Sources {
+    /// The data plane's samples.
+    pub(crate) board: Arc<Board>,
+    /// Names of streams.
+    pub(crate) directory: Arc<Directory>,
+    /// Inboxes of the shards.
+    pub(crate) shards: Arc<Shards>,
+    /// Engines and leases.
+    pub(crate) engines: engines::Handle,
+    /// Outcomes of resolves.
+    pub(crate) resolve: Arc<resolve::Counts>,
+}
+
+/// How an HTTP connection ended. The one closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEnd {
+    /// The peer or an answer with `Connection: close` ended it.
+    Closed,
+    /// It went back to a shard.
+    HandedBack,
+    /// No complete request head in time.
+    HeadTimeout,
+    /// Nothing moved for too long.
+    Idle,
+    /// It broke, or broke HTTP.
+    Failed,
+    /// There was no place for it.
+    Refused,
+}
+
+impl ConnectionEnd {
+    const ALL: [Self; 6] =
+        [Self::Closed, Self::HandedBack, Self::HeadTimeout, Self::Idle, Self::Failed, Self::Refused];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HandedBack => "handed_back",
+            Self::HeadTimeout => "head_timeout",
+            Self::Idle => "idle",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusLabel {
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// What a scrape answers.
+pub(crate) struct Exposition {
+    /// The format.
+    pub(crate) content_type: &'static str,
+    /// The text.
+    pub(crate) text: String,
+}
+
+/// The plane's counters and the way to read everything.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<StatusLabel, Counter>,
+    ends: Family<ReasonLabel, Counter>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub(crate) fn new(sources: Sources) -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        registry.register(
+            "sluice_http_requests",
+            "HTTP requests answered by control, by status",
+            requests.clone(),
+        );
+        let ends = Family::<ReasonLabel, Counter>::default();
+        for end in ConnectionEnd::ALL {
+            // Zeros are shown, so that a rate can be taken from the first event on.
+            drop(ends.get_or_create(&ReasonLabel { reason: end.as_str() }));
+        }
+        registry.register(
+            "sluice_http_connections",
+            "HTTP connections that ended at control, by reason",
+            ends.clone(),
+        );
+        registry.register_collector(Box::new(board::Shards(sources.board.clone())));
+        registry.register_collector(Box::new(own::Plane(sources)));
+        registry.register_collector(Box::new(process::Process));
+        Self { registry, requests, ends }
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn request_answered(&self, status: StatusCode) {
+        self.requests.get_or_create(&StatusLabel { status: status.as_u16() }).inc();
+    }
+
+    /// Counts a connection that ended.
+    pub(crate) fn connection_ended(&self, end: ConnectionEnd) {
+        self.ends.get_or_create(&ReasonLabel { reason: end.as_str() }).inc();
+    }
+
+    /// Writes everything in the OpenMetrics format, or in the older Prometheus one that every scraper and `curl` reads.
+    pub(crate) fn expose(&self, as_openmetrics: bool) -> Exposition {
+        let mut text = String::new();
+        // Writing to a string cannot fail, and no collector makes an error of its own.
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            tracing::error!("the metrics could not be written; this is a bug");
+        }
+        if as_openmetrics {
+            Exposition { content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8", text }
+        } else {
+            Exposition {
+                content_type: "text/plain; version=0.0.4; charset=utf-8",
+                text: text::classic(&text),
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What this plane shows of itself: engines, leases, resolves, queues.
+
+use super::Sources;
+use crate::engines::health::State;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use std::fmt;
+
+/// Reads the rooms' snapshots at each scrape.
+pub(crate) struct Plane(pub(crate) Sources);
+
+impl fmt::Debug for Plane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plane")
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Writes one metric at a time with all its samples.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels, f64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            match labels.is_empty() {
+                true => metric.encode_gauge(&value)?,
+                false => metric.encode_family(&labels)?.encode_gauge(&value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            match labels.is_empty() {
+                true => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+                false => metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Plane {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        self.engines(&mut writer)?;
+        self.queues(&mut writer)
+    }
+}
+
+impl Plane {
+    fn engines(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let standing = self.0.engines.standing();
+        let engine = |id: &sluice_contract::EngineId| vec![("engine", id.to_string())];
+        writer.gauges(
+            "sluice_engine_leases",
+            "Leases out, by engine",
+            standing.engines.iter().map(|e| (engine(&e.id), e.leases as f64)),
+        )?;
+        writer.gauges(
+            "sluice_engine_starts",
+            "Stream starts in flight, by engine",
+            standing.engines.iter().map(|e| (engine(&e.id), e.starts as f64)),
+        )?;
+        writer.gauges(
+            "sluice_engine_health",
+            "1 for the state an engine is in, 0 for the others",
+            standing.engines.iter().flat_map(|e| {
+                State::ALL.map(|state| {
+                    let mut labels = engine(&e.id);
+                    labels.push(("state", state.as_str().to_owned()));
+                    (labels, f64::from(u8::from(state == e.state)))
+                })
+            }),
+        )?;
+        let counts = &standing.counts;
+        let plain = |value: u64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_lease_requests_waiting",
+            "Requests that wait for an engine",
+            [(Labels::new(), standing.waiting as f64)],
+        )?;
+        writer.counters("sluice_leases_granted", "Leases granted", plain(counts.granted))?;
+        writer.counters("sluice_leases_returned", "Leases given back", plain(counts.returned))?;
+        writer.counters(
+            "sluice_lease_requests_abandoned",
+            "Requests for an engine that the shard gave up",
+            plain(counts.abandoned),
+        )?;
+        let labelled = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+        writer.counters(
+            "sluice_lease_refusals",
+            "Requests for an engine that were refused, by code",
+            counts.refused.iter().map(|(code, count)| (labelled("code", code), *count)),
+        )?;
+        writer.counters(
+            "sluice_engine_faults",
+            "Faults of engines that shards reported, by kind",
+            counts.faults.iter().map(|(kind, count)| (labelled("kind", kind), *count)),
+        )?;
+        writer.counters(
+            "sluice_resolves",
+            "Requests for the broadcast behind an id, by outcome",
+            self.0.resolve.read().map(|(outcome, count)| (labelled("outcome", outcome), count)),
+        )
+    }
+
+    fn queues(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let shards = self.0.board.read();
+        writer.gauges(
+            "sluice_shard_inbox_messages",
+            "Messages that wait for a shard",
+            self.0
+                .shards
+                .inboxes()
+                .iter()
+                .enumerate()
+                .map(|(shard, inbox)| (vec![("shard", shard.to_string())], inbox.backlog() as f64)),
+        )?;
+        writer.counters(
+            "sluice_shard_messages_undelivered",
+            "Messages that found a shard's inbox full",
+            [(Labels::new(), self.0.shards.undelivered())],
+        )?;
+        writer.gauges(
+            "sluice_directory_aliases",
+            "Names of streams known",
+            [(Labels::new(), self.0.directory.len() as f64)],
+        )?;
+        writer.gauges(
+            "sluice_shard_driver",
+            "1 for the driver a shard runs on",
+            shards.iter().filter_map(|shard| {
+                let labels = vec![("shard", shard.id.0.to_string()), ("driver", shard.driver?.to_owned())];
+                Some((labels, 1.0))
+            }),
+        )
+    }
+}

@@ -1,0 +1,248 @@
+//! Starting, running and stopping the plane. One task reads the inbox and passes each message to its room; it is
+//! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
+
+use crate::shards::Shards;
+use crate::{Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use sluice_contract::link::Receiver;
+use sluice_contract::{Directory, Epoch, ToControl};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Messages taken from the inbox before other tasks of the thread get their turn.
+const BATCH_MAX: usize = 64;
+/// Threads for name look-ups, which block.
+const BLOCKING_THREADS_MAX: usize = 4;
+const THREAD_STACK_BYTES: usize = 1024 * 1024;
+
+/// The generation of the newest control in this process; each start makes the next.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
+
+/// A running control plane. Dropping it ends the plane at once and loses the wiring; use [`Handle::stop`].
+pub struct Handle {
+    runtime: Option<Runtime>,
+    main: Option<JoinHandle<Receiver<ToControl>>>,
+    stop: Option<oneshot::Sender<Instant>>,
+    shards: Arc<Shards>,
+    directory: Arc<Directory>,
+    board: Arc<sluice_contract::snapshot::Board>,
+}
+
+/// Starts the plane on threads of its own and tells every shard of the new link generation.
+///
+/// # Errors
+/// When an option cannot work or the threads cannot be started. The wiring is lost then: nothing was using it.
+pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
+    check(&options)?;
+    let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
+    let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(options.worker_threads)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("control")
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .on_thread_start(priority::lower)
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(Error::Threads)?;
+
+    let Wiring { inbox, shards, directory, board } = wiring;
+    let shards = Arc::new(Shards::new(shards));
+    let (stop, stopped) = oneshot::channel();
+    let entered = runtime.enter();
+    let mut tasks = JoinSet::new();
+    let engines = engines::start(
+        engines::Options {
+            pool,
+            fallback,
+            epoch,
+            streams_per_engine: options.streams_per_engine,
+            engine_starts_max: options.engine_starts_max,
+            no_response_timeout: options.no_response_timeout,
+        },
+        shards.clone(),
+        directory.clone(),
+        board.clone(),
+        &mut tasks,
+    );
+    let resolve = resolve::start(
+        resolve::Options { timeout: options.resolve_timeout },
+        engines.clone(),
+        shards.clone(),
+        directory.clone(),
+        &mut tasks,
+    );
+    let metrics = metrics::Metrics::new(metrics::Sources {
+        board: board.clone(),
+        directory: directory.clone(),
+        shards: shards.clone(),
+        engines: engines.clone(),
+        resolve: resolve.counts(),
+    });
+    let api = api::start(
+        api_options(&options),
+        api::Sources {
+            board: board.clone(),
+            directory: directory.clone(),
+            shards: shards.clone(),
+            metrics: Arc::new(metrics),
+        },
+    );
+    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), tasks };
+    let main = runtime.spawn(plane.run(stopped));
+    drop(entered);
+    tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
+    Ok(Handle { runtime: Some(runtime), main: Some(main), stop: Some(stop), shards, directory, board })
+}
+
+fn check(options: &Options) -> Result<(), Error> {
+    let bounds: [(&'static str, usize, std::ops::RangeInclusive<usize>, &'static str); 6] = [
+        ("worker_threads", options.worker_threads, 1..=64, "1 to 64"),
+        ("engine_starts_max", options.engine_starts_max, 1..=usize::MAX, "at least 1"),
+        ("connections_max", options.connections_max, 1..=tokio::sync::Semaphore::MAX_PERMITS, "at least 1"),
+        ("head_bytes_max", options.head_bytes_max, 8192..=1 << 20, "8192 to 1048576"),
+        ("headers_max", options.headers_max, 1..=4096, "1 to 4096"),
+        (
+            "streams_per_engine",
+            options.streams_per_engine.unwrap_or(1) as usize,
+            1..=usize::MAX,
+            "at least 1",
+        ),
+    ];
+    for (name, value, range, allowed) in bounds {
+        if !range.contains(&value) {
+            return Err(Error::Option { name, value: value.to_string(), allowed });
+        }
+    }
+    if http::HeaderValue::from_str(&options.cors_origin).is_err() {
+        return Err(Error::Option {
+            name: "cors_origin",
+            value: options.cors_origin.clone(),
+            allowed: "* or one origin",
+        });
+    }
+    Ok(())
+}
+
+fn api_options(options: &Options) -> api::Options {
+    api::Options {
+        cors_origin: options.cors_origin.clone(),
+        connections_max: options.connections_max,
+        head_bytes_max: options.head_bytes_max,
+        headers_max: options.headers_max,
+        body_bytes_max: options.body_bytes_max,
+        head_timeout: options.head_timeout,
+        idle_timeout: options.idle_timeout,
+    }
+}
+
+impl Handle {
+    /// Whether the plane still runs. It ends by itself only when one of its rooms fails, which is a bug; then stop it
+    /// and start a new one with the wiring.
+    pub fn is_running(&self) -> bool {
+        self.main.as_ref().is_some_and(|main| !main.is_finished())
+    }
+
+    /// Stops in order: reads no more messages, finishes responses under way, answers everybody who waits, and gives the
+    /// wiring back. Leases stay with the shards, which go on playing.
+    ///
+    /// Blocks until the deadline at most; must not be called on a thread of an async runtime of its own.
+    ///
+    /// # Errors
+    /// [`Error::Late`] or [`Error::Internal`]; the wiring is lost then.
+    pub fn stop(mut self, deadline: Instant) -> Result<Wiring, Error> {
+        if let Some(stop) = self.stop.take() {
+            // A plane that ended by itself no longer listens; its inbox is collected just the same.
+            let _ = stop.send(deadline);
+        }
+        let (Some(runtime), Some(main)) = (self.runtime.take(), self.main.take()) else {
+            return Err(Error::Internal);
+        };
+        let outcome = runtime.block_on(async { tokio::time::timeout_at(deadline.into(), main).await });
+        // A name look-up may still block a thread; nothing waits for it.
+        runtime.shutdown_background();
+        let inbox = outcome.map_err(|_| Error::Late)?.map_err(|_| Error::Internal)?;
+        Ok(Wiring {
+            inbox,
+            shards: self.shards.inboxes().to_vec(),
+            directory: self.directory.clone(),
+            board: self.board.clone(),
+        })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Plane {
+    inbox: Receiver<ToControl>,
+    engines: engines::Handle,
+    resolve: resolve::Handle,
+    api: api::Handle,
+    directory: Arc<Directory>,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Plane {
+    async fn run(mut self, mut stop: oneshot::Receiver<Instant>) -> Receiver<ToControl> {
+        /// How long responses may finish when the plane goes down because a room failed.
+        const FAILED_GRACE: Duration = Duration::from_millis(500);
+        let mut taken = 0;
+        let deadline = loop {
+            tokio::select! {
+                biased;
+                asked = &mut stop => break asked.unwrap_or_else(|_| Instant::now()),
+                Some(ended) = self.tasks.join_next() => {
+                    match ended {
+                        Ok(room) => tracing::error!(room, "a room ended by itself; control stops"),
+                        Err(error) => tracing::error!(%error, "a room failed inside, this is a bug; control stops"),
+                    }
+                    break Instant::now() + FAILED_GRACE;
+                }
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.dispatch(message).await,
+                    // No shard is left; what remains is to wait for the stop.
+                    None => break (&mut stop).await.unwrap_or_else(|_| Instant::now()),
+                },
+            }
+            taken += 1;
+            if taken % BATCH_MAX == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.api.stop(deadline).await;
+        self.resolve.stop().await;
+        self.engines.stop().await;
+        self.tasks.shutdown().await;
+        tracing::info!("control stopped");
+        self.inbox
+    }
+
+    async fn dispatch(&mut self, message: ToControl) {
+        match message {
+            ToControl::Holdings { shard, epoch, holdings } => {
+                self.engines.holdings(shard, epoch, holdings).await
+            }
+            ToControl::Lease(request) => self.engines.request(request).await,
+            ToControl::Abandon { shard, ticket } => self.engines.abandon(shard, ticket).await,
+            ToControl::Return(lease) => self.engines.give_back(lease).await,
+            ToControl::Resolve(request) => self.resolve.request(request),
+            ToControl::Learned { selector, infohash, .. } => {
+                self.directory.learn(selector.value(), infohash);
+                self.engines.learned(selector.value(), infohash).await;
+            }
+            ToControl::Connection(connection) => self.api.serve(connection),
+        }
+    }
+}

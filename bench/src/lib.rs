@@ -6,3 +6,4 @@ pub mod channel;
 pub mod cli;
 pub mod demo;
 pub mod engine;
+pub mod player;

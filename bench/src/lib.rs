@@ -6,4 +6,6 @@ pub mod channel;
 pub mod cli;
 pub mod demo;
 pub mod engine;
+pub mod floor;
 pub mod player;
+mod sys;

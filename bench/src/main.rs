@@ -17,10 +17,17 @@ struct Arguments {
 enum Command {
     /// Run a simulated AceStream engine.
     Engine(cli::engine::Args),
+    /// Measure the least CPU that fan-out can cost on this machine.
+    Floor(cli::floor::Args),
+    /// The players' process of `floor`.
+    #[command(hide = true)]
+    FloorPlayers(cli::floor::PlayersArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Engine(args) => cli::engine::run(args),
+        Command::Floor(args) => cli::floor::run(args),
+        Command::FloorPlayers(args) => cli::floor::run_players(args),
     }
 }

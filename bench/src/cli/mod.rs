@@ -1,3 +1,4 @@
 //! The subcommands.
 
 pub mod engine;
+pub mod floor;

@@ -7,5 +7,7 @@ pub mod cli;
 pub mod demo;
 pub mod engine;
 pub mod floor;
+pub mod play;
 pub mod player;
+pub mod report;
 mod sys;

@@ -334,12 +334,13 @@ impl Used {
         table.line(
             "server memory",
             format_args!(
-                "{:.1} MiB before, {:.1} after ({:.1} shared); TCP of the host {:.1} and {:.1} MiB",
+                "{:.1} MiB before, {:.1} after; TCP of the host {:.1} and {:.1}, its memory files {:.1} and {:.1}",
                 mib(before.rss),
                 mib(after.rss),
-                mib(after.rss_shared),
                 mib(before.host_tcp),
-                mib(after.host_tcp)
+                mib(after.host_tcp),
+                mib(before.host_shared),
+                mib(after.host_shared)
             ),
         );
         table.line("server descriptors", format_args!("{} before, {} after", before.fds, after.fds));

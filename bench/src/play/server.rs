@@ -42,12 +42,12 @@ pub struct Usage {
     pub cpu_s: f64,
     /// Resident memory in bytes.
     pub rss: u64,
-    /// Of that, memory that is shared, such as stream windows.
-    pub rss_shared: u64,
     /// Open descriptors.
     pub fds: u64,
     /// Memory of all TCP sockets of the host, the players' included, in bytes.
     pub host_tcp: u64,
+    /// Memory files of the host, such as stream windows, which count to no process as long as none maps them.
+    pub host_shared: u64,
 }
 
 impl Server {
@@ -89,7 +89,9 @@ impl Server {
     /// # Errors
     /// The server is gone.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let mut all = Usage { host_tcp: host_tcp(), ..Usage::default() };
+        let host = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let host_shared = kilobytes(&host, "Shmem").unwrap_or(0) * 1024;
+        let mut all = Usage { host_tcp: host_tcp(), host_shared, ..Usage::default() };
         for pid in &self.pids {
             let stat = format!("/proc/{pid}/stat");
             let ticks = cpu_ticks(&read(&stat)?).ok_or(Error::Format(stat))?;
@@ -98,7 +100,6 @@ impl Server {
             all.cpu_s += ticks as f64 / sys::clock_ticks();
             // A process that is just ending has no memory lines.
             all.rss += kilobytes(&status, "VmRSS").unwrap_or(0) * 1024;
-            all.rss_shared += kilobytes(&status, "RssShmem").unwrap_or(0) * 1024;
             all.fds += fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
         }
         Ok(all)

@@ -198,6 +198,17 @@ fn a_silence_is_everybodys_longest_gap() {
     }
 }
 
+/// Guards that a silence which outlasts the measurement counts, though no read ever ends it.
+#[test]
+fn a_silence_that_never_ends_counts() {
+    let server = TestServer::start(Misbehaviour::IsSilent(Duration::from_secs(20)));
+    let figures = play(&server, |options| options.paced_share = 0.5);
+    for service in [&figures.drained, &figures.paced] {
+        assert!(service.longest_gap.is_some_and(|gap| gap.p50_ms >= 1000.0), "{figures}");
+        assert!(service.gap.is_some_and(|all| all.max_ms < 1000.0), "{figures}");
+    }
+}
+
 /// Guards that phases alternate, that stalled players come and go, and that medians are of all phases.
 #[test]
 fn interleaved_phases_compare_medians() {

@@ -1,6 +1,6 @@
 //! What players experience and report, against a server in a thread.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
@@ -11,16 +11,10 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Writes without end until the player is gone; returns how many bytes went out and how writing ended.
-fn flood(stream: &mut TcpStream) -> (u64, std::io::ErrorKind) {
-    let mut sent = 0;
+/// Writes without end until the player is gone.
+fn flood(stream: &mut TcpStream) {
     let piece = bytes(0..1000);
-    loop {
-        match stream.write(&piece) {
-            Ok(length) => sent += length as u64,
-            Err(error) => return (sent, error.kind()),
-        }
-    }
+    while stream.write_all(&piece).is_ok() {}
 }
 
 /// Guards the plain case: request as planned, clean stream, all times in their order, end of file.
@@ -135,35 +129,56 @@ fn a_paced_player_keeps_its_rate() {
     assert_eq!(player.reset().end, Some(End::LeftAbruptly));
 }
 
-/// Guards the three ways to leave: the server sees FIN, RST, or nothing at all.
+/// Guards the two ways to leave: the server sees FIN or RST.
 #[test]
 fn the_server_sees_how_a_player_leaves() {
     let (tell, told) = mpsc::channel();
-    let (address, _server) = server(3, move |mut stream, request| {
+    let (address, _server) = server(2, move |mut stream, _| {
         stream.write_all(HEAD).expect("player reads");
         stream.write_all(&bytes(0..10)).expect("player reads");
-        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
-        let kind = if request.contains("/flood") {
-            stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
-            flood(&mut stream).1
-        } else {
-            stream.read(&mut [0; 16]).map_or_else(|error| error.kind(), |_| std::io::ErrorKind::UnexpectedEof)
-        };
-        tell.send(kind).expect("the test waits");
+        stream.set_read_timeout(Some(SOON)).expect("timeout");
+        let seen = stream.read(&mut [0; 16]).map_err(|error| error.kind());
+        tell.send(seen).expect("the test waits");
     });
-    let leave = |path: &str, leave: &dyn Fn(&Player)| {
-        let player = Player::get(address, path).start();
+    let leave = |leave: &dyn Fn(&Player) -> Snapshot| {
+        let player = Player::get(address, "/").start();
         player.wait_packets(10, SOON).expect("the stream runs");
-        leave(&player);
-        told.recv_timeout(SOON).expect("the server noticed or gave up")
+        let end = leave(&player).end;
+        (end, told.recv_timeout(SOON).expect("the server noticed"))
     };
-    let fin = leave("/", &|player| assert_eq!(player.stop().end, Some(End::Left)));
-    assert_eq!(fin, std::io::ErrorKind::UnexpectedEof);
-    let rst = leave("/", &|player| assert_eq!(player.reset().end, Some(End::LeftAbruptly)));
-    assert_eq!(rst, std::io::ErrorKind::ConnectionReset);
-    // A ghost acknowledges nothing: the server's buffer fills and it is told nothing.
-    let ghost = leave("/flood", &|player| player.vanish().expect("vanished"));
-    assert_eq!(ghost, std::io::ErrorKind::WouldBlock);
+    assert_eq!(leave(&Player::stop), (Some(End::Left), Ok(0)));
+    let abruptly = (Some(End::LeftAbruptly), Err(ErrorKind::ConnectionReset));
+    assert_eq!(leave(&Player::reset), abruptly);
+}
+
+/// Guards that a ghost acknowledges nothing, unlike a player that merely does not read: what is sent to it times out.
+#[test]
+fn a_ghost_acknowledges_nothing() {
+    let (go, going) = mpsc::channel::<()>();
+    let going = std::sync::Mutex::new(going);
+    let (tell, told) = mpsc::channel();
+    let (address, _server) = server(2, move |mut stream, _| {
+        stream.write_all(HEAD).expect("player reads");
+        stream.write_all(&bytes(0..10)).expect("player reads");
+        going.lock().expect("one thread at a time").recv().expect("the test goes on");
+        let timeout = Some(Duration::from_millis(300));
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(timeout).expect("timeout");
+        stream.write_all(&bytes(10..11)).expect("fits the socket buffer");
+        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("timeout");
+        tell.send(stream.read(&mut [0; 16]).map_err(|error| error.kind())).expect("the test waits");
+    });
+    for (is_ghost, seen) in [(true, ErrorKind::TimedOut), (false, ErrorKind::WouldBlock)] {
+        let player = Player::get(address, "/").start();
+        player.wait_packets(10, SOON).expect("the stream runs");
+        if is_ghost {
+            player.vanish().expect("vanished");
+        } else {
+            player.read(Reading::Stalled(0));
+        }
+        go.send(()).expect("server waits");
+        assert_eq!(told.recv_timeout(SOON).expect("the server gave up"), Err(seen));
+        assert_eq!((player.snapshot().vanished, player.end()), (is_ghost, None));
+    }
 }
 
 /// Guards that a wait ends with the player, not with its deadline, and that the message says what happened.

@@ -121,7 +121,7 @@ pub struct Machine {
     pub kernel: String,
     /// Processor model.
     pub processor: String,
-    /// Cores this process may use.
+    /// Cores, whether or not this process is pinned to one of them.
     pub cores: usize,
 }
 
@@ -135,7 +135,7 @@ impl Machine {
         Self {
             kernel: kernel.map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             processor: model.map_or_else(unknown, |(_, name)| name.trim().to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: processors.lines().filter(|line| line.starts_with("processor\t")).count().max(1),
         }
     }
 }

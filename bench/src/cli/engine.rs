@@ -48,11 +48,11 @@ pub struct Args {
     #[arg(long, default_value_t = 60)]
     idle_timeout_s: u64,
     /// Unix second at which all broadcasts began; the same for engines of the same broadcasts.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=4_102_444_800))]
     epoch: u64,
     /// Threads that serve.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -109,7 +109,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         epoch: SystemTime::UNIX_EPOCH + Duration::from_secs(args.epoch),
         latency_scale_permille: args.latency_permille,
         idle_timeout: Duration::from_secs(args.idle_timeout_s),
-        threads: args.threads,
+        threads: usize::from(args.threads),
         seed: args.seed,
         ..Options::default()
     })?;

@@ -42,7 +42,8 @@ impl Clock {
 
     /// How long to wait for a span of engine time to pass.
     pub(super) fn real(&self, span: Duration) -> Duration {
-        Duration::from_nanos((span.as_nanos() * 1000 / u128::from(self.scale)) as u64)
+        let nanos = span.as_nanos().saturating_mul(1000) / u128::from(self.scale);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Waits for a span of engine time.

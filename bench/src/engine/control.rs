@@ -79,7 +79,7 @@ impl Control {
     /// # Errors
     /// No channel has the id.
     pub fn vanish(&self, id: Id) -> Result<bool, Error> {
-        Ok(self.world.end(self.channel(id)?, End::Vanished, Cut::Eof))
+        Ok(self.world.end(self.channel(id)?, End::Vanished))
     }
 
     /// Queues an event such as `{"name":"download_stopped","params":{"reason":"missing_option"}}` for the

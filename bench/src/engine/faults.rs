@@ -171,7 +171,7 @@ pub enum Resume {
 pub struct Garbage {
     /// After how many packets garbage follows.
     pub every_packets: u32,
-    /// How many bytes of it.
+    /// How many bytes of it; at most 4096 are sent.
     pub bytes: u32,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::faults::{Cut, Faults};
+use super::faults::Faults;
 use super::http;
 use super::ledger::End;
 use super::playback::write_head;
@@ -115,7 +115,7 @@ pub(super) async fn getstream(exchange: &mut Exchange<'_>) -> io::Result<Next> {
     let client_session_id = identity.client_session_id;
     let opened = exchange.world.open(channel, identity);
     if faults.vanish {
-        exchange.world.end(channel, End::Vanished, Cut::Eof);
+        exchange.world.end(channel, End::Vanished);
     }
     let base = exchange.base();
     let place = format!("{}/{}", exchange.world.stations[channel].spec.infohash, opened.key);

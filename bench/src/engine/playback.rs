@@ -125,6 +125,9 @@ impl Drop for Reading {
         if let Some(record) = state.ledger.session(self.claim.record) {
             record.readers = record.readers.saturating_sub(1);
         }
+        if let Some((download, _)) = state.session(self.claim.channel, &self.claim.key) {
+            download.active = self.world.clock.now();
+        }
     }
 }
 
@@ -139,22 +142,18 @@ async fn wait_for_media(exchange: &mut Exchange<'_>, claim: &Claim) -> io::Resul
         let faults = exchange.world.faults(claim.channel);
         let now = exchange.world.clock.now();
         let opened = match exchange.world.lock().session(claim.channel, &claim.key) {
-            Some((download, _)) => {
-                download.active = now;
-                download.opened
-            }
+            Some((download, _)) => download.opened,
             None => return Ok(Some("download not found".to_owned())),
         };
-        let ready = opened + exchange.world.prebuffer(claim.channel, &faults);
+        let ready = opened.saturating_add(exchange.world.prebuffer(claim.channel, &faults));
         let mut wake = ready;
         if let Some(error) = &faults.start_error {
             wake = opened + Duration::from_millis(faults.start_error_after_ms);
             if now >= wake {
-                exchange.world.end(claim.channel, End::Failed, Cut::Eof);
+                exchange.world.end(claim.channel, End::Failed);
                 return Ok(Some(error.clone()));
             }
         } else if faults.dead || (faults.compression_starves && offers_compression) {
-            // The idle timer must not end it while somebody waits; wake now and then to say so.
             wake = now + Duration::from_secs(1);
         } else if now >= ready {
             return Ok(None);
@@ -212,12 +211,10 @@ struct Release<'a> {
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        let now = self.world.clock.now();
         if let Some(download) = self.world.lock().downloads.get_mut(&self.channel)
             && download.reader.as_ref().is_some_and(|reader| reader.number == self.number)
         {
             download.reader = None;
-            download.active = now;
             download.starving_since = None;
         }
     }

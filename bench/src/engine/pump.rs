@@ -19,6 +19,8 @@ use crate::channel::{self, PACKET, mix};
 
 /// Most bytes of one write; no multiple of 188.
 const WRITE_MAX: u64 = 256 * 1024;
+/// Most bytes of garbage at a time.
+const GARBAGE_MAX: u32 = 4096;
 /// Longest time without a look at the state.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const HTML: &[u8] = b"<!DOCTYPE html>\n<html><head><title>Sign in to the network</title></head>\n\
@@ -166,7 +168,9 @@ impl Pump<'_> {
             return Some(LOOK_AGAIN);
         }
         let from = self.began + Duration::from_millis(faults.starve_after_ms?);
-        let until = faults.starve_for_ms.map_or(Duration::MAX, |span| from + Duration::from_millis(span));
+        let until = faults
+            .starve_for_ms
+            .map_or(Duration::MAX, |span| from.saturating_add(Duration::from_millis(span)));
         (now >= from && now < until).then(|| until - now)
     }
 
@@ -237,7 +241,7 @@ impl Pump<'_> {
             let next = ((from / stride + 1) * stride).min(to);
             channel::read(broadcast, from, next, &mut self.buffer);
             if next.is_multiple_of(stride) {
-                let noise = (0..u64::from(bytes)).map(|n| mix(next ^ (n << 48)) as u8);
+                let noise = (0..u64::from(bytes.min(GARBAGE_MAX))).map(|n| mix(next ^ (n << 48)) as u8);
                 // Never a sync byte: the garbage must be told from packets, and not by luck.
                 self.buffer.extend(noise.map(|byte| if byte == 0x47 { 0 } else { byte }));
             }

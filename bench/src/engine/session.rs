@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::faults::{Cut, Faults, StatQuirk};
+use super::faults::{Faults, StatQuirk};
 use super::http;
 use super::ledger::End;
 use super::serve::{Exchange, Next, gone};
@@ -238,8 +238,7 @@ async fn stop(exchange: &mut Exchange<'_>, channel: usize, key: &str) -> io::Res
         if let Some(record) = record.and_then(|record| state.ledger.session(record)) {
             record.stops += 1;
         }
-        let stopped =
-            record.is_some() && exchange.world.end_locked(&mut state, channel, End::Stopped, Cut::Eof);
+        let stopped = record.is_some() && exchange.world.end_locked(&mut state, channel, End::Stopped);
         state.channels[channel].counters.stops += u64::from(stopped);
         state.ledger.engine.stops_unknown += u64::from(!stopped);
         stopped
@@ -254,8 +253,8 @@ fn apply(exchange: &Exchange<'_>, channel: usize, key: &str, method: &str) -> Re
     let number = |name| exchange.request.parameter(name).and_then(|text| text.parse::<u64>().ok());
     match method {
         "liveseek" => {
-            let target = world.clock.at_unix(number("pos").ok_or("missing or bad pos")?);
             let now = world.clock.now();
+            let target = world.clock.at_unix(number("pos").ok_or("missing or bad pos")?).min(now);
             let packet = crate::channel::PACKET as u64;
             let position = world.stations[channel].channel.timing().position(target) / packet * packet;
             let is_live = target + Duration::from_secs(2) >= now;

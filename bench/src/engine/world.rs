@@ -246,7 +246,10 @@ impl World {
         let record = match known {
             Some(at) => {
                 channels[channel].counters.reopens += 1;
-                download.sessions[at].record
+                let session = &mut download.sessions[at];
+                session.client_session_id = identity.client_session_id;
+                session.wants_stop_events |= identity.wants_stop_events;
+                session.record
             }
             None => {
                 channels[channel].counters.opens += 1;
@@ -283,30 +286,28 @@ impl World {
             .collect();
         for other in others {
             state.channels[other].counters.replaced += 1;
-            self.end_locked(state, other, End::Replaced, Cut::Eof);
+            self.end_locked(state, other, End::Replaced);
         }
     }
 
     fn prebuffering(&self, state: &State, now: Duration) -> u64 {
         let is_starting = |(channel, download): (&usize, &Download)| {
             let faults = &state.channels[*channel].faults;
-            faults.dead || now < download.opened + self.prebuffer(*channel, faults)
+            faults.dead || now < download.opened.saturating_add(self.prebuffer(*channel, faults))
         };
         state.downloads.iter().filter(|entry| is_starting(*entry)).count() as u64
     }
 
-    /// Ends a channel's download and everybody's reader of it. `false` when there was none.
-    pub(super) fn end(&self, channel: usize, end: End, cut: Cut) -> bool {
-        let ended = self.end_locked(&mut self.lock(), channel, end, cut);
+    /// Ends a channel's download. Its reader is cut cleanly, because its `cut` is dropped with the download. `false`
+    /// when there was none.
+    pub(super) fn end(&self, channel: usize, end: End) -> bool {
+        let ended = self.end_locked(&mut self.lock(), channel, end);
         self.beat();
         ended
     }
 
-    pub(super) fn end_locked(&self, state: &mut State, channel: usize, end: End, cut: Cut) -> bool {
+    pub(super) fn end_locked(&self, state: &mut State, channel: usize, end: End) -> bool {
         let Some(download) = state.downloads.remove(&channel) else { return false };
-        if let Some(reader) = download.reader {
-            reader.cut.send_replace(Some(cut));
-        }
         for session in download.sessions {
             if let Some(record) = state.ledger.session(session.record) {
                 record.end = Some(end);
@@ -325,13 +326,13 @@ impl World {
             .downloads
             .iter()
             .filter(|(_, download)| {
-                download.reader.is_none() && now >= download.active + download.idle_timeout
+                download.reader.is_none() && now >= download.active.saturating_add(download.idle_timeout)
             })
             .map(|(channel, _)| *channel)
             .collect();
         for channel in &idle {
             state.channels[*channel].counters.expiries += 1;
-            self.end_locked(&mut state, *channel, End::Expired, Cut::Eof);
+            self.end_locked(&mut state, *channel, End::Expired);
         }
         drop(state);
         if !idle.is_empty() {

@@ -6,3 +6,8 @@ pub mod channel;
 pub mod cli;
 pub mod demo;
 pub mod engine;
+pub mod floor;
+pub mod play;
+pub mod player;
+pub mod report;
+mod sys;

@@ -17,10 +17,20 @@ struct Arguments {
 enum Command {
     /// Run a simulated AceStream engine.
     Engine(cli::engine::Args),
+    /// Play with thousands of players and measure what they and the server experience.
+    Play(Box<cli::play::Args>),
+    /// Measure the least CPU that fan-out can cost on this machine.
+    Floor(cli::floor::Args),
+    /// The players' process of `floor`.
+    #[command(hide = true)]
+    FloorPlayers(cli::floor::PlayersArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Engine(args) => cli::engine::run(args),
+        Command::Play(args) => cli::play::run(*args),
+        Command::Floor(args) => cli::floor::run(args),
+        Command::FloorPlayers(args) => cli::floor::run_players(args),
     }
 }

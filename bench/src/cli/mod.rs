@@ -1,3 +1,5 @@
 //! The subcommands.
 
 pub mod engine;
+pub mod floor;
+pub mod play;

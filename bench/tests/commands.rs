@@ -1,0 +1,67 @@
+//! The `floor` and `play` subcommands on the real binary: what they print is what scripts rely on.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::thread;
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice-bench")).args(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Guards that the floor measures with both ways of sending, sends what it was asked for, and prints one line of JSON.
+#[test]
+fn the_floor_prints_its_figures_as_json() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let player_core = (cores - 1).to_string();
+    for (path, more) in [("sendfile", None), ("copy", Some("--copy"))] {
+        let mut arguments = vec!["floor", "20", "8", "20", "1", "--player-core", &player_core];
+        arguments.extend(more);
+        let output = bench(&arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let figures: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+        assert_eq!((figures["path"].as_str(), figures["clients"].as_u64()), (Some(path), Some(20)));
+        // The last round may be a tick before the end, and a busy machine may miss one.
+        let sent = figures["gbit_s"].as_f64().expect("a number");
+        assert!((0.12..=0.17).contains(&sent), "{figures}");
+        assert!(figures["cpu_s_per_gb"].as_f64().is_some_and(|cpu| cpu > 0.0), "{figures}");
+    }
+}
+
+/// Guards that senseless options end with a message and no figures.
+#[test]
+fn senseless_options_are_refused() {
+    for arguments in
+        [["floor", "0", "8", "20", "1"], ["floor", "9", "8", "0", "1"], ["floor", "9", "-8", "1", "1"]]
+    {
+        let output = bench(&arguments);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+    }
+    let output = bench(&["play", "--url", "http://192.0.2.1", "--id", "a", "--clients", "1"]);
+    assert!(text(&output.stderr).contains("--allow-remote"), "{}", text(&output.stderr));
+    let output = bench(&["play", "--clients", "1"]);
+    assert!(text(&output.stderr).contains("nothing to play"), "{}", text(&output.stderr));
+}
+
+/// Guards that a run whose players were turned away fails and names the status.
+#[test]
+fn a_run_without_service_fails_and_says_why() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _request = stream.read(&mut [0; 4096]);
+            let _answered = stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        }
+    });
+    let output =
+        bench(&["play", "--url", &url, "--channels", "2", "--clients", "4", "--ramp", "0", "--settle", "0"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("4 × status 503"), "{}", text(&output.stderr));
+}

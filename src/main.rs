@@ -1,2 +1,244 @@
-//! The appliance.
-fn main() {}
+//! The appliance: reads settings, binds, starts shards and control, waits, drains.
+
+#![deny(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to the person who started it")]
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use sluice::listen::{Admission, Bounds, PlayRate};
+use sluice::settings::{Settings, help};
+use sluice::window::Budget;
+use sluice::{shard, uring};
+use sluice_bench::demo::Demo;
+use sluice_contract::link::{self, link};
+use sluice_contract::snapshot::Board;
+use sluice_contract::{Directory, ShardId, ToShard};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Messages a shard may be behind before its senders are told to come back later.
+const SHARD_INBOX: usize = 4096;
+/// The same for control.
+const CONTROL_INBOX: usize = 16_384;
+/// Between two looks at whether control still runs.
+const CONTROL_LOOK: Duration = Duration::from_secs(1);
+/// What the planes are given beyond the players' own deadline before the process ends anyway.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// One AceStream in, thousands of players out.
+#[derive(Parser)]
+#[command(version, after_long_help = help::text())]
+struct Arguments {
+    /// Serve built-in simulated engines with real channels: plays at once, no Docker, no engine.
+    #[arg(long)]
+    demo: bool,
+}
+
+/// What the main thread waits for.
+enum Event {
+    /// The operator wants it to stop.
+    Signal,
+    /// A shard's thread ended.
+    ShardEnded(ShardId, io::Result<()>),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluice: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = Settings::load().map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow::anyhow!("settings are not usable:{}", lines.concat())
+    })?;
+    start_log(loaded.settings.log_level.as_str());
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let settings = Arc::new(loaded.settings);
+    uring::raise_descriptor_limit().context("cannot read the limit of open files")?;
+    warn_of_socket_memory(&settings);
+    let demo = arguments.demo.then(sluice_bench::demo::start).transpose().context("cannot start the demo")?;
+
+    let count = settings.shards.count;
+    let addresses = &settings.listen.addresses;
+    let mut listeners: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+    let mut ports = Vec::new();
+    for address in addresses {
+        let made = uring::bind(*address, count).with_context(|| format!("cannot listen on {address}"))?;
+        ports.push(uring::local_port(&made[0])?);
+        listeners.iter_mut().zip(made).for_each(|(of_shard, listener)| of_shard.push(listener));
+    }
+
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| link::<ToShard>(SHARD_INBOX)).unzip();
+    let (to_control, control_inbox) = link(CONTROL_INBOX);
+    let directory = Arc::new(Directory::default());
+    let board = Arc::new(Board::new(count));
+    let (events, waiting) = bounded(usize::from(count) + 8);
+    watch_signals(events.clone()).context("cannot watch signals")?;
+    let mut control = Some(sluice_control::start(
+        control_options(&settings, demo.as_ref()),
+        sluice_control::Wiring {
+            inbox: control_inbox,
+            shards: senders.clone(),
+            directory: directory.clone(),
+            board: board.clone(),
+        },
+    )?);
+    let admission = Admission::new(bounds(&settings));
+    let budget = Budget::new(settings.window.total_bytes);
+    let cores = uring::usable_cores().unwrap_or_default();
+    for ((id, inbox), listeners) in (0..count).zip(inboxes).zip(listeners) {
+        let wiring = shard::Wiring {
+            id: ShardId(id),
+            core: (usize::from(count) <= cores.len()).then(|| cores[usize::from(id)]),
+            listeners,
+            inbox,
+            shards: senders.clone(),
+            control: to_control.clone(),
+            directory: directory.clone(),
+            board: board.clone(),
+            admission: admission.clone(),
+            budget: budget.clone(),
+            settings: settings.clone(),
+        };
+        let events = events.clone();
+        let name = format!("shard-{id}");
+        let body = move || {
+            let _ = events.send(Event::ShardEnded(ShardId(id), shard::run(wiring)));
+        };
+        thread::Builder::new().name(name).spawn(body).context("cannot start a shard")?;
+    }
+    for (address, port) in addresses.iter().zip(&ports) {
+        tracing::info!(address = %address.ip(), port, shards = count, "listening");
+    }
+    if let Some(demo) = &demo {
+        print_demo(demo, ports[0]);
+    }
+    serve(&settings, demo.as_ref(), &waiting, &senders, &mut control)
+}
+
+/// Waits for the end, keeping control alive meanwhile; then drains.
+fn serve(
+    settings: &Settings,
+    demo: Option<&Demo>,
+    waiting: &Receiver<Event>,
+    shards: &[link::Sender<ToShard>],
+    control: &mut Option<sluice_control::Handle>,
+) -> anyhow::Result<()> {
+    loop {
+        match waiting.recv_timeout(CONTROL_LOOK) {
+            Ok(Event::Signal) => break,
+            Ok(Event::ShardEnded(id, Ok(()))) => bail!("shard {} ended by itself", id.0),
+            Ok(Event::ShardEnded(id, Err(error))) => {
+                return Err(error).with_context(|| format!("shard {} cannot run", id.0));
+            }
+            Err(_) => {}
+        }
+        if control.as_ref().is_some_and(|control| !control.is_running())
+            && let Some(failed) = control.take()
+        {
+            tracing::error!("control failed; starting it anew while streams play on");
+            let wiring = failed.stop(Instant::now() + Duration::from_secs(2))?;
+            *control = Some(sluice_control::start(control_options(settings, demo), wiring)?);
+        }
+    }
+    let deadline = Instant::now() + settings.timeouts.shutdown;
+    tracing::info!("stopping; a second signal stops at once");
+    for shard in shards {
+        let _ = shard.send(ToShard::Drain { deadline });
+    }
+    let mut left = shards.len();
+    while left > 0 {
+        match waiting.recv_deadline(deadline + FAREWELL) {
+            Ok(Event::ShardEnded(..)) => left -= 1,
+            Ok(Event::Signal) => bail!("stopped at once, {left} shards had not drained"),
+            Err(_) => bail!("{left} shards did not drain in time"),
+        }
+    }
+    if let Some(control) = control.take() {
+        control.stop(deadline.max(Instant::now()) + FAREWELL)?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_log(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_default();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            let _ = events.try_send(Event::Signal);
+        }
+    })?;
+    Ok(())
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let limits = &settings.limits;
+    Bounds {
+        connections_max: limits.connections_max,
+        clients_max: limits.clients_max.map(u32::from),
+        address_clients_max: limits.address_clients_max.map(u32::from),
+        address_plays: limits
+            .address_plays
+            .map(|rate| PlayRate { per_second: rate.per_second, burst: rate.burst.get() }),
+    }
+}
+
+fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::Options {
+    let engine = |authority: String| sluice_control::StaticEngine { authority };
+    let defaults = sluice_control::Options::default();
+    if let Some(demo) = demo {
+        let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
+        return sluice_control::Options { static_engines, ..defaults };
+    }
+    let engines = &settings.engines;
+    sluice_control::Options {
+        static_engines: engines.static_engines.iter().map(|address| engine(address.to_string())).collect(),
+        fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
+        streams_per_engine: engines.streams_per_engine_max.map(u32::from),
+        no_response_timeout: settings.timeouts.no_response,
+        ..defaults
+    }
+}
+
+/// Players the host's TCP memory cannot hold are better announced now than found out under load.
+fn warn_of_socket_memory(settings: &Settings) {
+    const PER_PLAYER: u64 = (512 + 64) << 10;
+    let (Some(clients), Some(pool)) = (settings.limits.clients_max, uring::tcp_memory_bytes()) else { return };
+    let needed = u64::from(clients.get()) * PER_PLAYER;
+    if needed > pool {
+        tracing::warn!(
+            needed_mib = needed >> 20,
+            tcp_mem_mib = pool >> 20,
+            "MAX_CLIENTS stalled players would need more socket memory than the host allows; raise net.ipv4.tcp_mem"
+        );
+    }
+}
+
+fn print_demo(demo: &Demo, port: u16) {
+    println!("\nThe demo is playing. Open any of these in VLC, mpv or ffplay:\n");
+    for channel in &demo.channels {
+        println!("  http://localhost:{port}/ace/getstream?id={}   {}", channel.content_id, channel.name);
+    }
+    println!("\nWho watches what: http://localhost:{port}/proxy/status   Figures: http://localhost:{port}/metrics");
+    println!("Ctrl-C ends it.\n");
+}

@@ -27,8 +27,6 @@ const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 const STAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the reader looks whether a full window has drained.
 const FULL_WAIT: Duration = Duration::from_millis(20);
-/// How often a start that finds its engine busy with others looks again.
-const PERMIT_WAIT: Duration = Duration::from_millis(25);
 
 /// Tells a source to close, once.
 #[derive(Debug, Default)]
@@ -80,13 +78,6 @@ pub(super) async fn run(session: Rc<Session>, order: Order) {
 /// Starts the engine session. `None` when there is none to stop.
 async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Option<Started> {
     let timing = session.timing().clone();
-    let permit = {
-        let permit = pin!(permit(&order.lease));
-        match select(permit, pin!(order.closing.asked())).await {
-            Either::Left((permit, _)) => permit,
-            Either::Right(_) => return None,
-        }
-    };
     session.host().counters().engine_starts.add(1);
     // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
     // more: only its answer tells how to stop what it opened.
@@ -94,7 +85,6 @@ async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Opti
     let pid = uuid::Uuid::new_v4().to_string();
     let answer =
         engine::start(endpoint, selector, &session.key().options, &pid, timing.start, timing.no_response).await;
-    drop(permit);
     match answer {
         Ok(started) => {
             session.engine_opened(order, endpoint, &started);
@@ -119,16 +109,6 @@ async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Opti
             order.closing.asked().await;
             None
         }
-    }
-}
-
-/// Waits for one of the engine's few places for starts: an engine that opens several channels at once serves none.
-async fn permit(lease: &Lease) -> sluice_contract::lease::StartPermit {
-    loop {
-        if let Some(permit) = lease.starts.try_acquire() {
-            return permit;
-        }
-        sleep(PERMIT_WAIT).await;
     }
 }
 

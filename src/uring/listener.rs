@@ -41,6 +41,15 @@ pub fn bind(address: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
     Ok(made)
 }
 
+/// The port a listening socket is bound to.
+///
+/// # Errors
+/// When the descriptor is not a bound socket.
+pub fn local_port(listener: &OwnedFd) -> io::Result<u16> {
+    let address = socket2::SockRef::from(listener).local_addr()?.as_socket();
+    address.map(|address| address.port()).ok_or_else(|| io::Error::other("not an IP address"))
+}
+
 /// A listening socket on a shard.
 pub struct Listener {
     socket: Socket,

@@ -3,7 +3,6 @@
 use crate::ids::{EngineId, Epoch, LeaseId, StreamKey, ShardId, Ticket};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// A shard asks for an engine for one session.
@@ -23,7 +22,7 @@ pub struct LeaseRequest {
 }
 
 /// A granted engine. Returned exactly once with [`LeaseReturn`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Which lease.
     pub id: LeaseId,
@@ -35,47 +34,6 @@ pub struct Lease {
     pub address: SocketAddr,
     /// `host:port` as the operator wrote it: the `Host` header, and what the API shows.
     pub authority: Arc<str>,
-    /// The engine's places for starts, shared by all its leases.
-    pub starts: Arc<Starts>,
-}
-
-impl PartialEq for Lease {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Eq for Lease {}
-
-/// How many sessions may be starting on one engine at a time. An engine that looks up several channels at once
-/// answers none of them in time.
-#[derive(Debug)]
-pub struct Starts {
-    free: AtomicU32,
-}
-
-/// A place for one start; free again when dropped.
-#[derive(Debug)]
-pub struct StartPermit(Arc<Starts>);
-
-impl Starts {
-    /// At most `max` starts at a time.
-    pub fn new(max: u32) -> Arc<Self> {
-        Arc::new(Self { free: AtomicU32::new(max) })
-    }
-
-    /// Takes a place if one is free.
-    pub fn try_acquire(self: &Arc<Self>) -> Option<StartPermit> {
-        let take = |free: u32| free.checked_sub(1);
-        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        Some(StartPermit(self.clone()))
-    }
-}
-
-impl Drop for StartPermit {
-    fn drop(&mut self) {
-        self.0.free.fetch_add(1, Ordering::AcqRel);
-    }
 }
 
 /// A shard gives a lease back.

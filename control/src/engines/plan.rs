@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 pub(crate) const WAITING_MAX: usize = 4096;
 /// How long a restarted control waits for shards to report before it grants without them.
 pub(crate) const REPORT_GRACE: Duration = Duration::from_secs(1);
-/// A start stops counting against `engine_starts_max` after this, even if no media was seen: by then the engine is
-/// searching its swarm, not working for us.
+/// A start stops counting against `engine_starts_max` once its engine has answered, and after this at the latest: a
+/// channel without broadcaster must not hold the place of one that would play.
 const START_SLOT_MAX: Duration = Duration::from_secs(30);
 /// How long a request waits for an engine that did not fail it before it takes one that did.
 const AVOID_PATIENCE: Duration = Duration::from_secs(2);
@@ -309,7 +309,7 @@ impl Plan {
     }
 
     /// Media of this broadcast was seen from this engine: its start is over.
-    pub(crate) fn playing(&mut self, engine: &EngineId, broadcast: Hex40) {
+    pub(crate) fn opened(&mut self, engine: &EngineId, broadcast: Hex40) {
         let Some(engine) = self.engines.get_mut(engine) else { return };
         for held in engine.leases.values_mut().filter(|held| held.broadcast == broadcast) {
             held.start_until = None;

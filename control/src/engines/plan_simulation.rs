@@ -173,7 +173,7 @@ impl Model {
                 let index = pick % self.held.len();
                 let (lease, _, stream, until) = &mut self.held[index];
                 *until = None;
-                plan.playing(&lease.engine, Hex40::from_bytes([*stream; 20]));
+                plan.opened(&lease.engine, Hex40::from_bytes([*stream; 20]));
             }
             Step::LoseNextAnswer => self.loses_next = true,
             Step::ShardRestarts { shard } => {
@@ -319,7 +319,7 @@ fn who_asked_first_is_served_first() {
     }
     assert_eq!(granted(&plan.advance(now)), [1]);
     for (stream, next) in [(1, 2), (2, 3)] {
-        plan.playing(&EngineId(authority(0).as_str().clone()), Hex40::from_bytes([stream; 20]));
+        plan.opened(&EngineId(authority(0).as_str().clone()), Hex40::from_bytes([stream; 20]));
         assert_eq!(granted(&plan.advance(now)), [next]);
     }
 }

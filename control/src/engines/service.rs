@@ -7,7 +7,7 @@ use super::jitter::Jitter;
 use super::plan::{Action, Limits, Plan, Standing};
 use super::{Authority, EngineStanding};
 use crate::shards::Shards;
-use sluice_contract::snapshot::{Board, SessionState};
+use sluice_contract::snapshot::{Board};
 use sluice_contract::{
     Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
     Ticket, ToShard,
@@ -246,7 +246,7 @@ impl Service {
         self.unconnected.retain(|shard| !self.shards.connect(*shard, self.epoch));
     }
 
-    /// Looks on the board for sessions whose media flows, a few times a second while there are starts.
+    /// Looks on the board for sessions whose engine has answered, a few times a second while there are starts.
     fn observe_starts(&mut self) {
         let now = Instant::now();
         if now < self.observed_at + BOARD_INTERVAL || !self.plan.has_starts(now) {
@@ -254,10 +254,10 @@ impl Service {
         }
         self.observed_at = now;
         for shard in self.board.read() {
-            let playing = shard.sessions.iter().filter(|session| session.state == SessionState::Playing);
-            for (session, engine) in playing.filter_map(|session| Some((session, session.engine.as_ref()?))) {
+            let opened = shard.sessions.iter().filter_map(|session| Some((session, session.engine.as_ref()?)));
+            for (session, engine) in opened {
                 let broadcast = session.infohash.unwrap_or_else(|| self.broadcast(&session.key));
-                self.plan.playing(&engine.id, broadcast);
+                self.plan.opened(&engine.id, broadcast);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel::{Source, SyntheticOptions};
 use crate::player::testing::{Broadcast, PERIOD, SEED, bytes, flag_before, packet};
 
 fn check(with_reference: bool, packets: &[[u8; PACKET_LEN]]) -> Report {
@@ -191,5 +192,40 @@ proptest! {
         let mut checker = Checker::default();
         checker.feed(&stream);
         prop_assert_eq!(checker.report().bytes, stream.len() as u64);
+    }
+}
+
+/// Guards that the checker agrees with the channels which the simulated engines broadcast, across two loop points of the
+/// clip and with losses found in padded ones.
+#[test]
+fn simulated_channels_are_clean() {
+    let padded = SyntheticOptions { null_percent: 20, ..SyntheticOptions::default() };
+    let sources = [
+        Source::Synthetic(SyntheticOptions::default()),
+        Source::Synthetic(padded),
+        Source::Clip { rate: 250_000 },
+    ];
+    for source in sources {
+        let channel = source.build().expect("valid options");
+        let is_marked = matches!(source, Source::Synthetic(_));
+        let reference = is_marked.then(|| Arc::clone(&channel));
+        let mut checker = Checker::new(Options { reference: reference.clone(), seed: None });
+        (0..60_000).for_each(|index| checker.feed(&channel.packet(index)));
+        let report = checker.report();
+        assert_eq!(report.faults_or_losses(), Vec::<String>::new(), "{source:?}");
+        assert!(
+            report.bit_rate.is_some_and(|rate| rate.abs_diff(channel.rate() * 8) < rate / 500),
+            "{report:?}"
+        );
+        if is_marked {
+            let mut checker = Checker::new(Options { reference, seed: None });
+            let kept = (0..20_000).filter(|index| !(7000..7100).contains(index));
+            kept.for_each(|index| checker.feed(&channel.packet(index)));
+            assert_eq!(
+                (checker.report().order.lost, checker.report().order.gaps_total),
+                (100, 1),
+                "{source:?}"
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Engines sit on the same host or network; a connection that takes longer than this will not come.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Answers that are read whole are small JSON documents or one line of text.
 const ANSWER_BYTES_MAX: usize = 256 << 10;

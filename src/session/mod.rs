@@ -437,7 +437,7 @@ impl Session {
         }
     }
 
-    pub(super) fn engine_opened(self: &Rc<Self>, order: &Order, endpoint: &Endpoint, started: &Started) {
+    fn engine_opened(self: &Rc<Self>, order: &Order, endpoint: &Endpoint, started: &Started) {
         {
             let mut info = self.info.borrow_mut();
             info.engine = Some(source::describe_engine(&order.lease, endpoint, started));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long after publishing a tail the pages before it may be released. Media that a socket took before the tail
 /// moved has left the send queue by then, or its client is being skipped.
-pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
+const RELEASE_DELAY: Duration = Duration::from_secs(2);
 
 /// What a window always keeps offered, however slow its stream.
 pub const WINDOW_BYTES_MIN: u64 = 8 << 20;

@@ -1,0 +1,207 @@
+//! The appliance as a child process, and waiting for conditions.
+
+use crate::sys;
+use sluice_bench::engine::Engine;
+use sluice_bench::player::http::{self, Response};
+use sluice_bench::player::{Plan, Player};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should be quick; generous, because the machine is shared.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// How an appliance is started.
+pub struct Setup {
+    command: Command,
+}
+
+/// A running appliance; ended when dropped, its log printed when the test fails.
+pub struct Appliance {
+    child: Child,
+    log: Arc<Log>,
+    ports: Vec<u16>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl Setup {
+    /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
+    /// short grace period. Anything else is set by [`Setup::env`].
+    pub fn with_engines(engines: &[&Engine]) -> Self {
+        let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
+        Self::bare().env("STATIC_ENGINES", &addresses.join(","))
+    }
+
+    /// An appliance without any engine setting.
+    pub fn bare() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
+        command.env("SHARDS", "2").env("NO_COLOR", "1").env("LOG_LEVEL", "debug").env("PROXY_GRACE_PERIOD", "2s");
+        command.env("RUST_BACKTRACE", "1");
+        match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
+            Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
+            Ok("epoll") => drop(command.env("DRIVER", "epoll")),
+            Ok("seccomp") => sys::refuse_io_uring(&mut command),
+            Ok(other) => panic!("SLUICE_TEST_DRIVER={other} is none of io_uring, epoll, seccomp"),
+            Err(_) => {}
+        }
+        Self { command }
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// The command, for tests that start it in their own way.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(self) -> Appliance {
+        let mut command = self.command;
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
+        let log = Arc::new(Log::default());
+        let (sink, stderr) = (log.clone(), child.stderr.take().expect("stderr is piped"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                sink.lines.lock().unwrap().0.push(line);
+                sink.changed.notify_all();
+            }
+            sink.lines.lock().unwrap().1 = true;
+            sink.changed.notify_all();
+        });
+        let mut appliance = Appliance { child, log, ports: Vec::new() };
+        appliance.wait_log("the shards run", |lines| {
+            lines.iter().filter(|line| line.contains("shard started")).count() >= 1
+                && lines.iter().any(|line| line.contains("listening"))
+        });
+        let lines = appliance.log_lines();
+        let port = |line: &String| line.split_once("port=")?.1.split(' ').next()?.parse().ok();
+        appliance.ports = lines.iter().filter(|line| line.contains(" listening ")).filter_map(port).collect();
+        assert!(!appliance.ports.is_empty(), "no port in the log: {lines:#?}");
+        appliance
+    }
+}
+
+impl Appliance {
+    /// Where it listens (the first address).
+    pub fn addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports[0]).into()
+    }
+
+    /// Where it listens on its further addresses.
+    pub fn more_addrs(&self) -> Vec<SocketAddr> {
+        self.ports[1..].iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into()).collect()
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A player of a content id, to be adapted and started.
+    pub fn player(&self, id: impl std::fmt::Display) -> Plan {
+        Player::get(self.addr(), &format!("/ace/getstream?id={id}"))
+    }
+
+    /// A GET.
+    pub fn get(&self, path: &str) -> Response {
+        http::get(self.addr(), path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// A GET of a JSON document.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let response = self.get(path);
+        serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{path}: {error}: {response:?}"))
+    }
+
+    /// The sum over shards (and other labels) of a metric; `name` may carry one label as `name{label="value"`.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (name, label) = name.split_once('{').unwrap_or((name, ""));
+        let text = self.get("/metrics").text();
+        let of_name = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+        };
+        let lines: Vec<&str> = text.lines().filter(of_name).collect();
+        assert!(!lines.is_empty(), "no metric {name}{{{label}");
+        lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// All log lines so far.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.clone()
+    }
+
+    /// Waits for a condition on the log.
+    pub fn wait_log(&self, what: &str, mut holds: impl FnMut(&[String]) -> bool) {
+        let deadline = Instant::now() + SOON;
+        let mut lines = self.log.lines.lock().unwrap();
+        while !holds(&lines.0) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !lines.1, "{what} did not come; log: {:#?}", lines.0);
+            lines = self.log.changed.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(&mut self, within: Duration) -> ExitStatus {
+        sys::signal(self.child.id(), libc::SIGTERM);
+        eventually_within("the appliance ends", within, || self.child.try_wait().unwrap())
+    }
+
+    /// Open descriptors of the process.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in self.log_lines() {
+                eprintln!("  | {line}");
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `look` finds something, [`SOON`].
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(what, SOON, look)
+}
+
+/// Waits until `look` finds something.
+pub fn eventually_within<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {within:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until something holds, [`SOON`].
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, || holds().then_some(()));
+}

@@ -14,7 +14,7 @@ use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{Directory, ShardId, ToShard};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -177,7 +177,9 @@ fn serve(
 
 fn start_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let is_terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    log.with_ansi(is_terminal).with_writer(io::stderr).init();
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
@@ -223,7 +225,9 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::
 /// Players the host's TCP memory cannot hold are better announced now than found out under load.
 fn warn_of_socket_memory(settings: &Settings) {
     const PER_PLAYER: u64 = (512 + 64) << 10;
-    let (Some(clients), Some(pool)) = (settings.limits.clients_max, uring::tcp_memory_bytes()) else { return };
+    let (Some(clients), Some(pool)) = (settings.limits.clients_max, uring::tcp_memory_bytes()) else {
+        return;
+    };
     let needed = u64::from(clients.get()) * PER_PLAYER;
     if needed > pool {
         tracing::warn!(
@@ -239,6 +243,8 @@ fn print_demo(demo: &Demo, port: u16) {
     for channel in &demo.channels {
         println!("  http://localhost:{port}/ace/getstream?id={}   {}", channel.content_id, channel.name);
     }
-    println!("\nWho watches what: http://localhost:{port}/proxy/status   Figures: http://localhost:{port}/metrics");
+    println!(
+        "\nWho watches what: http://localhost:{port}/proxy/status   Figures: http://localhost:{port}/metrics"
+    );
     println!("Ctrl-C ends it.\n");
 }

@@ -72,7 +72,7 @@ fn admit(shard: &Rc<Shard>, fd: OwnedFd) {
 
 fn refuse(shard: &Shard, fd: OwnedFd) {
     let refusal = Refusal::new(RefusalCode::Descriptors, "too many connections").retry_after(5);
-    shard.counters.refusal(refusal.code);
+    shard.refused(refusal.code);
     let _ = send_now(fd.as_fd(), &answer(&refusal, true, false), false);
     finish(fd);
 }

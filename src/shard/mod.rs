@@ -27,7 +27,7 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal, ShardId,
+    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId,
     StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use std::cell::{Cell, RefCell};
@@ -260,6 +260,13 @@ impl Shard {
             }
         }
         self.dirty.set(true);
+    }
+
+    /// Counts a refusal and has it shown, even on a shard that is otherwise idle.
+    fn refused(&self, code: RefusalCode) {
+        self.counters.refusal(code);
+        self.dirty.set(true);
+        self.busy.notify();
     }
 
     fn stream_clients(&self, session: &Session) -> usize {

@@ -56,7 +56,7 @@ impl Served {
 
     /// Answers and ends the connection.
     pub(super) async fn close_with(self, shard: &Shard, refusal: &Refusal, head_only: bool) {
-        shard.counters.refusal(refusal.code);
+        shard.refused(refusal.code);
         self.close_after(&answer(refusal, true, head_only)).await;
     }
 
@@ -85,7 +85,7 @@ impl Served {
 /// Serves a connection until it plays, is handed on, or ends.
 pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arrival) {
     let Ok(socket) = Socket::new(connection.fd) else {
-        shard.counters.refusal(RefusalCode::Descriptors);
+        shard.refused(RefusalCode::Descriptors);
         return;
     };
     let _ = set_player_options(socket.as_fd(), shard.rules.write_timeout);
@@ -234,7 +234,7 @@ async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, con
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };
     if let Err(refusal) = &reply {
-        shard.counters.refusal(refusal.code);
+        shard.refused(refusal.code);
     }
     answer_and_go_on(served, &head, consumed, |close| match &reply {
         Ok(body) => write::json(200, &body.to_string(), &[], close, head_only),

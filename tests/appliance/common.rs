@@ -44,7 +44,11 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
-        command.env("SHARDS", "2").env("NO_COLOR", "1").env("LOG_LEVEL", "debug").env("PROXY_GRACE_PERIOD", "2s");
+        command
+            .env("SHARDS", "2")
+            .env("NO_COLOR", "1")
+            .env("LOG_LEVEL", "debug")
+            .env("PROXY_GRACE_PERIOD", "2s");
         command.env("RUST_BACKTRACE", "1");
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
@@ -76,7 +80,8 @@ impl Setup {
     /// Starts it and waits until it listens.
     pub fn start(self) -> Appliance {
         let mut command = self.command;
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
+        let mut child =
+            command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().expect("stderr is piped"));
         std::thread::spawn(move || {

@@ -11,7 +11,8 @@ const BPF_RET: u16 = 0x06;
 /// Makes the kernel answer EPERM to the three io_uring calls of the child, as Docker's default profile does.
 pub fn refuse_io_uring(command: &mut Command) {
     let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let is = |call: libc::c_long, skip: u8| libc::sock_filter { code: BPF_JEQ, jt: skip, jf: 0, k: call as u32 };
+    let is =
+        |call: libc::c_long, skip: u8| libc::sock_filter { code: BPF_JEQ, jt: skip, jf: 0, k: call as u32 };
     let answer = |k: u32| libc::sock_filter { code: BPF_RET, jt: 0, jf: 0, k };
     let filter = vec![
         libc::sock_filter { code: BPF_LD_W_ABS, jt: 0, jf: 0, k: 0 },

@@ -57,7 +57,8 @@ impl Directory {
                 continue;
             }
             bucket.rcu(|old| {
-                let mut new = if old.len() >= ALIASES_MAX / BUCKETS { HashMap::new() } else { HashMap::clone(old) };
+                let mut new =
+                    if old.len() >= ALIASES_MAX / BUCKETS { HashMap::new() } else { HashMap::clone(old) };
                 new.insert(from, to);
                 Arc::new(new)
             });

@@ -127,7 +127,8 @@ pub struct Options(Arc<str>);
 impl Options {
     /// Builds the canonical form from already percent-encoded pairs.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut pairs: Vec<String> =
+            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         pairs.sort();
         pairs.dedup();
         Self(pairs.join("&").into())

@@ -1,6 +1,6 @@
 //! Leases: the right to open one session on one engine.
 
-use crate::ids::{EngineId, Epoch, LeaseId, StreamKey, ShardId, Ticket};
+use crate::ids::{EngineId, Epoch, LeaseId, ShardId, StreamKey, Ticket};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;

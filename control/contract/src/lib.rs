@@ -18,8 +18,8 @@ pub mod snapshot;
 pub use connection::{Connection, Guard};
 pub use directory::Directory;
 pub use ids::{
-    Alias, ClientId, EngineId, Epoch, Hex40, IdError, LeaseId, Options, Selector, ShardId, StreamKey, StreamName,
-    Ticket,
+    Alias, ClientId, EngineId, Epoch, Hex40, IdError, LeaseId, Options, Selector, ShardId, StreamKey,
+    StreamName, Ticket,
 };
 pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};

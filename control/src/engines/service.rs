@@ -7,7 +7,7 @@ use super::jitter::Jitter;
 use super::plan::{Action, Limits, Plan, Standing};
 use super::{Authority, EngineStanding};
 use crate::shards::Shards;
-use sluice_contract::snapshot::{Board};
+use sluice_contract::snapshot::Board;
 use sluice_contract::{
     Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
     Ticket, ToShard,
@@ -254,7 +254,8 @@ impl Service {
         }
         self.observed_at = now;
         for shard in self.board.read() {
-            let opened = shard.sessions.iter().filter_map(|session| Some((session, session.engine.as_ref()?)));
+            let opened =
+                shard.sessions.iter().filter_map(|session| Some((session, session.engine.as_ref()?)));
             for (session, engine) in opened {
                 let broadcast = session.infohash.unwrap_or_else(|| self.broadcast(&session.key));
                 self.plan.opened(&engine.id, broadcast);

@@ -21,7 +21,7 @@ use sluice_contract::snapshot::{EngineStat, SessionEngine};
 use sluice_contract::{EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket};
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -113,7 +113,7 @@ pub struct Session {
     /// The hindmost cursor of the present walk over the clients, and of the last whole one.
     hindmost: Cell<(u64, u64)>,
     /// Events that arrive while one is handled.
-    pending: RefCell<Vec<Event>>,
+    pending: RefCell<VecDeque<Event>>,
     handling: Cell<bool>,
 }
 
@@ -268,17 +268,14 @@ impl Session {
 
     /// Takes one event in and does what it calls for. Safe to call from within what an event sets off.
     pub fn handle(self: &Rc<Self>, event: Event) {
-        self.pending.borrow_mut().push(event);
+        self.pending.borrow_mut().push_back(event);
         if self.handling.replace(true) {
             return;
         }
         loop {
-            let Some(event) = ({
-                let mut pending = self.pending.borrow_mut();
-                if pending.is_empty() { None } else { Some(pending.remove(0)) }
-            }) else {
-                break;
-            };
+            // The borrow ends here: what the event sets off may bring further events.
+            let event = self.pending.borrow_mut().pop_front();
+            let Some(event) = event else { break };
             let mut actions = Vec::new();
             self.machine.borrow_mut().on(Instant::now(), event, &mut actions);
             for action in actions {

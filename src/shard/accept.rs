@@ -18,13 +18,13 @@ const BACK_OFF: Duration = Duration::from_millis(20);
 pub(super) async fn run(shard: Rc<Shard>, listener: Listener) {
     // Held back so that, out of descriptors, there is one to refuse with instead of leaving players in the backlog.
     let mut reserve = spare();
-    let mut taken = 0;
+    let mut taken = 0usize;
     while shard.draining.get().is_none() {
         match listener.accept().await {
             Ok(fd) => {
                 admit(&shard, fd);
                 taken += 1;
-                if taken % BURST == 0 {
+                if taken.is_multiple_of(BURST) {
                     shard.turns.park_once().await;
                 }
             }

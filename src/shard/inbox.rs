@@ -35,7 +35,7 @@ pub(super) async fn run(shard: Rc<Shard>, mut inbox: Receiver<ToShard>) {
             None => return,
         }
         taken += 1;
-        if taken % BURST == 0 {
+        if taken.is_multiple_of(BURST) {
             shard.turns.park_once().await;
         }
     }

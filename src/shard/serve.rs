@@ -205,7 +205,7 @@ async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, con
     }
     match head.method {
         Method::Options => {
-            return answer_and_go_on(served, &head, consumed, |close| write::preflight(close)).await;
+            return answer_and_go_on(served, &head, consumed, write::preflight).await;
         }
         Method::Get | Method::Head if head.has_body() => {
             let refusal = Refusal::new(RefusalCode::BadRequest, "this route takes no request body");

@@ -121,7 +121,7 @@ impl Extent {
 
     /// Notes that everything before `to` has been released.
     pub fn released(&mut self, to: u64) {
-        debug_assert!(to % BLOCK == 0 && to + BLOCK <= self.tail, "released too much");
+        debug_assert!(to.is_multiple_of(BLOCK) && to + BLOCK <= self.tail, "released too much");
         self.release_mark = self.release_mark.max(to);
     }
 }

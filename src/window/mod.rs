@@ -75,7 +75,7 @@ impl Window {
     /// # Panics
     /// In debug builds when `packets` is not made of whole packets.
     pub fn append(&mut self, packets: &[u8]) -> io::Result<()> {
-        debug_assert!(packets.len() % PACKET == 0, "the window holds whole packets");
+        debug_assert!(packets.len().is_multiple_of(PACKET), "the window holds whole packets");
         self.memfd.append(self.extent.head(), packets)?;
         self.extent.grow(packets.len() as u64);
         Ok(())
@@ -185,4 +185,4 @@ impl Window {
     }
 }
 
-const _: () = assert!(BLOCK % 4096 == 0, "blocks are whole pages");
+const _: () = assert!(BLOCK.is_multiple_of(4096), "blocks are whole pages");

@@ -40,7 +40,7 @@ bench: tools-build release ## Measure on this machine; BENCH="play --help" passe
 	@target/release/sluice-bench $(BENCH)
 
 .PHONY: fuzz
-fuzz: tools-build ## Fuzz every parser for an hour each
+fuzz: tools-fuzz ## Fuzz every parser for an hour each
 	$(call say,fuzz targets for an hour each)
 	@tests/fuzz/run 3600
 
@@ -60,13 +60,15 @@ release:
 
 # ---- the steps of `make test`, each of which can be run alone ----
 
-.PHONY: tools-build tools-lint tools-test
+.PHONY: tools-build tools-fuzz tools-lint tools-test
 tools-build:
 	@tests/support/install build
+tools-fuzz:
+	@tests/support/install build fuzz
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint play
+	@tests/support/install build lint fuzz play
 
 .PHONY: fmt clippy rustdoc
 fmt:

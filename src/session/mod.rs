@@ -272,6 +272,7 @@ impl Session {
         if self.handling.replace(true) {
             return;
         }
+        let _handled = Handling(&self.handling);
         loop {
             // The borrow ends here: what the event sets off may bring further events.
             let event = self.pending.borrow_mut().pop_front();
@@ -282,7 +283,6 @@ impl Session {
                 self.act(action);
             }
         }
-        self.handling.set(false);
         self.rescheduled.notify();
     }
 
@@ -361,7 +361,6 @@ impl Session {
     fn panicked(self: &Rc<Self>, panic: &str) {
         tracing::error!(stream = %self.key, panic, "a task of this session failed; the session ends");
         self.host.counters().panics.add(1);
-        self.handling.set(false);
         self.handle(Event::End(EndReason::Internal));
         // The failed task can no longer report: what it held is given back here.
         let open: Vec<SourceId> = self.machine.borrow().open_sources();
@@ -446,6 +445,15 @@ impl Session {
         {
             self.handle(Event::End(EndReason::Merged));
         }
+    }
+}
+
+/// Says that events are being handled, until dropped: also by a panic, which must not leave the session deaf.
+struct Handling<'a>(&'a Cell<bool>);
+
+impl Drop for Handling<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

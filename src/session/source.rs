@@ -290,7 +290,7 @@ fn end_of_stream() -> SourceFault {
 fn not_ts(prefix: &[u8]) -> SourceFault {
     let text = engine::clip(&String::from_utf8_lossy(prefix));
     let detail = format!("the engine sent something that is not MPEG-TS: {text:?}");
-    let refusal = Refusal::new(RefusalCode::NotMpegTs, detail);
+    let refusal = Refusal::new(RefusalCode::NotMpegTs, detail).retry_after(10);
     SourceFault { fault: EngineFault::NotMpegTs, refusal, elsewhere: true }
 }
 

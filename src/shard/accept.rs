@@ -15,7 +15,7 @@ const BURST: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Accepts until the shard drains.
-pub(super) async fn run(shard: Rc<Shard>, listener: Listener) {
+pub(super) async fn run(shard: Rc<Shard>, listener: Rc<Listener>) {
     // Held back so that, out of descriptors, there is one to refuse with instead of leaving players in the backlog.
     let mut reserve = spare();
     let mut taken = 0usize;

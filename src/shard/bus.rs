@@ -12,7 +12,7 @@
 use super::Shard;
 use crate::client::{Client, Served};
 use crate::settings::Tick;
-use crate::uring::LeaverSet;
+use crate::uring::{LeaverSet, caught_call};
 use monoio::time::sleep;
 use slab::Slab;
 use sluice_contract::EndReason;
@@ -208,7 +208,7 @@ impl Bus {
 
     fn visit(&mut self, key: usize, now: Instant, shard: &Shard) {
         let Some(seat) = self.seats.get_mut(key) else { return };
-        match seat.client.serve(now, QUANTUM, &shard.rules, &shard.counters) {
+        match served(&mut seat.client, now, shard) {
             Served::More if !seat.in_catch_up => {
                 seat.in_catch_up = true;
                 self.catch_up.push_back(key);
@@ -222,7 +222,7 @@ impl Bus {
     fn visit_catch_up(&mut self, now: Instant, shard: &Shard) -> bool {
         let Some(key) = self.catch_up.pop_front() else { return false };
         let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.in_catch_up) else { return true };
-        match seat.client.serve(now, QUANTUM, &shard.rules, &shard.counters) {
+        match served(&mut seat.client, now, shard) {
             Served::More => self.catch_up.push_back(key),
             Served::AtHead | Served::Blocked => seat.in_catch_up = false,
             Served::Gone(reason) => self.remove(key, reason),
@@ -250,6 +250,15 @@ impl Bus {
         let tick = self.tick;
         self.seats.iter_mut().for_each(|(_, seat)| seat.client.bound_unsent(tick));
     }
+}
+
+/// Serves a client; one on which our code fails ends alone.
+fn served(client: &mut Client, now: Instant, shard: &Shard) -> Served {
+    caught_call(|| client.serve(now, QUANTUM, &shard.rules, &shard.counters)).unwrap_or_else(|panic| {
+        tracing::error!(shard = shard.id.0, panic, "serving a client failed; the client ends");
+        shard.counters.panics.add(1);
+        Served::Gone(EndReason::Internal)
+    })
 }
 
 /// Runs the walk for the life of the shard.

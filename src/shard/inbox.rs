@@ -2,6 +2,7 @@
 
 use super::{Pending, Shard, serve};
 use crate::session::machine::Event;
+use crate::uring;
 use sluice_contract::link::Receiver;
 use sluice_contract::{EndReason, Holdings, Refusal, ToControl, ToShard};
 use std::rc::Rc;
@@ -30,7 +31,12 @@ pub(super) async fn run(shard: Rc<Shard>, mut inbox: Receiver<ToShard>) {
             }
         };
         match message {
-            Some(message) => take(&shard, message),
+            Some(message) => {
+                if let Err(panic) = uring::caught_call(|| take(&shard, message)) {
+                    tracing::error!(shard = shard.id.0, panic, "a message could not be handled");
+                    shard.counters.panics.add(1);
+                }
+            }
             // Everybody who could speak to us is gone: the process is ending.
             None => return,
         }

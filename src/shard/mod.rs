@@ -38,6 +38,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Before a task that failed starts anew: one that fails at once must not take the core.
+const RESTART_DELAY: Duration = Duration::from_millis(100);
+
 /// Everything a shard is given at its start.
 pub struct Wiring {
     /// Which shard it is.
@@ -185,11 +188,12 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
     });
     *shard.me.borrow_mut() = Rc::downgrade(&shard);
     for listener in wiring.listeners {
-        shard.keep(accept::run(shard.clone(), Listener::new(listener)?));
+        let listener = Rc::new(Listener::new(listener)?);
+        shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
     }
-    shard.keep(bus::run(shard.clone()));
-    shard.keep(bus::canary(shard.clone()));
-    shard.keep(publish::run(shard.clone()));
+    shard.keep("walk", bus::run);
+    shard.keep("canary", bus::canary);
+    shard.keep("publish", publish::run);
     inbox::run(shard, wiring.inbox).await;
     Ok(())
 }
@@ -204,13 +208,19 @@ impl Shard {
         });
     }
 
-    /// Starts a task the shard cannot do without: if it fails, the process ends so that a supervisor starts it anew,
-    /// which beats a shard that looks alive and serves nobody.
-    fn keep(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        let id = self.id.0;
-        uring::spawn(task, move |panic| {
-            tracing::error!(shard = id, panic, "a task the shard lives by failed; giving up");
-            std::process::abort();
+    /// Starts a task the shard cannot do without: should it fail, it is counted and started anew on the state it left.
+    fn keep<F, T>(self: &Rc<Self>, name: &'static str, task: F)
+    where
+        F: Fn(Rc<Self>) -> T + 'static,
+        T: Future<Output = ()> + 'static,
+    {
+        let shard = self.clone();
+        self.spawn(async move {
+            while let Err(panic) = uring::caught(task(shard.clone())).await {
+                tracing::error!(shard = shard.id.0, task = name, panic, "a task failed and starts anew");
+                shard.counters.panics.add(1);
+                monoio::time::sleep(RESTART_DELAY).await;
+            }
         });
     }
 

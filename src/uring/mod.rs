@@ -35,5 +35,5 @@ pub use options::{keep_alive, set_buffered_bytes_max, set_player_options};
 pub use signal::Signal;
 pub(crate) use socket::send_now;
 pub use socket::{Socket, finish};
-pub use task::spawn;
+pub use task::{caught, caught_call, spawn};
 pub use turns::Turns;

@@ -13,10 +13,26 @@ where
     F: Future<Output = ()> + 'static,
 {
     monoio::spawn(async move {
-        if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-            failed(text_of(&*panic));
+        if let Err(panic) = caught(task).await {
+            failed(&panic);
         }
     });
+}
+
+/// Runs a task and gives the text of its panic, should it panic.
+///
+/// # Errors
+/// The panic's text.
+pub async fn caught<T>(task: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(task).catch_unwind().await.map_err(|panic| text_of(&*panic).to_owned())
+}
+
+/// Makes a call and gives the text of its panic, should it panic.
+///
+/// # Errors
+/// The panic's text.
+pub fn caught_call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| text_of(&*panic).to_owned())
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

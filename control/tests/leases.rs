@@ -154,17 +154,17 @@ fn a_shard_can_have_the_same_engine_again_after_giving_it_back() {
 }
 
 #[test]
-fn a_start_slot_is_free_again_once_the_board_shows_media() {
+fn a_start_slot_is_free_again_once_the_board_shows_the_engines_answer() {
     let engine = Engine::start();
     let mut bench =
         Bench::start(sluice_control::Options { engine_starts_max: 1, ..options(&[engine.authority()]) }, 1);
     let lease = bench.shards[0].lease(stream(1));
     let ticket = bench.shards[0].ask(stream(2), PATIENCE);
     assert!(bench.shards[0].try_next(QUIET).is_none(), "two starts at once on one engine");
-    let session = |state| common::session(1, state, Some(&lease));
-    bench.publish(vec![session(SessionState::Starting)]);
-    assert!(bench.shards[0].try_next(QUIET).is_none(), "a start counted as over before its media came");
-    bench.publish(vec![session(SessionState::Playing)]);
+    let session = |lease| common::session(1, SessionState::Starting, lease);
+    bench.publish(vec![session(None)]);
+    assert!(bench.shards[0].try_next(QUIET).is_none(), "a start counted as over before its engine answered");
+    bench.publish(vec![session(Some(&lease))]);
     assert!(bench.shards[0].answer(ticket).is_ok());
 }
 

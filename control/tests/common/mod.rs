@@ -14,7 +14,7 @@ use sluice_contract::{
 use sluice_control::{Handle, StaticEngine, Wiring};
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,10 +120,10 @@ impl Bench {
 
     /// Hands over a connection whose socket buffers hold so little that a writer really blocks.
     pub fn hand_over_narrow(&self, unread: &[u8]) -> TcpStream {
-        const BYTES: libc::c_int = 32 * 1024;
+        const BYTES: usize = 32 * 1024;
         let (player, connection) = self.connection(unread);
-        set_buffer(&player, libc::SO_RCVBUF, BYTES);
-        set_buffer(&connection.fd, libc::SO_SNDBUF, BYTES);
+        socket2::SockRef::from(&player).set_recv_buffer_size(BYTES).expect("the buffer is set");
+        socket2::SockRef::from(&connection.fd).set_send_buffer_size(BYTES).expect("the buffer is set");
         self.to_control.send(ToControl::Connection(connection)).expect("control takes connections");
         player
     }
@@ -310,17 +310,6 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         stat: None,
         formats: Vec::new(),
     }
-}
-
-/// Sets the size of a socket buffer.
-fn set_buffer(socket: &impl AsRawFd, option: libc::c_int, bytes: libc::c_int) {
-    #[allow(unsafe_code, reason = "the standard library has no call for this option")]
-    // SAFETY: the descriptor is open, and pointer and length describe one live integer.
-    let outcome = unsafe {
-        let length = size_of_val(&bytes) as libc::socklen_t;
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const bytes).cast(), length)
-    };
-    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
 }
 
 struct Unpark(Thread);

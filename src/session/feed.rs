@@ -5,7 +5,9 @@
 //! behind tables and a flagged discontinuity for every packet id. Pure but for the window's file; the clock is passed
 //! in.
 
-use crate::media::ts::{Continuity, Event, MediaTime, NULL_PID, PACKET, Packet, Pcr, Scanner, StreamKind, stitch};
+use crate::media::ts::{
+    Continuity, Event, MediaTime, NULL_PID, PACKET, Packet, Pcr, Scanner, StreamKind, stitch,
+};
 use crate::window::{AccessPoint, Retention, Window};
 use std::io;
 use std::time::{Duration, Instant};
@@ -28,6 +30,9 @@ const CLOCK_RANGE: i64 = 60 * 27_000_000;
 /// A replacement that stays in our past that long, or for that many bytes, is taken where it is.
 const SEEK_TIME_MAX: Duration = Duration::from_secs(10);
 const SEEK_BYTES_MAX: u64 = 64 << 20;
+
+/// Packet ids of former sources that are remembered until they come again.
+const UNANNOUNCED_MAX: usize = 128;
 
 /// What a feed has seen; all counts since the session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +99,8 @@ impl Feed {
     /// # Errors
     /// When memory is short.
     pub fn take(&mut self, now: Instant, packets: &[u8]) -> io::Result<bool> {
-        let useful = packets.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID);
+        let useful =
+            packets.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID);
         match self.replacement.take() {
             None => self.write(now, packets)?,
             Some(replacement) => self.stage(now, replacement, packets)?,
@@ -237,16 +243,15 @@ impl Feed {
         });
         let patience_over =
             now.saturating_duration_since(new.since) >= SEEK_TIME_MAX || new.passed >= SEEK_BYTES_MAX;
-        let usable = |offset: u64| {
-            offset >= new.passed && (patience_over || !self.is_past(pcr_at(&new.pcrs, offset)))
-        };
+        let usable =
+            |offset: u64| offset >= new.passed && (patience_over || !self.is_past(pcr_at(&new.pcrs, offset)));
         if let Some(rap) = found.iter().find(|rap| usable(rap.offset)) {
             let ahead = new.staged.split_off((rap.offset - new.passed) as usize);
             self.discarded_bytes += rap.offset;
             return self.join_replacement(now, &rap.tables, &rap.continuity, &ahead);
         }
-        if patience_over && new.scanner.current_tables().is_none() {
-            // No tables in all that time: whatever it is, it is all there is.
+        if patience_over && new.scanner.counters().random_access_points == 0 {
+            // No place to begin at in all that time, nor tables perhaps: whatever it is, it is all there is.
             let ahead = std::mem::take(&mut new.staged);
             self.discarded_bytes += new.passed;
             return self.continue_blindly(now, &ahead);
@@ -278,23 +283,35 @@ impl Feed {
         continuity: &Continuity,
         ahead: &[u8],
     ) -> io::Result<()> {
-        let before = self.scanner.continuity();
+        let before = self.unannounced_pids();
         self.scanner.source_changed();
         let continuity = continuity.looking_ahead(ahead);
         let prefix = stitch::skip_prefix(tables, &continuity);
         self.own_discontinuities += 1;
         let flagged = |pid: u16| continuity.last(pid).is_some();
-        self.unannounced = before.iter().map(|counter| counter.pid).filter(|pid| !flagged(*pid)).collect();
+        self.unannounced = before.into_iter().filter(|pid| !flagged(*pid)).collect();
         self.append_stitch(now, &prefix)?;
         self.write(now, ahead)
     }
 
     fn continue_blindly(&mut self, now: Instant, ahead: &[u8]) -> io::Result<()> {
-        let before = self.scanner.continuity();
+        let before = self.unannounced_pids();
         self.scanner.source_changed();
         self.own_discontinuities += 1;
-        self.unannounced = before.iter().map(|counter| counter.pid).collect();
+        self.unannounced = before;
         self.write(now, ahead)
+    }
+
+    /// Every packet id whose counter players know, those included that the last source never brought: what the next
+    /// source brings of them has to be announced.
+    fn unannounced_pids(&mut self) -> Vec<u16> {
+        let mut pids = std::mem::take(&mut self.unannounced);
+        for counter in self.scanner.continuity().iter() {
+            if pids.len() < UNANNOUNCED_MAX && !pids.contains(&counter.pid) {
+                pids.push(counter.pid);
+            }
+        }
+        pids
     }
 
     fn append_stitch(&mut self, now: Instant, packets: &[u8]) -> io::Result<()> {
@@ -338,3 +355,6 @@ fn format_name(kind: StreamKind) -> Option<&'static str> {
         StreamKind::Other(_) => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,12 @@ impl Memfd {
         Ok(Self { file: sys::memfd(c"sluice-window")? })
     }
 
+    /// Another file of the same kind, for what is to be learned about it.
+    #[cfg(test)]
+    pub(super) fn of(file: File) -> Self {
+        Self { file }
+    }
+
     /// Writes all of `bytes` at `offset`, which is the present end: the file is never extended ahead of its bytes,
     /// so that a send past the end finds nothing instead of zeros.
     ///

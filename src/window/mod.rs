@@ -15,6 +15,8 @@
 mod access;
 mod budget;
 mod extent;
+#[cfg(test)]
+mod tests;
 
 pub use access::{AccessIndex, AccessPoint, Behind};
 pub use budget::{Budget, Reservation, Waiting};

@@ -22,7 +22,7 @@ mod players;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use align::{Aligned, Aligner, Verdict};
 pub use clock::{MediaTime, Pcr, Timeline};

@@ -6,30 +6,30 @@ use super::{
     section::crc32,
 };
 
-pub(super) const PMT_PID: u16 = 0x100;
-pub(super) const VIDEO_PID: u16 = 0x101;
-pub(super) const AUDIO_PID: u16 = 0x102;
+pub(crate) const PMT_PID: u16 = 0x100;
+pub(crate) const VIDEO_PID: u16 = 0x101;
+pub(crate) const AUDIO_PID: u16 = 0x102;
 
 /// Stream types as a PMT gives them.
-pub(super) const H264: u8 = 0x1b;
-pub(super) const HEVC: u8 = 0x24;
-pub(super) const MPEG2: u8 = 0x02;
-pub(super) const AAC: u8 = 0x0f;
+pub(crate) const H264: u8 = 0x1b;
+pub(crate) const HEVC: u8 = 0x24;
+pub(crate) const MPEG2: u8 = 0x02;
+pub(crate) const AAC: u8 = 0x0f;
 
 /// What goes into one packet; the rest of it is stuffing in the adaptation field.
 #[derive(Clone, Default)]
-pub(super) struct Parts<'a> {
-    pub(super) pid: u16,
-    pub(super) continuity: u8,
-    pub(super) start: bool,
-    pub(super) discontinuity: bool,
-    pub(super) random_access: bool,
-    pub(super) pcr: Option<Pcr>,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Parts<'a> {
+    pub(crate) pid: u16,
+    pub(crate) continuity: u8,
+    pub(crate) start: bool,
+    pub(crate) discontinuity: bool,
+    pub(crate) random_access: bool,
+    pub(crate) pcr: Option<Pcr>,
+    pub(crate) payload: &'a [u8],
 }
 
 impl Parts<'_> {
-    pub(super) fn build(&self) -> [u8; PACKET] {
+    pub(crate) fn build(&self) -> [u8; PACKET] {
         let mut field = vec![u8::from(self.discontinuity) << 7 | u8::from(self.random_access) << 6];
         if let Some(pcr) = self.pcr {
             let (base, extension) = (pcr.ticks() / 300, pcr.ticks() % 300);
@@ -58,7 +58,7 @@ impl Parts<'_> {
 }
 
 /// A long-form section with its CRC.
-pub(super) fn section(table: u8, extension: u16, version: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn section(table: u8, extension: u16, version: u8, body: &[u8]) -> Vec<u8> {
     let length = 5 + body.len() + 4;
     let mut section = vec![table, 0xb0 | (length >> 8) as u8, length as u8];
     section.extend_from_slice(&extension.to_be_bytes());
@@ -69,13 +69,13 @@ pub(super) fn section(table: u8, extension: u16, version: u8, body: &[u8]) -> Ve
     section
 }
 
-pub(super) fn pat(version: u8, programs: &[(u16, u16)]) -> Vec<u8> {
+pub(crate) fn pat(version: u8, programs: &[(u16, u16)]) -> Vec<u8> {
     let entry = |(number, pid): &(u16, u16)| [number.to_be_bytes(), (0xe000 | pid).to_be_bytes()].concat();
     section(0, 1, version, &programs.iter().flat_map(entry).collect::<Vec<u8>>())
 }
 
 /// A PMT; each stream is its type, PID and descriptors.
-pub(super) fn pmt(program: u16, version: u8, pcr_pid: u16, streams: &[(u8, u16, &[u8])]) -> Vec<u8> {
+pub(crate) fn pmt(program: u16, version: u8, pcr_pid: u16, streams: &[(u8, u16, &[u8])]) -> Vec<u8> {
     let mut body = vec![0xe0 | (pcr_pid >> 8) as u8, pcr_pid as u8, 0xf0, 0];
     for (stream_type, pid, descriptors) in streams {
         body.push(*stream_type);
@@ -87,7 +87,7 @@ pub(super) fn pmt(program: u16, version: u8, pcr_pid: u16, streams: &[(u8, u16, 
 }
 
 /// A section in full packets, as senders do it: pointer field 0, stuffed with 0xff.
-pub(super) fn in_packets(pid: u16, first_continuity: u8, section: &[u8]) -> Vec<[u8; PACKET]> {
+pub(crate) fn in_packets(pid: u16, first_continuity: u8, section: &[u8]) -> Vec<[u8; PACKET]> {
     let mut bytes = vec![0];
     bytes.extend_from_slice(section);
     bytes.resize(bytes.len().next_multiple_of(PACKET - 4), 0xff);
@@ -101,34 +101,34 @@ pub(super) fn in_packets(pid: u16, first_continuity: u8, section: &[u8]) -> Vec<
 }
 
 /// The start of a PES packet: header with a time stamp, then these elementary bytes.
-pub(super) fn pes(stream_id: u8, elementary: &[u8]) -> Vec<u8> {
+pub(crate) fn pes(stream_id: u8, elementary: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 1, stream_id, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1];
     bytes.extend_from_slice(elementary);
     bytes
 }
 
 /// Writes a stream packet by packet with right continuity counters.
-pub(super) struct Writer {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
     continuity: std::collections::BTreeMap<u16, u8>,
 }
 
 impl Writer {
     /// Counters begin at `first`.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: Vec::new(), continuity: std::collections::BTreeMap::new() }
     }
 
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.bytes.len() as u64
     }
 
     /// The counter the PID's next payload packet gets.
-    pub(super) fn next(&mut self, pid: u16) -> &mut u8 {
+    pub(crate) fn next(&mut self, pid: u16) -> &mut u8 {
         self.continuity.entry(pid).or_default()
     }
 
-    pub(super) fn packet(&mut self, parts: Parts<'_>) -> u64 {
+    pub(crate) fn packet(&mut self, parts: Parts<'_>) -> u64 {
         let at = self.offset();
         let next = self.next(parts.pid);
         let continuity = if parts.payload.is_empty() { next.wrapping_sub(1) } else { *next };
@@ -137,7 +137,7 @@ impl Writer {
         at
     }
 
-    pub(super) fn section(&mut self, pid: u16, section: &[u8]) {
+    pub(crate) fn section(&mut self, pid: u16, section: &[u8]) {
         let first = *self.next(pid);
         let packets = in_packets(pid, first, section);
         *self.next(pid) = first.wrapping_add(packets.len() as u8);
@@ -145,31 +145,31 @@ impl Writer {
     }
 
     /// PAT and PMT of one program with H.264 video, which carries the clock, and AAC audio.
-    pub(super) fn tables(&mut self) {
+    pub(crate) fn tables(&mut self) {
         self.section(0, &pat(0, &[(1, PMT_PID)]));
         self.section(PMT_PID, &pmt(1, 0, VIDEO_PID, &[(H264, VIDEO_PID, &[]), (AAC, AUDIO_PID, &[])]));
     }
 
     /// The first packet of a picture; a key picture opens with parameters, others with a slice.
-    pub(super) fn picture(&mut self, key: bool, pcr: Option<Pcr>) -> u64 {
+    pub(crate) fn picture(&mut self, key: bool, pcr: Option<Pcr>) -> u64 {
         let nal = if key { 0x67 } else { 0x41 };
         let payload = pes(0xe0, &[0, 0, 0, 1, 0x09, 0xf0, 0, 0, 1, nal, 0x42]);
         self.packet(Parts { pid: VIDEO_PID, start: true, pcr, payload: &payload, ..Parts::default() })
     }
 
-    pub(super) fn audio(&mut self) -> u64 {
+    pub(crate) fn audio(&mut self) -> u64 {
         let payload = pes(0xc0, &[0xff, 0xf1, 0x50]);
         self.packet(Parts { pid: AUDIO_PID, start: true, payload: &payload, ..Parts::default() })
     }
 
     /// A packet in the middle of a picture.
-    pub(super) fn filler(&mut self) -> u64 {
+    pub(crate) fn filler(&mut self) -> u64 {
         self.packet(Parts { pid: VIDEO_PID, payload: &[0xaa; PACKET - 4], ..Parts::default() })
     }
 }
 
 /// A second of video in 25 pictures of 20 packets, then the next; tables in front of each, a key picture first.
-pub(super) fn seconds(count: u64, first_pcr: u64) -> Vec<u8> {
+pub(crate) fn seconds(count: u64, first_pcr: u64) -> Vec<u8> {
     let mut writer = Writer::new();
     for picture in 0..count * 25 {
         if picture % 25 == 0 {

@@ -172,7 +172,6 @@ impl Ask {
 struct Source {
     id: SourceId,
     lease: Lease,
-    ask: Ask,
     /// The engine has answered, or may have: only then does closing it cost a stop.
     opened: bool,
     closing: bool,
@@ -219,8 +218,8 @@ pub struct Machine {
     limits: Limits,
     state: State,
     sources: Vec<Source>,
-    /// A lease kept between two sources on one engine.
-    kept: Option<(Lease, Ask)>,
+    /// A lease that waits for an engine's previous source to close: of that source itself, or newly granted.
+    kept: Option<Lease>,
     clients: u32,
     /// When the last player left; the session ends a while after it.
     idle_since: Option<Instant>,
@@ -233,7 +232,8 @@ pub struct Machine {
     /// Engines that failed within the present run of failures, worst last.
     avoid: Vec<EngineId>,
     engines_tried: u32,
-    other_tried: bool,
+    /// What engines are asked for. It changes once, before any media, when an engine does not know the own selector.
+    ask: Ask,
     next_source: u32,
     jitter: u64,
 }
@@ -254,7 +254,7 @@ impl Machine {
             failures: 0,
             avoid: Vec::new(),
             engines_tried: 0,
-            other_tried: false,
+            ask: Ask::Own,
             next_source: 0,
             jitter: seed | 1,
         }
@@ -285,7 +285,10 @@ impl Machine {
 
     /// Leases in use now, for the report to control.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.sources.iter().map(|source| &source.lease).chain(self.kept.iter().map(|(lease, _)| lease))
+        // A lease kept for a reopening is still that of the source that is closing.
+        let waiting =
+            self.kept.iter().filter(|kept| !self.sources.iter().any(|source| source.lease.id == kept.id));
+        self.sources.iter().map(|source| &source.lease).chain(waiting)
     }
 
     /// Sources that have not reported their end.
@@ -302,15 +305,15 @@ impl Machine {
     pub fn deadline(&self) -> Option<Instant> {
         let idle = self.idle_deadline();
         let state = match &self.state {
-            State::New | State::Ended(_) => None,
-            // Sources close within their own deadlines; nothing to time here.
-            State::Ending(_) => None,
+            // A source is opened and closed within its driver's deadlines; nothing to time here.
+            State::New | State::Opening | State::Ending(_) | State::Ended(_) => None,
             State::Leasing { since } => Some(*since + self.limits.lease_timeout),
-            State::Opening => self.played.then(|| self.last_media + self.limits.empty_timeout),
             State::Backoff { until, .. } => Some(*until),
             State::Playing { .. } => Some(self.stall_deadline()),
         };
-        [idle, state].into_iter().flatten().min()
+        let is_over = self.end_reason().is_some();
+        let empty = (self.played && !is_over).then(|| self.last_media + self.limits.empty_timeout);
+        [idle, empty, state].into_iter().flatten().min()
     }
 
     /// Takes one event in; what has to be done is appended to `actions`, in order.
@@ -370,21 +373,28 @@ impl Machine {
             return;
         }
         self.engines_tried += 1;
-        self.open_or_wait(now, lease, Ask::Own, actions);
+        self.open_or_wait(now, lease, actions);
     }
 
     /// Opens a source, unless an older one still holds that engine: then its closing comes first.
-    fn open_or_wait(&mut self, now: Instant, lease: Lease, ask: Ask, actions: &mut Vec<Action>) {
+    fn open_or_wait(&mut self, now: Instant, lease: Lease, actions: &mut Vec<Action>) {
         self.state = State::Opening;
         if self.sources.iter().any(|source| source.lease.engine == lease.engine) {
-            self.kept = Some((lease, ask));
+            self.kept = Some(lease);
             return;
         }
         let source = SourceId(self.next_source);
         self.next_source += 1;
         self.last_sign = now;
-        actions.push(Action::Open { source, lease: lease.clone(), selector: ask });
-        self.sources.push(Source { id: source, lease, ask, opened: false, closing: false, fault: None, again: false });
+        actions.push(Action::Open { source, lease: lease.clone(), selector: self.ask });
+        self.sources.push(Source {
+            id: source,
+            lease,
+            opened: false,
+            closing: false,
+            fault: None,
+            again: false,
+        });
     }
 
     fn refused(&mut self, now: Instant, refusal: Refusal, actions: &mut Vec<Action>) {
@@ -427,17 +437,15 @@ impl Machine {
     }
 
     fn unknown(&mut self, now: Instant, id: SourceId, fault: SourceFault, actions: &mut Vec<Action>) {
-        let Some(source) = self.live_mut().filter(|source| source.id == id) else { return };
-        if source.ask == Ask::Other || self.other_tried {
+        if self.ask == Ask::Other || self.played {
             return self.failed(now, id, fault, actions);
         }
+        let Some(source) = self.live_mut().filter(|source| source.id == id) else { return };
         // The same engine is asked again with the other selector, once this attempt is closed.
-        let source = self.live_mut().expect("looked up above");
         source.closing = true;
-        let lease = source.lease.clone();
         source.again = true;
-        self.other_tried = true;
-        self.kept = Some((lease, Ask::Other));
+        self.kept = Some(source.lease.clone());
+        self.ask = Ask::Other;
         self.state = State::Opening;
         actions.push(Action::Close(id));
     }
@@ -448,7 +456,7 @@ impl Machine {
         source.closing = true;
         source.fault = Some(fault.fault);
         let engine = source.lease.engine.clone();
-        let (lease, ask) = (source.lease.clone(), source.ask);
+        let lease = source.lease.clone();
         // A live engine that ended or reset a healthy body is asked again at once; one that hangs, refuses or fails
         // twice is not.
         let same = played
@@ -458,7 +466,7 @@ impl Machine {
         actions.push(Action::Close(id));
         self.failures += 1;
         if same {
-            self.kept = Some((lease, ask));
+            self.kept = Some(lease);
             self.state = State::Opening;
             return;
         }
@@ -478,10 +486,10 @@ impl Machine {
 
     fn back_off(&mut self, now: Instant) {
         let base = Duration::from_millis(250) * 2u32.saturating_pow(self.failures.saturating_sub(2).min(5));
-        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.jitter =
+            self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let spread = base.as_millis() as u64 / 2 + 1;
         let wait = base + Duration::from_millis((self.jitter >> 33) % spread);
-        self.failures += u32::from(self.failures < 2);
         self.state = State::Backoff { until: now + wait, avoid: self.avoid.clone() };
     }
 
@@ -491,24 +499,36 @@ impl Machine {
         if !source.again {
             actions.push(Action::ReturnLease { lease: source.lease.id, fault: source.fault });
         }
-        let busy = |machine: &Self, engine: &EngineId| machine.sources.iter().any(|other| other.lease.engine == *engine);
+        let busy = |machine: &Self, engine: &EngineId| {
+            machine.sources.iter().any(|other| other.lease.engine == *engine)
+        };
         match (&self.state, self.kept.take()) {
-            (State::Opening, Some((lease, ask))) if !busy(self, &lease.engine) => {
-                self.open_or_wait(now, lease, ask, actions);
+            (State::Opening, Some(lease)) if !busy(self, &lease.engine) => {
+                self.open_or_wait(now, lease, actions);
             }
             (State::Opening, kept) => self.kept = kept,
-            (_, Some((lease, _))) => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
+            (_, Some(lease)) => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
             (_, None) => {}
         }
         self.finish(actions);
     }
 
     fn withdrawn(&mut self, now: Instant, lease: LeaseId, actions: &mut Vec<Action>) {
-        let Some(source) = self.live_mut().filter(|source| source.lease.id == lease) else { return };
-        source.closing = true;
-        let (id, engine) = (source.id, source.lease.engine.clone());
-        actions.push(Action::Close(id));
-        self.lease(now, vec![engine], actions);
+        let engine = if let Some(kept) = self.kept.as_ref().filter(|kept| kept.id == lease) {
+            let engine = kept.engine.clone();
+            self.return_kept(actions);
+            engine
+        } else {
+            let Some(source) = self.live_mut().filter(|source| source.lease.id == lease) else { return };
+            source.closing = true;
+            let (id, engine) = (source.id, source.lease.engine.clone());
+            actions.push(Action::Close(id));
+            engine
+        };
+        let mut avoid = self.avoid.clone();
+        avoid.retain(|avoided| *avoided != engine);
+        avoid.push(engine);
+        self.lease(now, avoid, actions);
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -523,7 +543,9 @@ impl Machine {
             return self.end(EndReason::EmptyTimeout, None, actions);
         }
         match &self.state {
-            State::Leasing { since } if now.saturating_duration_since(*since) >= self.limits.lease_timeout => {
+            State::Leasing { since }
+                if now.saturating_duration_since(*since) >= self.limits.lease_timeout =>
+            {
                 actions.push(Action::AbandonLease);
                 let refusal = Refusal::new(RefusalCode::ControlUnavailable, "no engine was granted in time");
                 self.refused(now, refusal.retry_after(5), actions);
@@ -559,14 +581,17 @@ impl Machine {
             source.closing = true;
             actions.push(Action::Close(source.id));
         }
-        // A lease kept for a reopening belongs to the source that is closing (and goes back with it) or to nobody.
-        if let Some((lease, _)) = self.kept.take() {
-            match self.sources.iter_mut().find(|source| source.lease.id == lease.id) {
-                Some(source) => source.again = false,
-                None => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
-            }
-        }
+        self.return_kept(actions);
         self.finish(actions);
+    }
+
+    /// A lease kept for a reopening belongs to the source that is closing, and goes back with it, or to nobody.
+    fn return_kept(&mut self, actions: &mut Vec<Action>) {
+        let Some(lease) = self.kept.take() else { return };
+        match self.sources.iter_mut().find(|source| source.lease.id == lease.id) {
+            Some(source) => source.again = false,
+            None => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
+        }
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
@@ -596,6 +621,11 @@ impl Machine {
 
     fn stall_deadline(&self) -> Instant {
         let patient = self.last_media + self.limits.stall_with_progress;
-        (self.last_sign.max(self.last_media) + self.limits.stall).min(patient).max(self.last_media + self.limits.stall)
+        (self.last_sign.max(self.last_media) + self.limits.stall)
+            .min(patient)
+            .max(self.last_media + self.limits.stall)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 mod feed;
 pub mod machine;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod simulation;
 mod source;
 

@@ -1,0 +1,285 @@
+//! Each turn of a session's life that players notice, one by one.
+
+use super::*;
+use crate::session::model::{fault, lease, unknown};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Life {
+    machine: Machine,
+    start: Instant,
+    now: Instant,
+}
+
+impl Life {
+    /// A session that one player has joined.
+    fn joined() -> Self {
+        let now = Instant::now();
+        let mut life = Self { machine: Machine::new(Limits::default(), now, 1), start: now, now };
+        assert_eq!(life.on(Event::Join), [Action::RequestLease { avoid: vec![] }]);
+        life
+    }
+
+    /// One whose first source has been opened on the first engine.
+    fn opened() -> Self {
+        let mut life = Self::joined();
+        assert_eq!(life.on(Event::Granted(lease(0, 0))), [open(0, 0, 0, Ask::Own)]);
+        assert_eq!(life.on(Event::Opened(SourceId(0))), []);
+        life
+    }
+
+    /// One that plays.
+    fn playing() -> Self {
+        let mut life = Self::opened();
+        assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+        life
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.machine.on(self.now, event, &mut actions);
+        actions
+    }
+
+    fn after(&mut self, wait: Duration, event: Event) -> Vec<Action> {
+        self.now += wait;
+        self.on(event)
+    }
+
+    /// What the next deadline brings, and when it came, from the beginning.
+    fn next_deadline(&mut self) -> (Duration, Vec<Action>) {
+        self.now = self.machine.deadline().expect("a deadline is pending");
+        let actions = self.on(Event::Tick);
+        (self.now - self.start, actions)
+    }
+
+    fn fails(&mut self, source: u32, kind: EngineFault) -> Vec<Action> {
+        self.on(Event::Failed(SourceId(source), fault(kind, true)))
+    }
+
+    fn closes(&mut self, source: u32) -> Vec<Action> {
+        self.on(Event::Closed(SourceId(source)))
+    }
+}
+
+fn open(source: u32, id: u64, engine: u32, selector: Ask) -> Action {
+    Action::Open { source: SourceId(source), lease: lease(id, engine), selector }
+}
+
+fn close(source: u32) -> Action {
+    Action::Close(SourceId(source))
+}
+
+fn back(id: u64, fault: Option<EngineFault>) -> Action {
+    Action::ReturnLease { lease: LeaseId(id), fault }
+}
+
+fn avoiding(engines: &[u32]) -> Action {
+    Action::RequestLease { avoid: engines.iter().map(|engine| lease(0, *engine).engine).collect() }
+}
+
+fn reason(actions: &[Action]) -> Option<EndReason> {
+    actions.iter().find_map(|action| match action {
+        Action::Ending(reason) => Some(*reason),
+        _ => None,
+    })
+}
+
+/// Guards: a body that ends is asked for again on its engine, after the old engine session has closed; the second end
+/// in a row leads to another engine.
+#[test]
+fn an_ended_body_is_opened_again_once_then_elsewhere() {
+    let mut life = Life::playing();
+    assert_eq!(life.fails(0, EngineFault::EndOfStream), [close(0)]);
+    assert_eq!(life.closes(0), [open(1, 0, 0, Ask::Own)]);
+    life.on(Event::Opened(SourceId(1)));
+    assert_eq!(life.on(Event::Media(SourceId(1))), [Action::Admit]);
+    assert_eq!(life.fails(1, EngineFault::EndOfStream), [close(1), avoiding(&[0])]);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open(2, 1, 1, Ask::Own)]);
+    assert_eq!(life.closes(1), [back(0, Some(EngineFault::EndOfStream))]);
+}
+
+/// Guards: an engine that hangs or sends nonsense is left at once.
+#[test]
+fn a_sick_engine_is_left_at_once() {
+    for kind in [EngineFault::Hung, EngineFault::Unreachable, EngineFault::NotMpegTs, EngineFault::Protocol] {
+        let mut life = Life::playing();
+        assert_eq!(life.fails(0, kind), [close(0), avoiding(&[0])], "{kind:?}");
+        assert_eq!(life.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
+        assert_eq!(life.closes(0), [back(0, Some(kind))]);
+    }
+}
+
+/// Guards: with a single engine a new engine session waits until the old one has closed.
+#[test]
+fn one_engine_never_holds_two_sources() {
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    assert_eq!(life.on(Event::Granted(lease(1, 0))), []);
+    assert_eq!(life.closes(0), [back(0, Some(EngineFault::Hung)), open(1, 1, 0, Ask::Own)]);
+}
+
+/// Guards: content that an engine does not know is asked for once under the other parameter, on the same engine.
+#[test]
+fn unknown_content_is_asked_for_under_the_other_name_once() {
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    assert_eq!(life.on(Event::Unknown(SourceId(0), unknown())), [close(0)]);
+    assert_eq!(life.closes(0), [open(1, 0, 0, Ask::Other)]);
+    let actions = life.on(Event::Unknown(SourceId(1), unknown()));
+    assert_eq!(actions[0], close(1));
+    assert!(matches!(&actions[1], Action::Refuse(refusal) if refusal.code == RefusalCode::ContentNotFound));
+    assert_eq!(actions[2..], [Action::Ending(EndReason::StartFailed)]);
+    assert_eq!(life.closes(1), [back(0, Some(EngineFault::Error)), Action::Ended(EndReason::StartFailed)]);
+}
+
+/// Guards: the parameter under which the content was found is the one that later engines are asked with.
+#[test]
+fn failover_asks_under_the_name_that_worked() {
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    life.on(Event::Unknown(SourceId(0), unknown()));
+    life.closes(0);
+    life.on(Event::Opened(SourceId(1)));
+    life.on(Event::Media(SourceId(1)));
+    life.fails(1, EngineFault::Hung);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open(2, 1, 1, Ask::Other)]);
+}
+
+/// Guards: a start that nobody waits for goes on while the engine's answer is awaited, and a player that comes back
+/// meanwhile gets it; once the engine has answered, the abandoned start ends.
+#[test]
+fn an_abandoned_start_waits_for_the_engines_answer() {
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    assert_eq!(life.on(Event::Leave), []);
+    assert_eq!(life.after(10 * SECOND, Event::Tick), []);
+    assert_eq!(life.on(Event::Join), []);
+    assert_eq!(life.after(SECOND, Event::Opened(SourceId(0))), []);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    life.on(Event::Leave);
+    let actions = life.after(10 * SECOND, Event::Opened(SourceId(0)));
+    assert_eq!((reason(&actions), actions.last()), (Some(EndReason::Abandoned), Some(&close(0))));
+    assert_eq!(life.closes(0), [back(0, None), Action::Ended(EndReason::Abandoned)]);
+}
+
+/// Guards: while control is asked, an abandoned start ends after a second and the request is taken back.
+#[test]
+fn an_abandoned_request_is_taken_back() {
+    let mut life = Life::joined();
+    life.on(Event::Leave);
+    let (at, actions) = life.next_deadline();
+    assert_eq!((at, actions.first()), (SECOND, Some(&Action::AbandonLease)));
+    assert_eq!(actions.last(), Some(&Action::Ended(EndReason::Abandoned)));
+    assert_eq!(life.on(Event::Granted(lease(0, 0))), [back(0, None)], "a grant that crossed the end");
+}
+
+/// Guards: a player that comes back within the grace period finds the source at work; after it the session ends.
+#[test]
+fn a_rejoin_within_grace_finds_the_source_at_work() {
+    let mut life = Life::playing();
+    life.on(Event::Leave);
+    assert_eq!(life.after(4 * SECOND, Event::Join), []);
+    assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+    life.on(Event::Leave);
+    let (at, actions) = life.next_deadline();
+    assert_eq!((at, reason(&actions)), (10 * SECOND, Some(EndReason::ClientLeft)));
+    assert_eq!(life.closes(0), [back(0, None), Action::Ended(EndReason::ClientLeft)]);
+}
+
+/// Guards: a lease that control wants back is left for another engine, also while it waits to be opened again.
+#[test]
+fn a_withdrawn_lease_is_given_up() {
+    let mut life = Life::playing();
+    assert_eq!(life.on(Event::Withdrawn(LeaseId(0))), [close(0), avoiding(&[0])]);
+    assert_eq!(life.closes(0), [back(0, None)]);
+
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::EndOfStream);
+    assert_eq!(life.on(Event::Withdrawn(LeaseId(0))), [avoiding(&[0])]);
+    assert_eq!(life.closes(0), [back(0, Some(EngineFault::EndOfStream))]);
+
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    life.on(Event::Granted(lease(1, 0)));
+    assert_eq!(life.on(Event::Withdrawn(LeaseId(1))), [back(1, None), avoiding(&[0])]);
+    assert_eq!(life.on(Event::Withdrawn(LeaseId(9))), [], "a lease that is not ours");
+}
+
+/// Guards: a silent source is replaced after 8 s, one whose engine makes progress after 18 s.
+#[test]
+fn silence_is_borne_longer_when_the_engine_makes_progress() {
+    let mut life = Life::playing();
+    assert_eq!(life.next_deadline(), (8 * SECOND, vec![close(0)]));
+
+    let mut life = Life::playing();
+    for _ in 0..3 {
+        assert_eq!(life.after(5 * SECOND, Event::Progress(SourceId(0))), []);
+    }
+    assert_eq!(life.next_deadline(), (18 * SECOND, vec![close(0)]));
+}
+
+/// Guards: a session ends a minute after its last media, whatever it is waiting for then.
+#[test]
+fn the_empty_timeout_does_not_wait_for_a_lease() {
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    life.closes(0);
+    let ended = loop {
+        let (at, actions) = life.next_deadline();
+        if let Some(reason) = reason(&actions) {
+            break (at, reason);
+        }
+    };
+    assert_eq!(ended, (60 * SECOND, EndReason::EmptyTimeout));
+}
+
+/// Guards: half a minute of playing forgives what went before, so that the next fault is the first again.
+#[test]
+fn stable_playing_forgives() {
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    life.on(Event::Granted(lease(1, 1)));
+    life.closes(0);
+    life.on(Event::Opened(SourceId(1)));
+    life.on(Event::Media(SourceId(1)));
+    for _ in 0..6 {
+        life.after(5 * SECOND, Event::Media(SourceId(1)));
+    }
+    assert_eq!(life.fails(1, EngineFault::EndOfStream), [close(1)]);
+    assert_eq!(life.closes(1), [open(2, 1, 1, Ask::Own)]);
+}
+
+/// Guards: a refusal is told to those who wait for a start, and retried under those who have been watching.
+#[test]
+fn a_refusal_ends_a_start_and_delays_a_recovery() {
+    let refusal = Refusal::new(RefusalCode::MaxCapacity, "full");
+    let mut life = Life::joined();
+    let actions = life.on(Event::Refused(refusal.clone()));
+    assert_eq!(actions[0], Action::Refuse(refusal.clone()));
+    assert_eq!(actions.last(), Some(&Action::Ended(EndReason::StartFailed)));
+
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    assert_eq!(life.on(Event::Refused(refusal)), []);
+    let (at, actions) = life.next_deadline();
+    assert!(at <= SECOND && actions == [avoiding(&[0])], "{at:?} {actions:?}");
+}
+
+/// Guards: a start tries three engines, and gives up at once what no engine can do better.
+#[test]
+fn a_start_tries_three_engines() {
+    let mut life = Life::joined();
+    for engine in 0..3 {
+        life.on(Event::Granted(lease(u64::from(engine), engine)));
+        let actions = life.fails(engine, EngineFault::Hung);
+        assert_eq!(reason(&actions), (engine == 2).then_some(EndReason::StartFailed), "{actions:?}");
+    }
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    let actions = life.on(Event::Failed(SourceId(0), fault(EngineFault::Silent, false)));
+    assert_eq!(reason(&actions), Some(EndReason::StartFailed));
+}

@@ -1,0 +1,698 @@
+//! A model of everything around the session's [`Machine`]: players, control, engines and the driver, together with
+//! what must hold after every event. Compiled for tests only; the fuzz target includes this file as well.
+//!
+//! Whoever drives it (a seeded generator, a fuzzer) decides through [`Choices`]; the world offers only what can
+//! really happen, late, repeated and crossing events included, and it keeps its own books from the actions alone.
+
+use super::machine::{Action, Ask, Event, Limits, Machine, Phase, SourceFault, SourceId};
+use sluice_contract::{EndReason, EngineFault, EngineId, Epoch, Lease, LeaseId, Refusal, RefusalCode};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Steps in which a world that is run to its end must have ended; every one of them delivers an event.
+const END_STEPS_MAX: u32 = 2_000;
+/// No retry waits longer, jitter included.
+const BACKOFF_MAX: Duration = Duration::from_secs(12);
+/// Players, engines and unclosed sources beyond these bring nothing new.
+const PLAYERS_MAX: u32 = 5;
+
+const FAULTS: [EngineFault; 7] = [
+    EngineFault::EndOfStream,
+    EngineFault::Silent,
+    EngineFault::Error,
+    EngineFault::Hung,
+    EngineFault::Unreachable,
+    EngineFault::NotMpegTs,
+    EngineFault::Protocol,
+];
+
+/// Where decisions come from.
+pub(crate) trait Choices {
+    /// A number below `bound`, or `None` when nothing is left to decide.
+    fn below(&mut self, bound: u32) -> Option<u32>;
+}
+
+/// How the world behaves once the random part is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    /// Everybody leaves.
+    Leave,
+    /// Players stay, starts fail.
+    StartsFail,
+    /// Players stay, every source plays a little and then ends.
+    BodiesEnd,
+    /// Players stay, control refuses.
+    Refused,
+    /// Players stay, control says nothing.
+    Unanswered,
+    /// Players stay, engines open sessions and send nothing until the driver gives them up.
+    Silent,
+}
+
+/// What a world went through, to see that a simulation reaches what it is meant to reach.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Events delivered.
+    pub events: u32,
+    /// Sources opened.
+    pub opened: u32,
+    /// Sources opened again on the lease of their predecessor.
+    pub reopened: u32,
+    /// Grants that had to wait for an older source on their engine.
+    pub waited: u32,
+    /// Sources replaced for silence.
+    pub stalls: u32,
+    /// Runs of faults forgiven after stable playing.
+    pub forgiven: u32,
+    /// Withdrawals that hit a lease in use.
+    pub withdrawn: u32,
+    /// Starts with the other selector.
+    pub other: u32,
+}
+
+impl Seen {
+    /// Adds what another world went through.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.opened += other.opened;
+        self.reopened += other.reopened;
+        self.waited += other.waited;
+        self.stalls += other.stalls;
+        self.forgiven += other.forgiven;
+        self.withdrawn += other.withdrawn;
+        self.other += other.other;
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    id: SourceId,
+    lease: Lease,
+    opened: bool,
+    failed: bool,
+    /// What the machine was told of it, or found out itself.
+    fault: Option<EngineFault>,
+    close_asked: bool,
+}
+
+/// A machine and its surroundings.
+pub(crate) struct World {
+    limits: Limits,
+    machine: Machine,
+    start: Instant,
+    now: Instant,
+    engines: u32,
+    joined: bool,
+    players: u32,
+    /// Players that neither were let in nor refused.
+    waiting: u32,
+    idle_since: Option<Instant>,
+    /// Since when control has been asked.
+    request: Option<Instant>,
+    /// Leases granted and not returned.
+    held: Vec<Lease>,
+    next_lease: u64,
+    /// Sources opened and not closed.
+    sources: Vec<Source>,
+    next_source: u32,
+    /// The last one that closed.
+    closed: Option<Source>,
+    ask: Ask,
+    played: bool,
+    playing_since: Option<Instant>,
+    last_media: Instant,
+    last_sign: Instant,
+    failures: u32,
+    /// The last fault was one too many.
+    spent: bool,
+    /// The engine whose source failed in the present event.
+    blamed: Option<EngineId>,
+    /// The lease that must be opened again.
+    reopen: Option<LeaseId>,
+    ending: Option<EndReason>,
+    ended: bool,
+    seen: Seen,
+    trace: Vec<(Duration, Event)>,
+}
+
+impl World {
+    /// A world at its beginning.
+    pub(crate) fn new(choices: &mut impl Choices) -> Self {
+        let mut pick = |bound| choices.below(bound).unwrap_or(0);
+        let limits = Limits { attempts_max: [12, 3, 1][pick(3) as usize], ..Limits::default() };
+        let engines = 1 + pick(4);
+        let now = Instant::now();
+        Self {
+            limits,
+            machine: Machine::new(limits, now, u64::from(pick(256))),
+            start: now,
+            now,
+            engines,
+            joined: false,
+            players: 0,
+            waiting: 0,
+            idle_since: None,
+            request: None,
+            held: Vec::new(),
+            next_lease: 0,
+            sources: Vec::new(),
+            next_source: 0,
+            closed: None,
+            ask: Ask::Own,
+            played: false,
+            playing_since: None,
+            last_media: now,
+            last_sign: now,
+            failures: 0,
+            spent: false,
+            blamed: None,
+            reopen: None,
+            ending: None,
+            ended: false,
+            seen: Seen::default(),
+            trace: Vec::new(),
+        }
+    }
+
+    /// Lives through at most `steps` random steps, then to the end, and tells how it ended.
+    pub(crate) fn run(mut self, choices: &mut impl Choices, steps: u32) -> (EndReason, Seen) {
+        for _ in 0..steps {
+            if self.step(choices).is_none() {
+                break;
+            }
+        }
+        let finish = match choices.below(6).unwrap_or(0) {
+            0 => Finish::Leave,
+            1 => Finish::StartsFail,
+            2 => Finish::BodiesEnd,
+            3 => Finish::Refused,
+            4 => Finish::Unanswered,
+            _ => Finish::Silent,
+        };
+        self.finish(finish);
+        // Whatever comes after the end changes nothing.
+        for _ in 0..3 {
+            if self.step(choices).is_none() {
+                break;
+            }
+        }
+        (self.ending.expect("it has ended"), self.seen)
+    }
+
+    /// One random step; `None` when there are no decisions left.
+    fn step(&mut self, choices: &mut impl Choices) -> Option<()> {
+        match choices.below(16)? {
+            0 | 1 if self.players < PLAYERS_MAX => self.deliver(Event::Join),
+            2 if self.players > 0 => self.deliver(Event::Leave),
+            3..=5 | 13 => self.control(choices)?,
+            6..=10 if !self.sources.is_empty() => self.source(choices)?,
+            11 => self.now += Duration::from_millis(u64::from(choices.below(256)?) * 10),
+            12 => self.tick(Duration::ZERO),
+            14 => self.tick(Duration::from_millis(u64::from(choices.below(256)?) * 100)),
+            15 => self.rare(choices)?,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn control(&mut self, choices: &mut impl Choices) -> Option<()> {
+        if self.request.is_some() {
+            if choices.below(6)? == 0 {
+                self.deliver(Event::Refused(refusal()));
+            } else {
+                let lease = self.grant(choices.below(self.engines)?);
+                self.deliver(Event::Granted(lease));
+            }
+        } else if choices.below(16)? == 0 {
+            // The answer to a request that was abandoned meanwhile.
+            let lease = self.grant(0);
+            self.deliver(Event::Granted(lease));
+        }
+        Some(())
+    }
+
+    fn source(&mut self, choices: &mut impl Choices) -> Option<()> {
+        let at = choices.below(self.sources.len() as u32)? as usize;
+        let Source { id, opened, failed, close_asked, .. } = self.sources[at];
+        if close_asked && choices.below(3)? > 0 {
+            self.deliver(Event::Closed(id));
+            return Some(());
+        }
+        let kind = choices.below(12)?;
+        let fault = |choice: u32| fault(FAULTS[choice as usize % FAULTS.len()], choice % 5 != 0);
+        match (opened, kind) {
+            _ if failed => {}
+            (false, 0..=7) => self.deliver(Event::Opened(id)),
+            (false, 8 | 9) => self.deliver(Event::Unknown(id, unknown())),
+            (true, 0..=6) => self.deliver(Event::Media(id)),
+            (true, 7..=9) => self.deliver(Event::Progress(id)),
+            _ => self.deliver(Event::Failed(id, fault(choices.below(35)?))),
+        }
+        Some(())
+    }
+
+    fn rare(&mut self, choices: &mut impl Choices) -> Option<()> {
+        match choices.below(16)? {
+            0 => {
+                let reasons = [EndReason::Stopped, EndReason::Shutdown, EndReason::Memory, EndReason::Merged];
+                let reason = reasons[choices.below(reasons.len() as u32)? as usize];
+                self.deliver(Event::End(reason));
+            }
+            1 | 2 => {
+                let lease = LeaseId(u64::from(choices.below(self.next_lease.min(200) as u32 + 1)?));
+                self.deliver(Event::Withdrawn(lease));
+            }
+            3 if !self.held.is_empty() => {
+                let at = choices.below(self.held.len() as u32)? as usize;
+                self.deliver(Event::Withdrawn(self.held[at].id));
+            }
+            _ => {
+                // A while of undisturbed playing, which a random walk hardly ever finds.
+                let playing = self.sources.iter().find(|source| !source.close_asked && source.opened);
+                if let Some(id) = playing.map(|source| source.id) {
+                    for _ in 0..6 {
+                        self.now += self.limits.stable / 5;
+                        self.deliver(Event::Media(id));
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn tick(&mut self, late: Duration) {
+        if let Some(deadline) = self.machine.deadline() {
+            self.now = self.now.max(deadline + late);
+        }
+        self.deliver(Event::Tick);
+    }
+
+    fn grant(&mut self, engine: u32) -> Lease {
+        let lease = lease(self.next_lease, engine);
+        self.next_lease += 1;
+        lease
+    }
+
+    /// Runs the world until the session ended, which it must, and within a bounded number of events.
+    fn finish(&mut self, finish: Finish) {
+        if finish == Finish::Leave {
+            while self.players > 0 {
+                self.deliver(Event::Leave);
+            }
+            if !self.joined {
+                self.deliver(Event::End(EndReason::Shutdown));
+            }
+        } else if self.players == 0 {
+            self.deliver(Event::Join);
+        }
+        for step in 0..END_STEPS_MAX {
+            if self.ended {
+                return;
+            }
+            if self.request.is_some() && finish != Finish::Unanswered {
+                let granted = finish != Finish::Refused;
+                let lease = granted.then(|| self.grant(step % self.engines));
+                self.deliver(lease.map_or(Event::Refused(refusal()), Event::Granted));
+            } else if let Some(source) = self.sources.iter().find(|source| source.close_asked) {
+                self.deliver(Event::Closed(source.id));
+            } else if let Some(event) =
+                self.sources.first().and_then(|source| self.driven(finish, source, step))
+            {
+                self.deliver(event);
+            } else {
+                assert!(
+                    self.machine.deadline().is_some(),
+                    "wedged: nothing is owed and no deadline is pending"
+                );
+                self.tick(Duration::ZERO);
+            }
+        }
+        panic!("not ended after {END_STEPS_MAX} events ({finish:?})");
+    }
+
+    /// What a source does next on the way to the end; `None` when only time goes on.
+    fn driven(&self, finish: Finish, source: &Source, step: u32) -> Option<Event> {
+        let playing = self.playing_since.is_some();
+        match finish {
+            Finish::StartsFail if !source.opened => {
+                let kind = FAULTS[step as usize % FAULTS.len()];
+                Some(Event::Failed(source.id, fault(kind, true)))
+            }
+            _ if !source.opened => Some(Event::Opened(source.id)),
+            Finish::BodiesEnd if playing => {
+                Some(Event::Failed(source.id, fault(EngineFault::EndOfStream, true)))
+            }
+            Finish::BodiesEnd => Some(Event::Media(source.id)),
+            Finish::Leave => None,
+            // Before media comes, the driver watches the source; afterwards the machine does.
+            _ if !playing => Some(Event::Failed(source.id, fault(EngineFault::Silent, false))),
+            _ => None,
+        }
+    }
+
+    fn deliver(&mut self, event: Event) {
+        self.trace.push((self.now - self.start, event.clone()));
+        self.seen.events += 1;
+        let was_over = self.ended;
+        self.blamed = None;
+        self.happened(&event);
+        let mut actions = Vec::new();
+        self.machine.on(self.now, event.clone(), &mut actions);
+        if was_over {
+            return self.judge_late(&event, &actions);
+        }
+        let ends = actions.iter().any(|action| matches!(action, Action::Ending(_)));
+        for action in &actions {
+            assert!(!self.ended, "{action:?} after the end");
+            self.judge(&event, action, ends);
+        }
+        self.settled();
+    }
+
+    /// Notes what an event means, before looking at what the machine makes of it.
+    fn happened(&mut self, event: &Event) {
+        match event {
+            Event::Join => {
+                self.joined = true;
+                self.players += 1;
+                self.idle_since = None;
+                self.waiting += u32::from(!self.played && self.ending.is_none());
+            }
+            Event::Leave => {
+                self.players -= 1;
+                self.waiting = self.waiting.min(self.players);
+                if self.players == 0 {
+                    self.idle_since = Some(self.now);
+                }
+            }
+            Event::Granted(lease) => {
+                self.request = None;
+                self.held.push(lease.clone());
+            }
+            Event::Refused(_) => self.request = None,
+            Event::Opened(id) => self.note(*id, |source| source.opened = true),
+            Event::Media(id) if self.is_live(*id) => {
+                let since = *self.playing_since.get_or_insert(self.now);
+                if self.now - since >= self.limits.stable && self.failures > 0 {
+                    self.failures = 0;
+                    self.seen.forgiven += 1;
+                }
+                (self.played, self.last_media, self.last_sign) = (true, self.now, self.now);
+            }
+            Event::Progress(id) if self.is_live(*id) => self.last_sign = self.now,
+            Event::Unknown(id, _) if self.is_live(*id) && self.ask == Ask::Own && !self.played => {
+                self.ask = Ask::Other;
+                self.reopen = self.lease_of(*id);
+                self.note(*id, |source| source.failed = true);
+            }
+            Event::Unknown(id, fault) | Event::Failed(id, fault) => {
+                if self.is_live(*id) {
+                    self.source_failed(*id, fault.fault);
+                }
+                self.note(*id, |source| source.failed = true);
+            }
+            Event::Closed(id) => {
+                let at = self.sources.iter().position(|source| source.id == *id).expect("it was open");
+                self.closed = Some(self.sources.remove(at));
+            }
+            Event::Withdrawn(lease) => {
+                self.seen.withdrawn += u32::from(self.held.iter().any(|held| held.id == *lease));
+                if self.reopen == Some(*lease) {
+                    self.reopen = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a fault of the live source; on an engine that played well, the first one leads back to that engine.
+    fn source_failed(&mut self, id: SourceId, fault: EngineFault) {
+        let excused = matches!(fault, EngineFault::EndOfStream | EngineFault::Error | EngineFault::Silent);
+        self.reopen = self.lease_of(id).filter(|_| self.played && self.failures == 0 && excused);
+        self.failures += 1;
+        self.spent = self.played && self.failures > self.limits.attempts_max;
+        self.playing_since = None;
+        self.blamed =
+            self.sources.iter().find(|source| source.id == id).map(|source| source.lease.engine.clone());
+        self.note(id, |source| source.fault = Some(fault));
+    }
+
+    fn judge(&mut self, event: &Event, action: &Action, ends: bool) {
+        match action {
+            Action::RequestLease { avoid } => self.judge_request(avoid),
+            Action::AbandonLease => {
+                let since = self.request.take().expect("abandoned a request that is not outstanding");
+                assert!(ends || self.now >= since + self.limits.lease_timeout, "abandoned too early");
+            }
+            Action::Open { source, lease, selector } => self.judge_open(*source, lease, *selector),
+            Action::Close(id) => self.judge_close(event, *id),
+            Action::ReturnLease { lease, fault } => {
+                let at = self
+                    .held
+                    .iter()
+                    .position(|held| held.id == *lease)
+                    .expect("returned twice or never granted");
+                self.held.remove(at);
+                assert!(
+                    self.sources.iter().all(|source| source.lease.id != *lease),
+                    "returned before it was closed"
+                );
+                assert_ne!(self.reopen, Some(*lease), "returned a lease that was to be opened again");
+                let closed = self.closed.as_ref().filter(|source| source.lease.id == *lease);
+                assert_eq!(*fault, closed.and_then(|source| source.fault), "control is told something else");
+            }
+            Action::Admit => {
+                assert!(matches!(event, Event::Media(_)) && self.ending.is_none(), "let in without media");
+                self.waiting = 0;
+            }
+            Action::Refuse(_) => {
+                assert!(ends, "refused without an end");
+                self.waiting = 0;
+            }
+            Action::Ending(reason) => {
+                assert_eq!(self.ending, None, "ended twice");
+                self.judge_reason(event, *reason);
+                self.ending = Some(*reason);
+                (self.reopen, self.playing_since) = (None, None);
+            }
+            Action::Ended(reason) => {
+                assert_eq!(self.ending, Some(*reason));
+                assert!(self.sources.is_empty() && self.held.is_empty(), "ended with sources or leases");
+                assert_eq!((self.request, self.waiting), (None, 0), "ended with a request or a waiter");
+                self.ended = true;
+            }
+        }
+    }
+
+    fn judge_request(&mut self, avoid: &[EngineId]) {
+        assert!(self.request.is_none(), "two requests");
+        assert!(self.ending.is_none() && self.live().is_none(), "a request with a source at work");
+        assert_eq!(self.reopen, None, "a request instead of a reopening");
+        for (at, engine) in avoid.iter().enumerate() {
+            assert!(!avoid[..at].contains(engine), "{engine} avoided twice");
+        }
+        if let Some(blamed) = self.blamed.take() {
+            assert_eq!(avoid.last(), Some(&blamed), "the engine that failed is not avoided");
+        }
+        self.request = Some(self.now);
+    }
+
+    fn judge_open(&mut self, id: SourceId, lease: &Lease, selector: Ask) {
+        assert!(self.ending.is_none(), "opened while ending");
+        assert!(self.live().is_none(), "two live sources");
+        assert_eq!(id.0, self.next_source, "source ids are reused");
+        assert!(
+            self.sources.iter().all(|source| source.lease.engine != lease.engine),
+            "two sources on {}",
+            lease.engine
+        );
+        assert!(self.held.contains(lease), "opened without a lease");
+        assert_eq!(selector, self.ask, "asked with the wrong selector");
+        if let Some(expected) = self.reopen.take() {
+            assert_eq!(lease.id, expected, "another lease was opened first");
+            self.seen.reopened += 1;
+        }
+        self.seen.opened += 1;
+        self.seen.other += u32::from(selector == Ask::Other);
+        self.next_source += 1;
+        (self.playing_since, self.last_sign) = (None, self.now);
+        let source = Source {
+            id,
+            lease: lease.clone(),
+            opened: false,
+            failed: false,
+            fault: None,
+            close_asked: false,
+        };
+        self.sources.push(source);
+    }
+
+    fn judge_close(&mut self, event: &Event, id: SourceId) {
+        let source = self.sources.iter_mut().find(|source| source.id == id).expect("closed what is not open");
+        assert!(!source.close_asked, "closed twice");
+        source.close_asked = true;
+        let withdrawn = matches!(event, Event::Withdrawn(lease) if *lease == source.lease.id);
+        let failed = source.failed;
+        if withdrawn {
+            self.playing_since = None;
+        } else if self.ending.is_none() && !failed {
+            assert!(self.now >= self.stall_deadline().expect("closed for no reason"), "closed too early");
+            self.seen.stalls += 1;
+            self.source_failed(id, EngineFault::Silent);
+        }
+    }
+
+    fn judge_reason(&self, event: &Event, reason: EndReason) {
+        let idle = self.idle_since.map_or(Duration::ZERO, |since| self.now - since);
+        match reason {
+            EndReason::ClientLeft => assert!(self.played && self.players == 0 && idle >= self.limits.grace),
+            EndReason::Abandoned => assert!(!self.played && self.players == 0 && idle >= self.limits.abandon),
+            EndReason::EmptyTimeout => {
+                assert!(self.played && self.now >= self.last_media + self.limits.empty_timeout);
+            }
+            EndReason::FailoverExhausted => assert!(self.played && self.failures > self.limits.attempts_max),
+            EndReason::StartFailed => assert!(!self.played),
+            other => assert!(matches!(event, Event::End(asked) if *asked == other), "ended for {other:?}"),
+        }
+    }
+
+    fn judge_late(&mut self, event: &Event, actions: &[Action]) {
+        match (event, actions) {
+            (Event::Granted(lease), [Action::ReturnLease { lease: returned, fault: None }]) => {
+                assert_eq!(lease.id, *returned);
+                self.held.clear();
+            }
+            (_, actions) => assert!(actions.is_empty(), "{actions:?} after the end"),
+        }
+        assert_eq!(self.machine.deadline(), None);
+    }
+
+    /// What must hold between events.
+    fn settled(&mut self) {
+        let mut leases: Vec<LeaseId> = self.machine.leases().map(|lease| lease.id).collect();
+        let mut held: Vec<LeaseId> = self.held.iter().map(|lease| lease.id).collect();
+        leases.sort();
+        held.sort();
+        assert_eq!(leases, held, "the machine's leases are not those it was granted");
+        assert_eq!(self.machine.current(), self.live().map(|source| source.id));
+        if let Some(reason) = self.ending {
+            assert_eq!(self.machine.end_reason(), Some(reason));
+            assert!(self.live().is_none() && self.request.is_none(), "ending with work going on");
+            assert_eq!((self.waiting, self.machine.deadline()), (0, None));
+            assert_eq!(self.sources.is_empty(), self.ended, "the end does not follow the last source");
+            return;
+        }
+        if !self.joined {
+            return;
+        }
+        assert!(!self.spent, "more faults than attempts");
+        assert!(self.waiting == 0 || !self.played, "a waiter is not let in");
+        assert_eq!(self.machine.phase() == Phase::Playing, self.playing_since.is_some());
+        self.judge_times();
+        self.judge_progress();
+    }
+
+    /// No time limit has passed unnoticed, and the driver is woken for each that is pending.
+    fn judge_times(&self) {
+        let asking = self.live().is_some_and(|source| !source.opened);
+        let wait = if self.played { self.limits.grace } else { self.limits.abandon };
+        let due = [
+            ("idle", self.idle_since.filter(|_| !asking).map(|since| since + wait)),
+            ("empty", self.played.then(|| self.last_media + self.limits.empty_timeout)),
+            ("lease", self.request.map(|since| since + self.limits.lease_timeout)),
+            ("stall", self.stall_deadline()),
+        ];
+        let deadline = self.machine.deadline();
+        for (what, due) in due {
+            let Some(due) = due else { continue };
+            assert!(self.now < due, "{what} timeout passed unnoticed");
+            assert!(
+                deadline.is_some_and(|deadline| deadline <= due),
+                "nobody wakes up for the {what} timeout"
+            );
+        }
+    }
+
+    /// Something moves the session on: a source at work, a request, a lease that waits for its engine, or a retry.
+    fn judge_progress(&mut self) {
+        if self.live().is_some() || self.request.is_some() {
+            return;
+        }
+        let on = |lease: &Lease| self.sources.iter().any(|source| source.lease.id == lease.id);
+        let reopen = self.held.iter().find(|lease| self.reopen == Some(lease.id));
+        if let Some(waits) = reopen.or_else(|| self.held.iter().find(|lease| !on(lease))) {
+            let blocked = self.sources.iter().any(|source| source.lease.engine == waits.engine);
+            assert!(blocked, "wedged: a lease waits for nothing");
+            self.seen.waited += u32::from(self.reopen.is_none());
+        } else {
+            let soon = self.machine.deadline().is_some_and(|deadline| deadline <= self.now + BACKOFF_MAX);
+            assert!(soon, "wedged: no source, no request, no retry");
+        }
+    }
+
+    /// When the playing source has been silent for too long.
+    fn stall_deadline(&self) -> Option<Instant> {
+        self.playing_since?;
+        let first = self.last_media + self.limits.stall;
+        let last = self.last_media + self.limits.stall_with_progress;
+        Some((self.last_sign + self.limits.stall).clamp(first, last))
+    }
+
+    fn live(&self) -> Option<&Source> {
+        self.sources.iter().find(|source| !source.close_asked)
+    }
+
+    fn is_live(&self, id: SourceId) -> bool {
+        self.ending.is_none() && self.live().is_some_and(|source| source.id == id)
+    }
+
+    fn lease_of(&self, id: SourceId) -> Option<LeaseId> {
+        self.sources.iter().find(|source| source.id == id).map(|source| source.lease.id)
+    }
+
+    fn note(&mut self, id: SourceId, change: impl FnOnce(&mut Source)) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.id == id) {
+            change(source);
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (at, event) in &self.trace {
+                eprintln!("  {:>9.3} s {event:?}", at.as_secs_f64());
+            }
+            eprintln!("  {:?}", self.machine);
+        }
+    }
+}
+
+/// A lease of the `engine`th engine.
+pub(crate) fn lease(id: u64, engine: u32) -> Lease {
+    let names: [&'static str; 4] = ["one:6878", "two:6878", "three:6878", "four:6878"];
+    let authority: Arc<str> = Arc::from(names[engine as usize]);
+    Lease {
+        id: LeaseId(id),
+        epoch: Epoch(1),
+        engine: EngineId(authority.clone()),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 6878)),
+        authority,
+    }
+}
+
+/// A fault of a source.
+pub(crate) fn fault(fault: EngineFault, elsewhere: bool) -> SourceFault {
+    SourceFault { fault, refusal: Refusal::new(RefusalCode::EngineError, "it failed"), elsewhere }
+}
+
+/// The engine does not know what it was asked for.
+pub(crate) fn unknown() -> SourceFault {
+    let refusal = Refusal::new(RefusalCode::ContentNotFound, "unknown");
+    SourceFault { fault: EngineFault::Error, refusal, elsewhere: false }
+}
+
+fn refusal() -> Refusal {
+    Refusal::new(RefusalCode::MaxCapacity, "no engine is free").retry_after(5)
+}

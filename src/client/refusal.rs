@@ -32,12 +32,10 @@ pub const fn status_of(code: RefusalCode) -> u16 {
 
 /// The whole answer to a refused request. `detail` repeats the text for older clients.
 pub fn answer(refusal: &Refusal, close: bool, head_only: bool) -> Vec<u8> {
-    let body = json!({
-        "error": refusal.detail,
-        "code": refusal.code.as_str(),
-        "retry_after": refusal.retry_after_s,
-        "detail": refusal.detail,
-    });
+    let mut body = json!({ "error": refusal.detail, "code": refusal.code.as_str(), "detail": refusal.detail });
+    if let Some(seconds) = refusal.retry_after_s {
+        body["retry_after"] = seconds.into();
+    }
     let seconds = refusal.retry_after_s.map(|seconds| seconds.to_string());
     let mut extra = Vec::new();
     if let Some(seconds) = &seconds {
@@ -63,6 +61,9 @@ mod tests {
         assert_eq!(body["code"], "max_capacity");
         assert_eq!(body["retry_after"], 30);
         assert_eq!(body["error"], body["detail"]);
+
+        let text = String::from_utf8(answer(&Refusal::new(RefusalCode::NotFound, "no such route"), true, false)).unwrap();
+        assert!(!text.to_lowercase().contains("retry"), "a retry that does not help is suggested: {text}");
     }
 
     #[test]

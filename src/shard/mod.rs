@@ -154,6 +154,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             grace: timeouts.grace,
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
+            lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
             ..Limits::default()
         },
         timing: Timing {

@@ -14,7 +14,22 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
+mod bad_input;
+mod client_address;
 mod common;
+mod contract;
+mod demo;
+mod engines_apart;
+mod failed_start;
+mod full_engine;
+mod hung_engine;
+mod join;
+mod leaving;
+mod limits;
+mod one_connection;
 mod one_session;
+mod settings_at_work;
+mod stage;
+mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

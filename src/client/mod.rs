@@ -283,7 +283,10 @@ impl Client {
         if silence < rules.keepalive_after || self.session.phase() == Phase::Ending {
             return false;
         }
-        if self.last_keepalive.is_some_and(|last| now.saturating_duration_since(last) < rules.keepalive_interval) {
+        if self
+            .last_keepalive
+            .is_some_and(|last| now.saturating_duration_since(last) < rules.keepalive_interval)
+        {
             return false;
         }
         self.last_keepalive = Some(now);
@@ -303,7 +306,8 @@ impl Client {
     /// Adapts what the kernel may hold unsent to the stream's rate and the shard's tick.
     pub fn bound_unsent(&mut self, tick: Duration) {
         let rate = self.session.feed().rate().unwrap_or(1 << 20);
-        let wanted = (2 * rate * tick.as_millis() as u64 / 1000).clamp(*UNSENT_BYTES.start(), *UNSENT_BYTES.end());
+        let wanted =
+            (2 * rate * tick.as_millis() as u64 / 1000).clamp(*UNSENT_BYTES.start(), *UNSENT_BYTES.end());
         let wanted = wanted as u32;
         // Small drifts of the measured rate are not worth a system call per client.
         if wanted.abs_diff(self.unsent_bytes_max) * 4 > self.unsent_bytes_max {

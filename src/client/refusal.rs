@@ -8,7 +8,9 @@ use sluice_contract::{Refusal, RefusalCode};
 pub const fn status_of(code: RefusalCode) -> u16 {
     use RefusalCode as Code;
     match code {
-        Code::MissingId | Code::AmbiguousId | Code::MalformedId | Code::PidNotAllowed | Code::BadRequest => 400,
+        Code::MissingId | Code::AmbiguousId | Code::MalformedId | Code::PidNotAllowed | Code::BadRequest => {
+            400
+        }
         Code::NotFound | Code::ContentNotFound => 404,
         Code::MethodNotAllowed => 405,
         Code::HeadTimeout => 408,
@@ -32,7 +34,8 @@ pub const fn status_of(code: RefusalCode) -> u16 {
 
 /// The whole answer to a refused request. `detail` repeats the text for older clients.
 pub fn answer(refusal: &Refusal, close: bool, head_only: bool) -> Vec<u8> {
-    let mut body = json!({ "error": refusal.detail, "code": refusal.code.as_str(), "detail": refusal.detail });
+    let mut body =
+        json!({ "error": refusal.detail, "code": refusal.code.as_str(), "detail": refusal.detail });
     if let Some(seconds) = refusal.retry_after_s {
         body["retry_after"] = seconds.into();
     }
@@ -62,7 +65,9 @@ mod tests {
         assert_eq!(body["retry_after"], 30);
         assert_eq!(body["error"], body["detail"]);
 
-        let text = String::from_utf8(answer(&Refusal::new(RefusalCode::NotFound, "no such route"), true, false)).unwrap();
+        let text =
+            String::from_utf8(answer(&Refusal::new(RefusalCode::NotFound, "no such route"), true, false))
+                .unwrap();
         assert!(!text.to_lowercase().contains("retry"), "a retry that does not help is suggested: {text}");
     }
 

@@ -43,9 +43,9 @@ pub fn play_request(query: Option<&str>, strict_pid: bool) -> Result<PlayRequest
         }
     }
     let parse = |name: &str, value: &str| {
-        value.parse::<Hex40>().map_err(|fault| {
-            Refusal::new(RefusalCode::MalformedId, format!("malformed {name}: {fault}"))
-        })
+        value
+            .parse::<Hex40>()
+            .map_err(|fault| Refusal::new(RefusalCode::MalformedId, format!("malformed {name}: {fault}")))
     };
     let selector = match (id, infohash) {
         (Some(_), Some(_)) => {
@@ -66,7 +66,9 @@ pub fn play_request(query: Option<&str>, strict_pid: bool) -> Result<PlayRequest
 /// Option values are numbers, lists of numbers, switches and language codes: nothing that needs escaping.
 fn option(name: &str, value: &str) -> Result<String, Refusal> {
     let fits = value.len() <= OPTION_BYTES_MAX
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b',' | b'-' | b'_' | b'.'));
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b',' | b'-' | b'_' | b'.'));
     if fits {
         return Ok(value.to_owned());
     }
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn only_what_changes_the_bytes_is_part_of_the_key() {
-        let request = play_request(Some(&format!("quality=2&id={ID}&_idx=1&format=json&sid=4")), false).unwrap();
+        let request =
+            play_request(Some(&format!("quality=2&id={ID}&_idx=1&format=json&sid=4")), false).unwrap();
         assert_eq!(request.alias.options.as_str(), "_idx=1&quality=2");
     }
 }

@@ -1,15 +1,15 @@
 //! One request and the head of its answer.
 
-use crate::http::chunked::ChunkError;
 use crate::http::body::Truncated;
+use crate::http::chunked::ChunkError;
 use crate::http::url::UrlError;
 use crate::http::{HeadError, ResponseHead, ResponseParsed, parse_response};
 use crate::uring::Socket;
 use monoio::time::timeout;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Engines sit on the same host or network; a connection that takes longer than this will not come.
@@ -101,7 +101,10 @@ pub(super) struct Exchange {
 }
 
 /// Runs a call under a deadline.
-pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     timeout(limit, call).await.unwrap_or(Err(Error::Timeout(limit)))
 }
 
@@ -173,7 +176,11 @@ pub(crate) fn clip(text: &str) -> String {
 }
 
 /// Fetches a small JSON document.
-pub(super) async fn json(endpoint: &Endpoint, target: &str, limit: Duration) -> Result<serde_json::Value, Error> {
+pub(super) async fn json(
+    endpoint: &Endpoint,
+    target: &str,
+    limit: Duration,
+) -> Result<serde_json::Value, Error> {
     within(limit, async {
         let exchange = get(endpoint, target).await?;
         let status = exchange.head.status;

@@ -165,7 +165,9 @@ impl Admission {
 
 fn take(count: &AtomicU32, max: Option<u32>) -> bool {
     let max = max.unwrap_or(u32::MAX);
-    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < max).then_some(taken + 1)).is_ok()
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < max).then_some(taken + 1))
+        .is_ok()
 }
 
 fn claim(count: &Arc<AtomicU32>, max: Option<u32>) -> Option<Place> {

@@ -35,8 +35,7 @@ pub struct Durations {
 }
 
 /// Upper bounds shown to Prometheus, seconds.
-const BOUNDS: [f64; 14] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const BOUNDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const MICROS_MAX: u64 = 120_000_000;
 
 impl Default for Durations {
@@ -196,7 +195,13 @@ impl Counters {
         let reasons = EndReason::ALL.map(EndReason::as_str);
         labelled(&mut samples, names::CLIENTS_ENDED, "reason", &reasons, &self.clients_ended);
         labelled(&mut samples, names::SESSIONS_ENDED, "reason", &reasons, &self.sessions_ended);
-        labelled(&mut samples, names::REFUSED, "code", &RefusalCode::ALL.map(RefusalCode::as_str), &self.refused);
+        labelled(
+            &mut samples,
+            names::REFUSED,
+            "code",
+            &RefusalCode::ALL.map(RefusalCode::as_str),
+            &self.refused,
+        );
         samples
     }
 }
@@ -207,7 +212,13 @@ fn count_in<T: PartialEq>(counters: &[Counter], all: &[T], which: T) {
     }
 }
 
-fn labelled(to: &mut Vec<Sample>, name: Name, label: &'static str, values: &[&'static str], counters: &[Counter]) {
+fn labelled(
+    to: &mut Vec<Sample>,
+    name: Name,
+    label: &'static str,
+    values: &[&'static str],
+    counters: &[Counter],
+) {
     to.extend(values.iter().zip(counters).map(|(value, counter)| Sample {
         name,
         label: Some((label, value)),

@@ -2,34 +2,33 @@
 
 use sluice_contract::metric::Name;
 
-pub(super) const ACCEPTED: Name =
-    Name { name: "sluice_connections_accepted", help: "Connections accepted" };
-pub(super) const HANDED_OVER: Name =
-    Name { name: "sluice_connections_handed_over", help: "Connections handed to the shard that owns their stream" };
+pub(super) const ACCEPTED: Name = Name { name: "sluice_connections_accepted", help: "Connections accepted" };
+pub(super) const HANDED_OVER: Name = Name {
+    name: "sluice_connections_handed_over",
+    help: "Connections handed to the shard that owns their stream",
+};
 pub(super) const TO_CONTROL: Name =
     Name { name: "sluice_connections_to_control", help: "Connections handed to the control plane" };
-pub(super) const BYTES_IN: Name =
-    Name { name: "sluice_engine_bytes", help: "Bytes received from engines" };
+pub(super) const BYTES_IN: Name = Name { name: "sluice_engine_bytes", help: "Bytes received from engines" };
 pub(super) const BYTES_OUT: Name =
     Name { name: "sluice_client_bytes", help: "Bytes taken by players' sockets" };
 pub(super) const GARBAGE_BYTES: Name =
     Name { name: "sluice_garbage_bytes", help: "Bytes from engines that belonged to no MPEG-TS packet" };
 pub(super) const KEEPALIVE_PACKETS: Name =
     Name { name: "sluice_keepalive_packets", help: "Null packets sent to players of a silent stream" };
-pub(super) const CLIENTS_STARTED: Name =
-    Name { name: "sluice_clients_started", help: "Players admitted" };
-pub(super) const SKIPS: Name =
-    Name { name: "sluice_client_skips", help: "Times a player was moved forward because it fell off the window" };
+pub(super) const CLIENTS_STARTED: Name = Name { name: "sluice_clients_started", help: "Players admitted" };
+pub(super) const SKIPS: Name = Name {
+    name: "sluice_client_skips",
+    help: "Times a player was moved forward because it fell off the window",
+};
 pub(super) const ENGINE_STARTS: Name =
     Name { name: "sluice_engine_session_starts", help: "Engine sessions asked for" };
 pub(super) const ENGINE_STOPS: Name =
     Name { name: "sluice_engine_session_stops", help: "Engine sessions given back" };
-pub(super) const SESSIONS_STARTED: Name =
-    Name { name: "sluice_sessions_started", help: "Sessions begun" };
+pub(super) const SESSIONS_STARTED: Name = Name { name: "sluice_sessions_started", help: "Sessions begun" };
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };
-pub(super) const CLIENTS: Name =
-    Name { name: "sluice_clients", help: "Players connected" };
+pub(super) const CLIENTS: Name = Name { name: "sluice_clients", help: "Players connected" };
 pub(super) const WAITING: Name =
     Name { name: "sluice_clients_waiting", help: "Players that wait for a start" };
 pub(super) const SESSIONS: Name =
@@ -42,19 +41,22 @@ pub(super) const INBOX: Name =
     Name { name: "sluice_inbox_messages", help: "Messages waiting in the shard's inbox" };
 pub(super) const IO_URING: Name =
     Name { name: "sluice_io_uring", help: "1 when the shard runs on io_uring, 0 on epoll" };
-pub(super) const JOIN_SECONDS: Name =
-    Name { name: "sluice_join_seconds", help: "From request to first media in the socket, joins to running streams, seconds" };
+pub(super) const JOIN_SECONDS: Name = Name {
+    name: "sluice_join_seconds",
+    help: "From request to first media in the socket, joins to running streams, seconds",
+};
 pub(super) const DELIVERY_GAP_SECONDS: Name =
     Name { name: "sluice_delivery_gap_seconds", help: "Between two deliveries to one player, seconds" };
 pub(super) const TICK_LENGTH_SECONDS: Name =
     Name { name: "sluice_tick_length_seconds", help: "How long a whole walk over the clients took, seconds" };
 pub(super) const HAND_OVER_SECONDS: Name =
     Name { name: "sluice_hand_over_seconds", help: "From accept to arrival at the owner shard, seconds" };
-pub(super) const CANARY_SECONDS: Name =
-    Name { name: "sluice_canary_delay_seconds", help: "How late a 10 ms timer of a busy shard fires, seconds" };
+pub(super) const CANARY_SECONDS: Name = Name {
+    name: "sluice_canary_delay_seconds",
+    help: "How late a 10 ms timer of a busy shard fires, seconds",
+};
 pub(super) const CLIENTS_ENDED: Name =
     Name { name: "sluice_clients_ended", help: "Players that ended, by reason" };
 pub(super) const SESSIONS_ENDED: Name =
     Name { name: "sluice_sessions_ended", help: "Sessions that ended, by reason" };
-pub(super) const REFUSED: Name =
-    Name { name: "sluice_requests_refused", help: "Requests refused, by code" };
+pub(super) const REFUSED: Name = Name { name: "sluice_requests_refused", help: "Requests refused, by code" };

@@ -556,7 +556,8 @@ impl Machine {
             }
             State::Playing { .. } if now >= self.stall_deadline() => {
                 let Some(id) = self.current() else { return };
-                let refusal = Refusal::new(RefusalCode::StartTimeout, "the engine went silent").retry_after(10);
+                let refusal =
+                    Refusal::new(RefusalCode::StartTimeout, "the engine went silent").retry_after(10);
                 let fault = SourceFault { fault: EngineFault::Silent, refusal, elsewhere: true };
                 self.failed(now, id, fault, actions);
             }

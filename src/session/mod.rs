@@ -20,7 +20,9 @@ use crate::uring::{Signal, Turns, spawn};
 use crate::window::Reservation;
 use machine::{Action, Event, Machine, SourceId};
 use sluice_contract::snapshot::{EngineStat, SessionEngine};
-use sluice_contract::{EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket};
+use sluice_contract::{
+    EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket,
+};
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -462,4 +464,3 @@ impl Drop for Handling<'_> {
 fn session_ending() -> Refusal {
     Refusal::new(RefusalCode::SessionEnding, "the session is ending, retry shortly").retry_after(1)
 }
-

@@ -84,7 +84,8 @@ async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Opti
     let selector = order.ask.selector(session.key().selector());
     let pid = uuid::Uuid::new_v4().to_string();
     let answer =
-        engine::start(endpoint, selector, &session.key().options, &pid, timing.start, timing.no_response).await;
+        engine::start(endpoint, selector, &session.key().options, &pid, timing.start, timing.no_response)
+            .await;
     match answer {
         Ok(started) => {
             session.engine_opened(order, endpoint, &started);
@@ -304,7 +305,9 @@ fn describe(error: &Error) -> SourceFault {
     use EngineFault as Fault;
     use RefusalCode as Code;
     let (fault, code, elsewhere, retry) = match error {
-        Error::Connect { .. } | Error::NoAnswer => (Fault::Unreachable, Code::EngineUnreachable, true, Some(5)),
+        Error::Connect { .. } | Error::NoAnswer => {
+            (Fault::Unreachable, Code::EngineUnreachable, true, Some(5))
+        }
         Error::Hung(_) | Error::Timeout(_) => (Fault::Hung, Code::EngineUnreachable, true, Some(10)),
         Error::NoMedia(_) => (Fault::Silent, Code::StartTimeout, false, Some(10)),
         Error::Unknown(_) => (Fault::Error, Code::ContentNotFound, false, None),

@@ -123,7 +123,8 @@ impl Bus {
 
     /// Ends all clients of a session.
     fn end(&mut self, serial: u64, reason: EndReason) {
-        let of_session = |(key, seat): (usize, &Seat)| (seat.client.session().serial() == serial).then_some(key);
+        let of_session =
+            |(key, seat): (usize, &Seat)| (seat.client.session().serial() == serial).then_some(key);
         let keys: Vec<usize> = self.seats.iter().filter_map(of_session).collect();
         self.end_keys(keys, reason);
     }

@@ -27,8 +27,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId,
-    StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

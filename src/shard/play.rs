@@ -77,7 +77,8 @@ pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
             Err(Failure::Merged) => {}
         }
     }
-    let refusal = Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
+    let refusal =
+        Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
     served.close_with(&shard, &refusal, false).await;
 }
 
@@ -116,7 +117,8 @@ async fn find_key(shard: &Rc<Shard>, request: &PlayRequest) -> Result<StreamKey,
 fn ask_control(shard: &Rc<Shard>, alias: &Alias) -> Result<Rc<Resolving>, Refusal> {
     let ticket = shard.ticket(Pending::Resolve(alias.clone()));
     let deadline = Instant::now() + RESOLVE_TIMEOUT;
-    let message = ToControl::Resolve(ResolveRequest { ticket, shard: shard.id, alias: alias.clone(), deadline });
+    let message =
+        ToControl::Resolve(ResolveRequest { ticket, shard: shard.id, alias: alias.clone(), deadline });
     if shard.control.send(message).is_err() {
         shard.pending.borrow_mut().remove(&ticket);
         let detail = "control is busy, retry shortly";
@@ -198,7 +200,11 @@ async fn join(
 }
 
 /// The session of a key: the living one, or a new one once its predecessor is gone and memory is there.
-async fn session_of(shard: &Rc<Shard>, request: &PlayRequest, key: &StreamKey) -> Result<Rc<Session>, Refusal> {
+async fn session_of(
+    shard: &Rc<Shard>,
+    request: &PlayRequest,
+    key: &StreamKey,
+) -> Result<Rc<Session>, Refusal> {
     let torn_down_by = Instant::now() + TEARDOWN_WAIT;
     let memory_by = Instant::now() + MEMORY_WAIT;
     let mut waiting = None;
@@ -246,9 +252,9 @@ fn start(
     let selector = request.alias.selector;
     let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
         .map_err(|error| {
-            let detail = format!("cannot make a window: {error}");
-            Refusal::new(RefusalCode::Descriptors, detail).retry_after(10)
-        })?;
+        let detail = format!("cannot make a window: {error}");
+        Refusal::new(RefusalCode::Descriptors, detail).retry_after(10)
+    })?;
     tracing::info!(stream = %key, "session started");
     shard.counters.sessions_started.add(1);
     shard.sessions.borrow_mut().insert(key.clone(), session.clone());

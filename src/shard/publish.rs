@@ -66,7 +66,8 @@ pub(super) fn now(shard: &Rc<Shard>) {
             Arc::new(show(shard, session, of_session, waiting))
         })
         .collect();
-    let window_bytes = shard.sessions.borrow().values().map(|session| session.feed().window().resident()).sum();
+    let window_bytes =
+        shard.sessions.borrow().values().map(|session| session.feed().window().resident()).sum();
     let metrics = shard.counters.samples(Gauges {
         clients: clients_total,
         waiting: waiting.values().sum(),

@@ -122,7 +122,8 @@ pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arriv
                 return crate::uring::finish(served.socket.into_fd());
             }
             Err(_) => {
-                let refusal = Refusal::new(RefusalCode::HeadTimeout, "the request head did not arrive in time");
+                let refusal =
+                    Refusal::new(RefusalCode::HeadTimeout, "the request head did not arrive in time");
                 return served.close_with(&shard, &refusal, false).await;
             }
         };
@@ -190,7 +191,12 @@ fn refusal_of(fault: &HeadError) -> Refusal {
 }
 
 /// Serves one request; the connection comes back if it stays.
-async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, consumed: usize) -> Option<Served> {
+async fn serve_one(
+    shard: &Rc<Shard>,
+    mut served: Served,
+    head: RequestHead,
+    consumed: usize,
+) -> Option<Served> {
     let path = head.path.as_str();
     let is_ours = path == "/ace" || path.starts_with("/ace/") || path == "/health" || path == "/proxy/health";
     if !is_ours {
@@ -221,8 +227,11 @@ async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, con
     }
     let reply = match path.trim_end_matches('/') {
         "/ace/getstream" => {
-            served.client =
-                client_address(served.client, head.headers_named("x-forwarded-for"), &shard.settings.listen.trusted_proxies);
+            served.client = client_address(
+                served.client,
+                head.headers_named("x-forwarded-for"),
+                &shard.settings.listen.trusted_proxies,
+            );
             play::run(shard.clone(), served, head).await;
             return None;
         }

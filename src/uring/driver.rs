@@ -60,7 +60,10 @@ where
             let built = if monoio::utils::detect_uring() {
                 RuntimeBuilder::<IoUringDriver>::new().with_entries(entries).enable_timer().build()
             } else {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel or a seccomp filter refuses io_uring"))
+                Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the kernel or a seccomp filter refuses io_uring",
+                ))
             };
             match built {
                 Ok(mut runtime) => return Ok(runtime.block_on(body(Driver::IoUring { entries }))),

@@ -33,7 +33,8 @@ pub fn bind(address: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         if address.port() == 0 {
-            let bound = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
+            let bound =
+                socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
             address.set_port(bound.port());
         }
         made.push(OwnedFd::from(socket));

@@ -57,7 +57,10 @@ impl Memfd {
     /// # Panics
     /// In debug builds when the range is not made of whole blocks.
     pub fn release(&self, from: u64, to: u64) -> io::Result<()> {
-        debug_assert!(from.is_multiple_of(BLOCK) && to.is_multiple_of(BLOCK) && from <= to, "holes are whole aligned blocks");
+        debug_assert!(
+            from.is_multiple_of(BLOCK) && to.is_multiple_of(BLOCK) && from <= to,
+            "holes are whole aligned blocks"
+        );
         if from == to { Ok(()) } else { sys::punch_hole(&self.file, from, to - from) }
     }
 

@@ -62,7 +62,11 @@ pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Resu
 }
 
 /// Sets an integer option of the TCP layer.
-pub(super) fn set_tcp_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_tcp_option(
+    socket: BorrowedFd<'_>,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the pointer and length describe `value`, which lives across the call.
     check(unsafe {
         libc::setsockopt(

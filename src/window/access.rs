@@ -41,7 +41,10 @@ pub struct AccessIndex {
 impl AccessIndex {
     /// Adds a point; offsets only grow.
     pub fn push(&mut self, point: AccessPoint) {
-        debug_assert!(self.points.back().is_none_or(|last| last.offset < point.offset), "points are in order");
+        debug_assert!(
+            self.points.back().is_none_or(|last| last.offset < point.offset),
+            "points are in order"
+        );
         if self.points.len() == POINTS_MAX {
             let mut keep = false;
             self.points.retain(|_| {

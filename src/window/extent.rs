@@ -147,7 +147,11 @@ mod tests {
             if let Some((from, to)) = extent.releasable(now) {
                 assert_eq!(from, extent.release_mark);
                 assert!(from % BLOCK == 0 && to % BLOCK == 0 && from < to);
-                let old = history.iter().rev().find(|(at, _)| now - *at >= RELEASE_DELAY).map_or(0, |(_, tail)| *tail);
+                let old = history
+                    .iter()
+                    .rev()
+                    .find(|(at, _)| now - *at >= RELEASE_DELAY)
+                    .map_or(0, |(_, tail)| *tail);
                 assert!(to + BLOCK <= old, "released up to {to}, the tail of two seconds ago is {old}");
                 extent.released(to);
             }

@@ -201,7 +201,9 @@ fn unsafe_code_lives_in_uring_and_in_named_modules() {
 #[test]
 fn libraries_do_not_print() {
     let is_program = |file: &File| {
-        ["tests/", "benches/", "examples/", "src/bin/", "src/cli/"].iter().any(|part| file.path.contains(part))
+        ["tests/", "benches/", "examples/", "src/bin/", "src/cli/"]
+            .iter()
+            .any(|part| file.path.contains(part))
             || matches!(file.name(), "main.rs" | "build.rs")
     };
     let prints = |file: &File| {

@@ -573,10 +573,7 @@ impl Machine {
             actions.push(Action::AbandonLease);
         }
         self.state = State::Ending(reason);
-        let refusal = refusal.unwrap_or_else(|| {
-            Refusal::new(RefusalCode::SessionEnding, "the session is ending, retry shortly").retry_after(1)
-        });
-        actions.push(Action::Refuse(refusal));
+        actions.push(Action::Refuse(refusal.unwrap_or_else(|| refusal_of(reason))));
         actions.push(Action::Ending(reason));
         for source in self.sources.iter_mut().filter(|source| !source.closing) {
             source.closing = true;
@@ -626,6 +623,17 @@ impl Machine {
             .min(patient)
             .max(self.last_media + self.limits.stall)
     }
+}
+
+/// What waiting players are told when their session ends for another reason than a failed start.
+fn refusal_of(reason: EndReason) -> Refusal {
+    let (code, detail, retry_after_s) = match reason {
+        EndReason::Shutdown => (RefusalCode::Shutdown, "the appliance is shutting down", 5),
+        EndReason::Memory => (RefusalCode::Memory, "the memory for windows is spent", 10),
+        EndReason::Internal => (RefusalCode::Internal, "a task of this session failed", 5),
+        _ => (RefusalCode::SessionEnding, "the session is ending, retry shortly", 1),
+    };
+    Refusal::new(code, detail).retry_after(retry_after_s)
 }
 
 #[cfg(test)]

@@ -44,7 +44,11 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
-        command.env("SHARDS", "2").env("NO_COLOR", "1").env("LOG_LEVEL", "debug").env("PROXY_GRACE_PERIOD", "2s");
+        command
+            .env("SHARDS", "2")
+            .env("NO_COLOR", "1")
+            .env("LOG_LEVEL", "debug")
+            .env("PROXY_GRACE_PERIOD", "2s");
         command.env("RUST_BACKTRACE", "1");
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
@@ -68,6 +72,25 @@ impl Setup {
         self
     }
 
+    /// Takes io_uring away from it, and with it the choice of a driver.
+    pub fn without_io_uring(mut self) -> Self {
+        self.command.env_remove("DRIVER");
+        sys::refuse_io_uring(&mut self.command);
+        self
+    }
+
+    /// Leaves it this many descriptors.
+    pub fn descriptors_max(mut self, count: u64) -> Self {
+        sys::limit_descriptors(&mut self.command, count);
+        self
+    }
+
+    /// Starts it in a control group, given by the path of its `cgroup.procs`.
+    pub fn in_cgroup(mut self, processes: &std::path::Path) -> Self {
+        sys::enter_cgroup(&mut self.command, processes);
+        self
+    }
+
     /// The command, for tests that start it in their own way.
     pub fn into_command(self) -> Command {
         self.command
@@ -76,7 +99,8 @@ impl Setup {
     /// Starts it and waits until it listens.
     pub fn start(self) -> Appliance {
         let mut command = self.command;
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
+        let mut child =
+            command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Log::default());
         let (sink, stderr) = (log.clone(), child.stderr.take().expect("stderr is piped"));
         std::thread::spawn(move || {

@@ -15,6 +15,10 @@
 )]
 
 mod common;
+mod descriptors;
+mod driver;
+mod lagging;
+mod memory;
 mod one_session;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

@@ -19,8 +19,7 @@ fn ten_players_share_one_engine_session() {
     let reference = engine.control().broadcast(infohash).unwrap();
     let appliance = Setup::with_engines(&[&engine]).start();
     let options = check::Options { reference: Some(reference), ..check::Options::default() };
-    let players: Vec<Player> =
-        (0..10).map(|_| appliance.player(id).check(options.clone()).start()).collect();
+    let players: Vec<Player> = (0..10).map(|_| appliance.player(id).check(options.clone()).start()).collect();
     for player in &players {
         assert_eq!(player.wait_head(SOON).unwrap().status, 200);
         player.wait_decodable(SOON).unwrap();

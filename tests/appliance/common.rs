@@ -72,6 +72,25 @@ impl Setup {
         self
     }
 
+    /// Takes io_uring away from it, and with it the choice of a driver.
+    pub fn without_io_uring(mut self) -> Self {
+        self.command.env_remove("DRIVER");
+        sys::refuse_io_uring(&mut self.command);
+        self
+    }
+
+    /// Leaves it this many descriptors.
+    pub fn descriptors_max(mut self, count: u64) -> Self {
+        sys::limit_descriptors(&mut self.command, count);
+        self
+    }
+
+    /// Starts it in a control group, given by the path of its `cgroup.procs`.
+    pub fn in_cgroup(mut self, processes: &std::path::Path) -> Self {
+        sys::enter_cgroup(&mut self.command, processes);
+        self
+    }
+
     /// The command, for tests that start it in their own way.
     pub fn into_command(self) -> Command {
         self.command

@@ -1,8 +1,12 @@
 //! System calls the tests need.
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const BPF_LD_W_ABS: u16 = 0x20;
 const BPF_JEQ: u16 = 0x15;
@@ -33,6 +37,44 @@ pub fn refuse_io_uring(command: &mut Command) {
     };
     // SAFETY: between fork and exec the closure only makes two system calls on memory prepared before the fork.
     unsafe { command.pre_exec(install) };
+}
+
+/// Leaves the child this many descriptors, soft and hard.
+pub fn limit_descriptors(command: &mut Command, count: u64) {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    let install = move || {
+        // SAFETY: `limit` lives across the call.
+        let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure only makes a system call on memory prepared before the fork.
+    unsafe { command.pre_exec(install) };
+}
+
+/// Puts the child into a control group, given by its `cgroup.procs`, before it begins.
+pub fn enter_cgroup(command: &mut Command, processes: &Path) {
+    let path = CString::new(processes.as_os_str().as_bytes()).expect("a path has no zero byte");
+    let enter = move || {
+        // SAFETY: `path` is a valid C string; the descriptor is closed by the exec.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+        // SAFETY: one byte of a static string; "0" is whoever writes it. A descriptor of -1 is refused.
+        let written = unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) };
+        if written == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure only makes two system calls on memory prepared before the fork.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Processor time a process has used so far.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    // SAFETY: no pointers are passed.
+    let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    Duration::from_millis(ticks * 1_000 / ticks_per_s)
 }
 
 /// Sends a signal to a process the tests started.

@@ -15,6 +15,7 @@
 )]
 
 mod common;
+mod interleavings;
 mod one_session;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

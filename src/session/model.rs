@@ -545,6 +545,9 @@ impl World {
 
     fn judge_reason(&self, event: &Event, reason: EndReason) {
         let idle = self.idle_since.map_or(Duration::ZERO, |since| self.now - since);
+        if matches!(reason, EndReason::ClientLeft | EndReason::Abandoned) {
+            assert!(self.live().is_none_or(|source| source.opened), "given up before the engine answered");
+        }
         match reason {
             EndReason::ClientLeft => assert!(self.played && self.players == 0 && idle >= self.limits.grace),
             EndReason::Abandoned => assert!(!self.played && self.players == 0 && idle >= self.limits.abandon),

@@ -25,6 +25,7 @@ mod engines_apart;
 mod failed_start;
 mod full_engine;
 mod hung_engine;
+mod interleavings;
 mod join;
 mod lagging;
 mod leaving;

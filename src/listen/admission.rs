@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const BUCKETS: usize = 256;
+/// Plays of one address that come at the same moment on several shards are counted in any order, each with the time its
+/// shard read: by so much, or half a play's interval, a later one may seem to come before an earlier one.
+const DISORDER: Duration = Duration::from_millis(50);
 /// Addresses kept per bucket before those without a player and with a rested rate are dropped.
 const BUCKET_LEN_MAX: usize = 64;
 
@@ -124,7 +127,8 @@ impl Admission {
     fn pace(&self, entry: &Address, rate: PlayRate, now: Instant) -> Result<(), Refusal> {
         let now = now.saturating_duration_since(self.begun).as_micros() as u64;
         let interval = (1e6 / rate.per_second) as u64;
-        let ahead_max = interval.saturating_mul(u64::from(rate.burst.max(1)) - 1);
+        let disorder = (DISORDER.as_micros() as u64).min(interval / 2);
+        let ahead_max = interval.saturating_mul(u64::from(rate.burst.max(1)) - 1) + disorder;
         let step = |due: u64| {
             let due = due.max(now);
             (due - now <= ahead_max).then(|| due.saturating_add(interval))
@@ -220,6 +224,16 @@ mod tests {
         desk.client(address(2), now).unwrap();
         desk.client(address(1), now + Duration::from_millis(500)).unwrap();
         desk.client(address(1), now + Duration::from_millis(500)).unwrap_err();
+    }
+
+    #[test]
+    fn a_burst_that_is_counted_out_of_order_is_let_in_whole() {
+        let desk = desk(|bounds| bounds.address_plays = Some(PlayRate { per_second: 0.05, burst: 3 }));
+        let begun = Instant::now();
+        for after in [40, 20, 0] {
+            desk.client(address(1), begun + Duration::from_millis(after)).unwrap();
+        }
+        desk.client(address(1), begun + Duration::from_millis(100)).unwrap_err();
     }
 
     #[test]

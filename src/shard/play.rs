@@ -68,7 +68,7 @@ pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
         if owner != shard.id {
             return hand_to_shard(&shard, usize::from(owner.0), served).await;
         }
-        match join(&shard, &served, &request, &key, asked).await {
+        match join(&shard, &served, &request, &key).await {
             Ok((session, guard, was_running)) => {
                 return admit(&shard, served, &head, session, guard, was_running.then_some(asked));
             }
@@ -165,9 +165,8 @@ async fn join(
     served: &Served,
     request: &PlayRequest,
     key: &StreamKey,
-    asked: Instant,
 ) -> Result<(Rc<Session>, Guard, bool), Failure> {
-    let guard = shard.admission.client(served.client, asked)?;
+    let guard = shard.admission.client(served.client, Instant::now())?;
     let session = match until_left(&served.socket, session_of(shard, request, key)).await {
         Some(session) => session?,
         None => return Err(Failure::Left),

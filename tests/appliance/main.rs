@@ -14,7 +14,16 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
+mod bad_engine;
 mod common;
+mod engine_bodies;
+mod engine_manners;
+mod failover;
+mod naming;
 mod one_session;
+mod scene;
+mod shutdown;
+mod slow_player;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
+mod zapping;

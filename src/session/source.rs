@@ -7,7 +7,7 @@
 use super::machine::{Ask, Event, SourceFault, SourceId};
 use super::{Session, Timing};
 use crate::engine::{self, Body, Endpoint, Error, Started};
-use crate::media::ts::{Aligner, Verdict};
+use crate::media::ts::{Aligner, SYNC, Verdict};
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
 use sluice_contract::snapshot::SessionEngine;
@@ -198,7 +198,13 @@ async fn read(
         buffer.copy_within(start..filled, 0);
         filled -= start;
         if let Verdict::NotTs { prefix } = aligner.verdict() {
-            return Err(not_ts(prefix));
+            // A body that broke off before it could be judged failed for the reason it broke off, unless it says why.
+            let says_nothing = prefix.first().is_none_or(|first| *first == SYNC);
+            match &ended {
+                Some(Some(error)) if says_nothing => return Err(describe(error)),
+                Some(None) if says_nothing => return Err(end_of_stream()),
+                _ => return Err(not_ts(prefix)),
+            }
         }
         if aligner.unsynced_bytes() > UNSYNCED_BYTES_MAX {
             return Err(not_ts(&[]));

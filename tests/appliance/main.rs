@@ -14,6 +14,8 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
+<<<<<<< HEAD
+mod bad_engine;
 mod bad_input;
 mod client_address;
 mod common;
@@ -21,8 +23,11 @@ mod contract;
 mod demo;
 mod descriptors;
 mod driver;
+mod engine_bodies;
+mod engine_manners;
 mod engines_apart;
 mod failed_start;
+mod failover;
 mod full_engine;
 mod hung_engine;
 mod interleavings;
@@ -31,10 +36,15 @@ mod lagging;
 mod leaving;
 mod limits;
 mod memory;
+mod naming;
 mod one_connection;
 mod one_session;
+mod scene;
 mod settings_at_work;
+mod shutdown;
+mod slow_player;
 mod stage;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
+mod zapping;

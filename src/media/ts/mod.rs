@@ -27,6 +27,6 @@ pub(crate) mod testing;
 pub use align::{Aligned, Aligner, Verdict};
 pub use clock::{MediaTime, Pcr, Timeline};
 pub use continuity::Continuity;
-pub use packet::{NULL_PID, PACKET, Packet};
+pub use packet::{NULL_PID, PACKET, Packet, SYNC};
 pub use psi::{Stream, StreamKind, Tables};
 pub use scanner::{Counters, Event, Rap, Scanner};

@@ -76,9 +76,7 @@ fn random_joins_and_leaves_leave_nothing_behind() {
     let prebuffer = Duration::from_millis(50);
     let (one, two) = (engine(CHANNELS, prebuffer), engine(CHANNELS, prebuffer));
     // Half of the rejoins come within the grace period, half after it.
-    let appliance = Setup::with_engines(&[&one, &two])
-        .env("PROXY_GRACE_PERIOD", "100ms")
-        .start();
+    let appliance = Setup::with_engines(&[&one, &two]).env("PROXY_GRACE_PERIOD", "100ms").start();
     let descriptors = idle_descriptors(&appliance);
     let (mut players, mut served): (Vec<Player>, u32) = (Vec::new(), 0);
     let mut joined = 0;

@@ -14,7 +14,6 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
-<<<<<<< HEAD
 mod bad_engine;
 mod bad_input;
 mod client_address;

@@ -233,7 +233,7 @@ fn a_cancelled_accept_loses_no_connection() {
             let connect = |peer: usize| {
                 let mut stream = TcpStream::connect(address).unwrap();
                 stream.write_all(&(peer as u16).to_be_bytes()).unwrap();
-                if peer % 4 == 0 {
+                if peer.is_multiple_of(4) {
                     thread::sleep(Duration::from_micros(700));
                 }
                 stream

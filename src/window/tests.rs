@@ -108,8 +108,9 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0u64..12_000, 0u64..1_500, 1u64..3 * MIB, 0usize..2 << 20, 0u64..24 * MIB);
-    prop::collection::vec(step, 10..40).prop_map(|steps| {
+    // The reader is far slower than the stream, so that the tail and the release mark pass it.
+    let step = (0u64..16_000, 0u64..1_500, 1u64..3 * MIB, 0usize..300 << 10, 0u64..12 * MIB);
+    prop::collection::vec(step, 15..45).prop_map(|steps| {
         let step = |(packets, wait, count, reads, retained)| Step {
             packets,
             wait: Duration::from_millis(wait),
@@ -175,7 +176,7 @@ fn check(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     /// Guards: whatever arrives, is retained and is released, and however slowly it is read: a reader never gets a zero
     /// or a byte from elsewhere.

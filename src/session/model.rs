@@ -240,7 +240,7 @@ impl World {
             return Some(());
         }
         let kind = choices.below(12)?;
-        let fault = |choice: u32| fault(FAULTS[choice as usize % FAULTS.len()], choice % 5 != 0);
+        let fault = |choice: u32| fault(FAULTS[choice as usize % FAULTS.len()], !choice.is_multiple_of(5));
         match (opened, kind) {
             _ if failed => {}
             (false, 0..=7) => self.deliver(Event::Opened(id)),

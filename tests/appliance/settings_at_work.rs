@@ -54,10 +54,13 @@ fn acexys_engine_beside_others_is_the_last_resort() {
     assert_eq!(opens(&last, 2), 1);
 }
 
+/// Names and values.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 /// Guards: a start with unusable settings is refused, and every fault names its variable and what helps.
 #[test]
 fn wrong_settings_are_refused_with_a_remedy() {
-    let cases: [(&[(&str, &str)], &[&str]); 10] = [
+    let cases: [(Variables<'_>, &[&str]); 10] = [
         (&[("ACEXY_SCHEME", "https")], &["ACEXY_SCHEME=https", "ACEXY_SCHEME=http"]),
         (&[("ACEXY_ORCH_URL", "http://orchestrator:8000")], &["ACEXY_ORCH_URL", "STATIC_ENGINES"]),
         (&[("ORCH_URL", "http://orchestrator:8000")], &["ORCH_URL", "STATIC_ENGINES"]),
@@ -140,6 +143,10 @@ fn total_silence_ends_a_stream_after_empty_timeout() {
 fn an_engine_without_a_sign_of_life_is_given_up() {
     let engine = engine(1);
     let appliance = Setup::with_engines(&[&engine]).env("ACEXY_NO_RESPONSE_TIMEOUT", "1s").start();
+    // It hangs after it was found well, so that it is asked for the stream.
+    appliance.wait_log("the engine is healthy", |lines| {
+        lines.iter().any(|line| line.contains("state=\"healthy\""))
+    });
     engine.control().update_engine_faults(|faults| faults.hang = true);
     let began = Instant::now();
     // By infohash, which needs no looking up: that has a deadline of its own.

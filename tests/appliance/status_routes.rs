@@ -6,7 +6,10 @@ use serde_json::Value;
 use sluice_bench::channel::nth;
 use sluice_bench::player::Player;
 
-fn assert_fields(value: &Value, what: &str, fields: &[(&str, fn(&Value) -> bool)]) {
+/// A field and what its value has to be.
+type Field = (&'static str, fn(&Value) -> bool);
+
+fn assert_fields(value: &Value, what: &str, fields: &[Field]) {
     for (field, is_right) in fields {
         let found = value.get(field).unwrap_or_else(|| panic!("{what} has no {field}: {value:#}"));
         assert!(is_right(found), "{what}: {field} is {found}");
@@ -21,7 +24,7 @@ fn is_positive(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number > 0.0)
 }
 
-const SESSION: &[(&str, fn(&Value) -> bool)] = &[
+const SESSION: &[Field] = &[
     ("stream_id", is_text),
     ("ace_id", is_text),
     ("engine_host", |value| value == "127.0.0.1"),
@@ -47,7 +50,7 @@ const SESSION: &[(&str, fn(&Value) -> bool)] = &[
     ("command_url", is_text),
 ];
 
-const CLIENT: &[(&str, fn(&Value) -> bool)] = &[
+const CLIENT: &[Field] = &[
     ("client_id", is_text),
     ("ip_address", |value| value == "127.0.0.1"),
     ("user_agent", |value| value == "VLC/3.0.21 LibVLC/3.0.21"),

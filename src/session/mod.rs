@@ -30,6 +30,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// What an answer of control is given to arrive in.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
+
 /// What a session needs of its shard.
 pub trait Host {
     /// Asks control for an engine; the answer comes as an event to the session.
@@ -293,7 +296,9 @@ impl Session {
     fn act(self: &Rc<Self>, action: Action) {
         match action {
             Action::RequestLease { avoid } => {
-                let deadline = Instant::now() + self.limits.lease_timeout;
+                // Control answers a little earlier than the wait ends, so that its reason arrives before ours.
+                let margin = (self.limits.lease_timeout / 4).min(LEASE_MARGIN);
+                let deadline = Instant::now() + self.limits.lease_timeout - margin;
                 self.ticket.set(Some(self.host.request_lease(self, avoid, deadline)));
             }
             Action::AbandonLease => {

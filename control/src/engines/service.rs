@@ -134,7 +134,6 @@ pub(crate) fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> Handle {
     let (commands, inbox) = mpsc::channel(QUEUE_BOUND);
-    let (standing, view) = watch::channel(Arc::default());
     let limits = Limits {
         epoch: options.epoch,
         shards: shards.count(),
@@ -144,8 +143,13 @@ pub(crate) fn start(
     };
     // Different processes must not check the same engines in step.
     let jitter = Jitter::new(u64::from(std::process::id()) << 32 | options.epoch.0);
+    let now = Instant::now();
+    let plan = Plan::new(now, limits, options.pool, options.fallback, jitter);
+    // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
+    // take it that there are none.
+    let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let service = Service {
-        plan: Plan::new(Instant::now(), limits, options.pool, options.fallback, jitter),
+        plan,
         commands: inbox,
         standing,
         unconnected: shards.ids().collect(),

@@ -74,7 +74,6 @@ impl Calls {
             if let Some(claim) = self.try_claim(untried()) {
                 return Some(claim);
             }
-            // Before the engines service has run for the first time, nothing is known of any engine.
             if !untried().any(|engine| engine.state != State::Down) {
                 return None;
             }

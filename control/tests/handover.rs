@@ -1,6 +1,12 @@
 //! One connection, two planes: whatever is asked in whatever order and pieces, every request is served by whom it
 //! belongs to, no byte is lost and no answer comes out of order.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests are threads of their own: they connect, wait and lock"
+)]
+
 mod common;
 
 use common::http::{is_ended, read_answer};

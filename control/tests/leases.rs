@@ -1,5 +1,11 @@
 //! Engines are leased through the links: placement, capacity, waiting, faults, abandoning.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests are threads of their own: they connect, wait and lock"
+)]
+
 mod common;
 
 use common::engine::{Engine, Mood};

@@ -1,5 +1,11 @@
 //! Which broadcast an id names: asked once, remembered both ways, never in the way of playing.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests are threads of their own: they connect, wait and lock"
+)]
+
 mod common;
 
 use common::engine::{Engine, Mood};

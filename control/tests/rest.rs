@@ -1,5 +1,11 @@
 //! What REST answers: shapes, errors, cross-origin rules, metrics; all of it while an engine hangs.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests are threads of their own: they connect, wait and lock"
+)]
+
 mod common;
 
 use common::engine::{Engine, Mood};

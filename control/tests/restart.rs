@@ -1,5 +1,11 @@
 //! Control can be stopped and built anew under shards that keep playing.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests are threads of their own: they connect, wait and lock"
+)]
+
 mod common;
 
 use common::engine::{Engine, Mood};

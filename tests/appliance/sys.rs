@@ -18,7 +18,7 @@ pub fn refuse_io_uring(command: &mut Command) {
     let is =
         |call: libc::c_long, skip: u8| libc::sock_filter { code: BPF_JEQ, jt: skip, jf: 0, k: call as u32 };
     let answer = |k: u32| libc::sock_filter { code: BPF_RET, jt: 0, jf: 0, k };
-    let filter = vec![
+    let filter = [
         libc::sock_filter { code: BPF_LD_W_ABS, jt: 0, jf: 0, k: 0 },
         is(libc::SYS_io_uring_setup, 3),
         is(libc::SYS_io_uring_enter, 2),

@@ -95,6 +95,8 @@ pub enum Event {
     Opened(SourceId),
     /// A source delivered useful media (null packets do not count).
     Media(SourceId),
+    /// The engine answered a question for its figures.
+    Answered(SourceId),
     /// The engine's figures moved although no media came.
     Progress(SourceId),
     /// The engine does not know the selector it was asked with.
@@ -227,6 +229,8 @@ pub struct Machine {
     played: bool,
     last_media: Instant,
     last_sign: Instant,
+    /// When the present engine last answered a question; `None` when it never did, which then says nothing.
+    last_answer: Option<Instant>,
     /// Faults in a row without stable playing between.
     failures: u32,
     /// Engines that failed within the present run of failures, worst last.
@@ -251,6 +255,7 @@ impl Machine {
             played: false,
             last_media: now,
             last_sign: now,
+            last_answer: None,
             failures: 0,
             avoid: Vec::new(),
             engines_tried: 0,
@@ -332,6 +337,11 @@ impl Machine {
             Event::Refused(refusal) => self.refused(now, refusal, actions),
             Event::Opened(id) => self.opened(id),
             Event::Media(id) => self.media(now, id, actions),
+            Event::Answered(id) => {
+                if self.live().is_some_and(|source| source.id == id) {
+                    self.last_answer = Some(now);
+                }
+            }
             Event::Progress(id) => {
                 if self.live().is_some_and(|source| source.id == id) {
                     self.last_sign = now;
@@ -386,6 +396,7 @@ impl Machine {
         let source = SourceId(self.next_source);
         self.next_source += 1;
         self.last_sign = now;
+        self.last_answer = None;
         actions.push(Action::Open { source, lease: lease.clone(), selector: self.ask });
         self.sources.push(Source {
             id: source,
@@ -558,7 +569,12 @@ impl Machine {
                 let Some(id) = self.current() else { return };
                 let refusal =
                     Refusal::new(RefusalCode::StartTimeout, "the engine went silent").retry_after(10);
-                let fault = SourceFault { fault: EngineFault::Silent, refusal, elsewhere: true };
+                // An engine that has stopped answering altogether is not asked again first.
+                let is_deaf = self
+                    .last_answer
+                    .is_some_and(|last| now.saturating_duration_since(last) >= self.limits.stall / 2);
+                let kind = if is_deaf { EngineFault::Hung } else { EngineFault::Silent };
+                let fault = SourceFault { fault: kind, refusal, elsewhere: true };
                 self.failed(now, id, fault, actions);
             }
             _ => {}

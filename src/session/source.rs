@@ -260,6 +260,7 @@ async fn poll_stat(
         sleep(STAT_INTERVAL).await;
         match engine::fetch_stat(endpoint, path).await {
             Ok(stat) => {
+                session.handle(Event::Answered(order.id));
                 let progress = engine::progress(&stat);
                 if last.replace(progress).is_some_and(|last| last != progress) {
                     watch.last_progress.set(Instant::now());

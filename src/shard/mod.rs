@@ -316,7 +316,10 @@ impl Host for Shard {
         let canonical = StreamKey { name: StreamName::Infohash(infohash), options: key.options.clone() };
         let lives_here = self.sessions.borrow().contains_key(&canonical);
         let shown = self.board.read();
-        lives_here || shown.iter().flat_map(|shard| &shard.sessions).any(|session| session.key == canonical)
+        let lives = lives_here
+            || shown.iter().flat_map(|shard| &shard.sessions).any(|session| session.key == canonical);
+        // The broadcast plays here under a name of its own from now on, unless it already plays somewhere.
+        lives || self.directory.lead(&canonical, key) != *key
     }
 
     fn ending(&self, session: &Session, reason: EndReason) {
@@ -330,6 +333,7 @@ impl Host for Shard {
             sessions.remove(session.key());
         }
         drop(sessions);
+        self.directory.unlead(session.key());
         self.counters.session_ended(reason);
         self.dirty.set(true);
         self.forgotten.notify();

@@ -17,11 +17,14 @@ pub const ALIASES_MAX: usize = 65_536;
 /// Map from numbers to canonical infohashes. Options are not part of it: they travel unchanged into the key.
 pub struct Directory {
     buckets: [ArcSwap<HashMap<Hex40, Hex40>>; BUCKETS],
+    /// Keys whose broadcast already plays under another key, because it could not be resolved when its session began.
+    /// One entry per such session, gone with it.
+    elsewhere: ArcSwap<HashMap<StreamKey, StreamKey>>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| ArcSwap::default()) }
+        Self { buckets: std::array::from_fn(|_| ArcSwap::default()), elsewhere: ArcSwap::default() }
     }
 }
 
@@ -42,7 +45,35 @@ impl Directory {
             (None, Selector::Infohash(infohash)) => infohash,
             (None, Selector::ContentId(_)) => return None,
         };
-        Some(StreamKey { name: StreamName::Infohash(infohash), options: alias.options.clone() })
+        let key = StreamKey { name: StreamName::Infohash(infohash), options: alias.options.clone() };
+        Some(self.living(&key).unwrap_or(key))
+    }
+
+    /// The key under which the broadcast of `key` plays, if it is another one.
+    pub fn living(&self, key: &StreamKey) -> Option<StreamKey> {
+        self.elsewhere.load().get(key).cloned()
+    }
+
+    /// Sends whoever asks for `key` to the session that plays its broadcast under `living`, unless another one was
+    /// named before. Answers which one holds.
+    pub fn lead(&self, key: &StreamKey, living: &StreamKey) -> StreamKey {
+        self.elsewhere.rcu(|old| {
+            let mut new = HashMap::clone(old);
+            new.entry(key.clone()).or_insert_with(|| living.clone());
+            new
+        });
+        self.living(key).unwrap_or_else(|| living.clone())
+    }
+
+    /// The session under `living` ended: whoever asks for its broadcast is no longer sent there.
+    pub fn unlead(&self, living: &StreamKey) {
+        if self.elsewhere.load().values().any(|named| named == living) {
+            self.elsewhere.rcu(|old| {
+                let mut new = HashMap::clone(old);
+                new.retain(|_, named| named != living);
+                new
+            });
+        }
     }
 
     /// Remembers that `number` (an id or an infohash, whichever parameter carried it) names `infohash`; the infohash
@@ -103,6 +134,25 @@ mod tests {
         for selector in [Selector::ContentId(id), Selector::ContentId(infohash), Selector::Infohash(id)] {
             assert_eq!(directory.find(&alias(selector)).as_ref(), Some(&key));
         }
+    }
+
+    #[test]
+    fn a_broadcast_that_plays_under_another_key_is_found_there_while_it_plays() {
+        let directory = Directory::default();
+        let (id, infohash) = (number(1), number(2));
+        let living = unresolved(&alias(Selector::ContentId(id)));
+        let canonical = directory.find(&alias(Selector::Infohash(infohash))).unwrap();
+        directory.learn(id, infohash);
+        assert_eq!(directory.lead(&canonical, &living), living);
+        let second = unresolved(&alias(Selector::ContentId(number(3))));
+        assert_eq!(directory.lead(&canonical, &second), living, "the first session stays the one");
+        for selector in [Selector::ContentId(id), Selector::Infohash(infohash)] {
+            assert_eq!(directory.find(&alias(selector)), Some(living.clone()));
+        }
+        directory.unlead(&second);
+        assert_eq!(directory.living(&canonical), Some(living.clone()));
+        directory.unlead(&living);
+        assert_eq!(directory.find(&alias(Selector::ContentId(id))), Some(canonical));
     }
 
     #[test]

@@ -209,6 +209,17 @@ fn a_withdrawn_lease_is_given_up() {
     assert_eq!(life.on(Event::Withdrawn(LeaseId(9))), [], "a lease that is not ours");
 }
 
+/// Guards: an engine that went silent and no longer answers questions either is left at once instead of asked again.
+#[test]
+fn a_silent_engine_that_answers_nothing_is_left_at_once() {
+    let mut life = Life::playing();
+    life.after(SECOND, Event::Answered(SourceId(0)));
+    let (at, actions) = life.next_deadline();
+    assert_eq!(at, 8 * SECOND);
+    assert_eq!(actions, [close(0), avoiding(&[0])]);
+    assert_eq!(life.closes(0), [back(0, Some(EngineFault::Hung))]);
+}
+
 /// Guards: a silent source is replaced after 8 s, one whose engine makes progress after 18 s.
 #[test]
 fn silence_is_borne_longer_when_the_engine_makes_progress() {

@@ -40,6 +40,30 @@ fn an_id_that_cannot_be_resolved_plays() {
     assert_eq!(player.report().faults_or_losses(), Vec::<String>::new());
 }
 
+/// Guards: a broadcast that could not be resolved is joined by all its names while it plays, also by the one that its
+/// engine told only at the start; with one engine a second session could not even begin.
+#[test]
+fn an_unresolved_broadcast_is_joined_by_every_name() {
+    let mut spec = ChannelSpec::synthetic(0, RATE);
+    spec.faults.media_files_unknown = true;
+    let engine = engine(vec![spec]);
+    let (id, infohash) = nth(0);
+    let appliance = Setup::with_engines(&[&engine]).env("PROXY_GRACE_PERIOD", "200ms").start();
+    let first = appliance.player(id).start();
+    first.wait_decodable(SOON).unwrap();
+    for name in [format!("infohash={infohash}"), format!("id={infohash}"), format!("id={id}")] {
+        let next = Player::get(appliance.addr(), &format!("/ace/getstream?{name}")).start();
+        next.wait_decodable(SOON).unwrap_or_else(|missed| panic!("{name}: {missed}"));
+    }
+    assert_eq!(engine.control().counters(infohash).unwrap().opens, 1);
+    drop(first);
+    until("no session is left", || appliance.json("/proxy/status")["total_sessions"] == 0);
+    // Its end is forgotten with it: the next player is served by the name the engine gave.
+    let again = appliance.player(id).start();
+    again.wait_decodable(SOON).unwrap();
+    assert_eq!(engine.control().counters(infohash).unwrap().opens, 2);
+}
+
 /// Guards: when resolving failed and the start names a broadcast that is open already, the newer session is stopped and
 /// its players go on in the older one, whose players notice nothing.
 #[test]

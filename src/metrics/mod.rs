@@ -59,15 +59,21 @@ impl Durations {
 
     fn sample(&self) -> Histogram {
         let histogram = self.histogram.borrow();
-        let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
-        let (mut below, mut from) = (0, 0);
-        for bound in BOUNDS {
-            let to = (bound * 1e6) as u64;
-            below += histogram.count_between(from, to);
-            from = to + 1;
-            buckets.push((bound, below.min(histogram.len())));
+        let mut counts = [0; BOUNDS.len() + 1];
+        for recorded in histogram.iter_recorded() {
+            // The histogram's own steps are not ours: each counts where it begins, so that none counts twice.
+            let seconds = histogram.lowest_equivalent(recorded.value_iterated_to()) as f64 / 1e6;
+            counts[BOUNDS.partition_point(|bound| *bound < seconds)] += recorded.count_at_value();
         }
-        buckets.push((f64::INFINITY, histogram.len()));
+        let mut below = 0;
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let buckets = bounds
+            .zip(counts)
+            .map(|(bound, count)| {
+                below += count;
+                (bound, below)
+            })
+            .collect();
         Histogram { buckets, sum: self.sum.get(), count: histogram.len() }
     }
 }

@@ -20,9 +20,12 @@ const WINDOW_TIME_PRESSED: Duration = Duration::from_secs(10);
 const BURST_TIME_MAX: Duration = Duration::from_secs(120);
 /// What is assumed until the stream's clock tells its rate.
 const RATE_ASSUMED: u64 = 1 << 20;
-/// A stream without random access points is played from anywhere once this much of it, or this long, has come.
+/// A stream without tables is played from anywhere once this much of it, or this long, has come.
 const BLIND_BYTES: u64 = 4 << 20;
 const BLIND_AFTER: Duration = Duration::from_secs(5);
+/// The same for a stream whose tables are known: broadcasts have been seen with more than eight seconds between two
+/// random access points.
+const BLIND_WITH_TABLES_AFTER: Duration = Duration::from_secs(10);
 /// Staged packets kept: an access unit is recognised within 16 packets of its own id, this is what may lie between.
 const STAGED_BYTES_MAX: usize = 512 << 10;
 /// Clocks that differ by more than this do not belong together.
@@ -128,9 +131,12 @@ impl Feed {
         if !self.window.access().is_empty() {
             return true;
         }
-        self.window.head() >= BLIND_BYTES
-            || (self.window.head() > 0
-                && self.first_media.is_some_and(|first| now.saturating_duration_since(first) >= BLIND_AFTER))
+        let waited = self.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        match self.scanner.current_tables() {
+            // A picture to begin with will come; at a high rate many megabytes lie between two.
+            Some(_) => waited >= BLIND_WITH_TABLES_AFTER,
+            None => self.window.head() >= BLIND_BYTES || waited >= BLIND_AFTER,
+        }
     }
 
     /// How much to keep: half a minute, plus what a client that plays the engine's first burst in real time still has

@@ -75,19 +75,26 @@ fn a_first_source_is_kept_as_it_is_and_joinable_at_its_first_access_point() {
     assert!((rate - media.len() as i64 / 3).abs() < 2_000, "{rate}");
 }
 
-/// Guards: a stream in which nobody can find an access point is played all the same, after a while or so many bytes.
+/// Guards: a stream in which nobody can find an access point is played all the same: without tables after a while or so
+/// many bytes, with tables only after a longer while, however much has come, because a picture to begin with is due.
 #[test]
-fn a_stream_without_access_points_is_joinable_by_time_or_size() {
-    let (now, mut feed) = (Instant::now(), feed());
-    assert!(!feed.is_joinable(now + Duration::from_secs(60)), "an empty window was joinable");
-    give(&mut feed, now, &video(1, 20, 0, false));
-    assert!(!feed.is_joinable(now + BLIND_AFTER - Duration::from_millis(1)));
-    assert!(feed.is_joinable(now + BLIND_AFTER));
-    while feed.window.head() < BLIND_BYTES {
-        assert!(!feed.is_joinable(now));
-        give(&mut feed, now, &video(1, 200, 0, false));
+fn a_stream_without_access_points_is_joinable_in_the_end() {
+    let (now, mut bare, mut tabled) = (Instant::now(), feed(), feed());
+    assert!(!bare.is_joinable(now + Duration::from_secs(60)), "an empty window was joinable");
+    let without_tables = |packets| video(1, packets, 0, false).split_off(2 * PACKET);
+    give(&mut bare, now, &without_tables(20));
+    assert!(!bare.is_joinable(now + BLIND_AFTER - Duration::from_millis(1)));
+    assert!(bare.is_joinable(now + BLIND_AFTER));
+    give(&mut tabled, now, &video(1, 20, 0, false));
+    while bare.window.head() < BLIND_BYTES {
+        assert!(!bare.is_joinable(now));
+        give(&mut bare, now, &without_tables(200));
+        give(&mut tabled, now, &video(1, 200, 0, false));
     }
-    assert!(feed.is_joinable(now));
+    assert!(bare.is_joinable(now));
+    assert!(tabled.window.head() >= BLIND_BYTES);
+    assert!(!tabled.is_joinable(now + BLIND_WITH_TABLES_AFTER - Duration::from_millis(1)));
+    assert!(tabled.is_joinable(now + BLIND_WITH_TABLES_AFTER));
 }
 
 /// Guards: null packets are no sign of life of an engine.

@@ -42,6 +42,16 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// Takes a connection into this shard's driver; counts it as refused when descriptors are short.
+    fn take(shard: &Shard, connection: Connection) -> Option<Self> {
+        let Connection { fd, unread, peer, client, accepted_at, guard } = connection;
+        let Ok(socket) = Socket::new(fd) else {
+            shard.refused(RefusalCode::Descriptors);
+            return None;
+        };
+        Some(Self { socket, unread, peer, client, accepted_at, guard })
+    }
+
     /// The value that travels to another thread.
     pub(super) fn into_connection(self) -> Connection {
         Connection {
@@ -84,20 +94,9 @@ impl Served {
 
 /// Serves a connection until it plays, is handed on, or ends.
 pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arrival) {
-    let Ok(socket) = Socket::new(connection.fd) else {
-        shard.refused(RefusalCode::Descriptors);
-        return;
-    };
-    let _ = set_player_options(socket.as_fd(), shard.rules.write_timeout);
-    let _ = keep_alive(socket.as_fd(), KEEP_ALIVE);
-    let mut served = Served {
-        socket,
-        unread: connection.unread,
-        peer: connection.peer,
-        client: connection.client,
-        accepted_at: connection.accepted_at,
-        guard: connection.guard,
-    };
+    let Some(mut served) = Served::take(&shard, connection) else { return };
+    let _ = set_player_options(served.socket.as_fd(), shard.rules.write_timeout);
+    let _ = keep_alive(served.socket.as_fd(), KEEP_ALIVE);
     if arrival == Arrival::Handed {
         shard.counters.hand_over.record(served.accepted_at.elapsed());
     }
@@ -314,14 +313,6 @@ pub(super) async fn hand_to_shard(shard: &Rc<Shard>, owner: usize, served: Serve
 
 async fn refuse_handed(shard: &Rc<Shard>, connection: Connection) {
     let refusal = Refusal::new(RefusalCode::ControlUnavailable, "busy, retry shortly").retry_after(2);
-    let Ok(socket) = Socket::new(connection.fd) else { return };
-    let served = Served {
-        socket,
-        unread: connection.unread,
-        peer: connection.peer,
-        client: connection.client,
-        accepted_at: connection.accepted_at,
-        guard: connection.guard,
-    };
+    let Some(served) = Served::take(shard, connection) else { return };
     served.close_with(shard, &refusal, false).await;
 }

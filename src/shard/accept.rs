@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 const BURST: usize = 64;
 /// Wait after a shortage of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(20);
+/// A shortage that lasts is logged this often: it fails fifty times a second.
+const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Accepts until the shard drains.
 pub(super) async fn run(shard: Rc<Shard>, listener: Rc<Listener>) {
     // Held back so that, out of descriptors, there is one to refuse with instead of leaving players in the backlog.
     let mut reserve = spare();
     let mut taken = 0usize;
+    let mut failures = 0u64;
+    let mut logged: Option<Instant> = None;
     while shard.draining.get().is_none() {
         match listener.accept().await {
             Ok(fd) => {
@@ -29,7 +33,11 @@ pub(super) async fn run(shard: Rc<Shard>, listener: Rc<Listener>) {
                 }
             }
             Err(error) => {
-                tracing::warn!(shard = shard.id.0, %error, "cannot accept");
+                failures += 1;
+                if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    tracing::warn!(shard = shard.id.0, %error, failures, "cannot accept");
+                    (logged, failures) = (Some(Instant::now()), 0);
+                }
                 let exhausted = matches!(error.raw_os_error(), Some(libc_errno::EMFILE | libc_errno::ENFILE));
                 if exhausted && reserve.take().is_some() {
                     if let Ok(fd) = listener.accept().await {

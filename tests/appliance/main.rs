@@ -42,6 +42,7 @@ mod scene;
 mod settings_at_work;
 mod shutdown;
 mod slow_player;
+mod splice;
 mod stage;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]

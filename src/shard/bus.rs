@@ -235,7 +235,7 @@ impl Bus {
         let took = now - self.walk_began;
         shard.counters.tick_length.record(took);
         for session in shard.sessions.borrow().values() {
-            session.walked();
+            session.walked(shard.rules.lag);
         }
         if self.setting == Tick::Adaptive {
             let share = self.busy.as_secs_f64() / took.as_secs_f64().max(1e-9);
@@ -302,17 +302,23 @@ fn tell_off(shard: &Shard) {
             return;
         }
         for (client, reason) in gone {
-            shard.counters.client_ended(reason);
-            let (session, identity) = (client.session().clone(), client.identity());
-            tracing::debug!(
-                stream = %session.key(), client = %identity.id, address = %identity.address,
-                bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
-            );
-            client.finish();
-            session.leave();
+            tell_off_one(shard, client, reason);
         }
         shard.dirty.set(true);
     }
+}
+
+/// Counts, remembers and closes a client that is over, and tells its session.
+pub(super) fn tell_off_one(shard: &Shard, mut client: Client, reason: EndReason) {
+    shard.counters.client_ended(reason);
+    shard.ended.borrow_mut().remember(&mut client, reason, Instant::now());
+    let (session, identity) = (client.session().clone(), client.identity());
+    tracing::debug!(
+        stream = %session.key(), client = %identity.id, address = %identity.address,
+        bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
+    );
+    client.finish();
+    session.leave();
 }
 
 /// Records how late timers fire while the shard is busy: the first thing to suffer when something does not let the

@@ -189,8 +189,25 @@ impl Client {
     pub fn serve(&mut self, now: Instant, quantum: u64, rules: &Rules, counters: &Counters) -> Served {
         match self.try_serve(now, quantum, rules, counters) {
             Ok(served) => served,
-            Err(error) if is_left(&error) => Served::Gone(EndReason::ClientLeft),
-            Err(_) => Served::Gone(EndReason::ConnectionLost),
+            Err(error) => Served::Gone(self.broken(&error, now, rules)),
+        }
+    }
+
+    /// Why its connection ended, now that the kernel says it did.
+    pub fn hung_up(&self, now: Instant, rules: &Rules) -> EndReason {
+        match socket2::SockRef::from(&self.fd).take_error() {
+            Ok(None) => EndReason::ClientLeft,
+            Ok(Some(error)) | Err(error) => self.broken(&error, now, rules),
+        }
+    }
+
+    /// What a socket error means. The kernel gives a peer that takes nothing the same time as we do, and may be first.
+    fn broken(&self, error: &io::Error, now: Instant, rules: &Rules) -> EndReason {
+        let is_stalled = now.saturating_duration_since(self.last_progress) >= rules.write_timeout / 2;
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => EndReason::ClientLeft,
+            io::ErrorKind::TimedOut if is_stalled => EndReason::WriteTimeout,
+            _ => EndReason::ConnectionLost,
         }
     }
 
@@ -371,9 +388,4 @@ impl Client {
     pub fn finish(self) {
         crate::uring::finish(self.fd);
     }
-}
-
-/// Whether a socket error means that the player went away by itself.
-fn is_left(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

@@ -158,8 +158,9 @@ impl Bus {
         self.leavers.collect(|token| left.push(token));
         for token in left {
             let key = (token & u64::from(u32::MAX)) as usize;
-            if self.seats.get(key).is_some_and(|seat| u64::from(seat.generation) == token >> 32) {
-                self.remove(key, EndReason::ClientLeft);
+            let seat = self.seats.get(key).filter(|seat| u64::from(seat.generation) == token >> 32);
+            if let Some(reason) = seat.map(|seat| seat.client.hung_up(Instant::now(), &shard.rules)) {
+                self.remove(key, reason);
             }
         }
         let began = Instant::now();

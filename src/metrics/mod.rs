@@ -98,8 +98,10 @@ pub struct Counters {
     pub keepalive_packets: Counter,
     /// Players admitted.
     pub clients_started: Counter,
-    /// Times a player was moved forward because it fell off the tail.
+    /// Times a player was moved forward because it was too far behind.
     pub skips: Counter,
+    /// Bytes of media players missed by that.
+    pub skipped_bytes: Counter,
     /// Engine sessions asked for.
     pub engine_starts: Counter,
     /// Engine sessions given back.
@@ -184,6 +186,7 @@ impl Counters {
             (names::KEEPALIVE_PACKETS, &self.keepalive_packets),
             (names::CLIENTS_STARTED, &self.clients_started),
             (names::SKIPS, &self.skips),
+            (names::SKIPPED_BYTES, &self.skipped_bytes),
             (names::ENGINE_STARTS, &self.engine_starts),
             (names::ENGINE_STOPS, &self.engine_stops),
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),

@@ -19,8 +19,10 @@ pub(super) const KEEPALIVE_PACKETS: Name =
 pub(super) const CLIENTS_STARTED: Name = Name { name: "sluice_clients_started", help: "Players admitted" };
 pub(super) const SKIPS: Name = Name {
     name: "sluice_client_skips",
-    help: "Times a player was moved forward because it fell off the window",
+    help: "Times a player was moved forward because it was too far behind",
 };
+pub(super) const SKIPPED_BYTES: Name =
+    Name { name: "sluice_client_skipped_bytes", help: "Bytes of media players missed by that" };
 pub(super) const ENGINE_STARTS: Name =
     Name { name: "sluice_engine_session_starts", help: "Engine sessions asked for" };
 pub(super) const ENGINE_STOPS: Name =

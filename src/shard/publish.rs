@@ -82,6 +82,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         driver: Some(shard.driver.as_str()),
         taken_at: SystemTime::now(),
         sessions,
+        ended: shard.ended.borrow_mut().recent(at),
         metrics,
     });
 }

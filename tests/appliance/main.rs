@@ -41,6 +41,7 @@ mod one_session;
 mod scene;
 mod settings_at_work;
 mod shutdown;
+mod slow_contract;
 mod slow_player;
 mod splice;
 mod stage;

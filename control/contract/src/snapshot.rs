@@ -47,13 +47,22 @@ pub struct Shard {
     pub taken_at: SystemTime,
     /// Sessions, including those in their grace period.
     pub sessions: Vec<Arc<Session>>,
+    /// Clients that ended a short while ago, oldest first; bounded in number and time.
+    pub ended: Vec<Arc<EndedClient>>,
     /// Metric values.
     pub metrics: Vec<Sample>,
 }
 
 impl Shard {
     fn empty(id: ShardId) -> Self {
-        Self { id, driver: None, taken_at: SystemTime::UNIX_EPOCH, sessions: Vec::new(), metrics: Vec::new() }
+        Self {
+            id,
+            driver: None,
+            taken_at: SystemTime::UNIX_EPOCH,
+            sessions: Vec::new(),
+            ended: Vec::new(),
+            metrics: Vec::new(),
+        }
     }
 }
 
@@ -261,15 +270,27 @@ pub struct Client {
     pub behind_bytes: u64,
     /// Seconds behind the head.
     pub behind_s: f64,
-    /// Times it was moved forward because it fell off the tail.
+    /// Bytes per second its socket took lately, over a second or more.
+    pub rate: u64,
+    /// Times it was moved forward because it was too far behind.
     pub skips: u32,
+    /// Media it missed by that, bytes.
+    pub skipped_bytes: u64,
 }
 
-/// A client or session that ended; kept for logs and events.
+/// A client that ended a short while ago.
 #[derive(Clone, Debug)]
-pub struct Ended {
-    /// Why.
+pub struct EndedClient {
+    /// The stream it played.
+    pub key: StreamKey,
+    /// The selector of that stream's first player.
+    pub asked_as: Selector,
+    /// Canonical infohash of that stream, if it was known.
+    pub infohash: Option<Hex40>,
+    /// Its record as it was at the end.
+    pub client: Client,
+    /// Why it ended.
     pub reason: EndReason,
-    /// When.
+    /// When it ended.
     pub at: SystemTime,
 }

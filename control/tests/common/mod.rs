@@ -163,6 +163,7 @@ impl Bench {
             driver: None,
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
+            ended: Vec::new(),
             metrics: Vec::new(),
         });
     }

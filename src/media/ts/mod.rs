@@ -12,6 +12,7 @@ pub mod align;
 pub mod clock;
 pub mod continuity;
 pub mod packet;
+pub mod pes;
 pub mod psi;
 pub mod scanner;
 pub mod section;

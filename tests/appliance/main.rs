@@ -19,7 +19,7 @@ mod bad_input;
 mod client_address;
 mod common;
 mod contract;
-mod demo;
+mod decoders;
 mod descriptors;
 mod driver;
 mod engine_bodies;

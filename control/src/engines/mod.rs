@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod jitter;
 pub(crate) mod plan;
 mod service;
+mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use plan::{EngineStanding, Standing};

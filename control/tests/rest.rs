@@ -13,7 +13,7 @@ use common::http::{is_ended, read_answer};
 use common::{Bench, number, options, stream};
 use sluice_contract::metric::{Histogram, Name, Sample, Value};
 use sluice_contract::snapshot::{
-    Client, EndedClient, EngineStat, Session, SessionEngine, SessionState, Shard,
+    Amount, Client, EndedClient, EngineStat, Session, SessionEngine, SessionState, Shard, Splices,
 };
 use sluice_contract::{
     ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey, ToControl,
@@ -76,6 +76,12 @@ fn session(n: u8, clients: usize) -> Session {
         continuity_errors: 3,
         discontinuities: 1,
         failovers: 1,
+        splices: Splices {
+            exact: 2,
+            clock: 1,
+            lost: Amount { time: Duration::from_millis(500), bytes: 188_000 },
+            ..Splices::default()
+        },
         stat: Some(EngineStat { status: "dl".into(), peers: 7, ..EngineStat::default() }),
         formats: vec!["h264", "aac"],
     }
@@ -119,6 +125,15 @@ fn status_counts_watched_sessions_apart_and_has_the_published_shape() {
     assert_eq!(
         (&first["state"], &first["bitrate_bps"], &first["stat"]["peers"]),
         (&"playing".into(), &8_000_000.into(), &7.into())
+    );
+    let splices = &first["splices"];
+    assert_eq!(
+        (&splices["exact"], &splices["clock"], &splices["random_access"]),
+        (&2.into(), &1.into(), &0.into())
+    );
+    assert_eq!(
+        (&splices["lost_seconds"], &splices["lost_packets"], &splices["repeated_bytes"]),
+        (&0.5.into(), &1000.into(), &0.into())
     );
     assert_eq!(
         (&status["sessions"][1]["state"], &status["sessions"][1]["is_active"]),

@@ -12,7 +12,7 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed};
+pub use feed::{Counts, Feed, Splice, Taken};
 pub use machine::{Limits, Phase};
 
 use crate::engine::{Endpoint, Started};
@@ -455,17 +455,33 @@ impl Session {
         }
         let now = Instant::now();
         let was_joinable = self.feed.borrow().is_joinable(now);
-        let useful = self.feed.borrow_mut().take(now, packets)?;
+        let taken = self.feed.borrow_mut().take(now, packets)?;
         self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
+        if let Some(splice) = taken.splice {
+            self.spliced(splice);
+        }
         if !was_joinable && self.feed.borrow().is_joinable(now) {
             self.changed.notify();
         }
-        if useful {
+        if taken.is_media {
             self.last_media.set(now);
             self.info.borrow_mut().last_media_at = Some(SystemTime::now());
             self.handle(Event::Media(source));
         }
         Ok(())
+    }
+
+    fn spliced(&self, splice: Splice) {
+        let counters = self.host.counters();
+        counters.spliced(splice.kind);
+        counters.splice_lost_bytes.add(splice.lost.bytes);
+        counters.splice_repeated_bytes.add(splice.repeated.bytes);
+        tracing::info!(
+            stream = %self.key, kind = splice.kind.as_str(),
+            lost_s = splice.lost.time.as_secs_f64(), repeated_s = splice.repeated.time.as_secs_f64(),
+            "another source carries on"
+        );
+        self.host.changed();
     }
 
     pub(super) fn received(&self, bytes: u64) {

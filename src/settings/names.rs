@@ -230,8 +230,8 @@ pub(super) static PROXY_PROTOCOL: Variable = acting(
     &[],
     Kind::Switch,
     Default::Is("false"),
-    "The trusted proxies open every connection with a PROXY protocol header, version 1 or 2. Needs \
-     `TRUSTED_PROXIES`.",
+    "The trusted proxies open every connection with a PROXY protocol header, version 1 or 2. A connection of \
+     theirs without one, such as a health check, counts as their own. Needs `TRUSTED_PROXIES`.",
 );
 
 /// `SHARDS`

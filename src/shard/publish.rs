@@ -150,6 +150,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         continuity_errors: counts.continuity_errors,
         discontinuities: counts.discontinuities,
         failovers: info.sources.saturating_sub(1),
+        splices: counts.splices,
         stat: info.stat.clone(),
         formats: feed.formats(),
     }

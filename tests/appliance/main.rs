@@ -19,7 +19,7 @@ mod bad_input;
 mod client_address;
 mod common;
 mod contract;
-mod demo;
+mod decoders;
 mod descriptors;
 mod driver;
 mod engine_bodies;
@@ -43,6 +43,7 @@ mod settings_at_work;
 mod shutdown;
 mod slow_contract;
 mod slow_player;
+mod splice;
 mod stage;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]

@@ -8,10 +8,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
-use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard};
+use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
 use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
+
+/// Bytes of a transport stream packet.
+const PACKET_BYTES: u64 = 188;
 
 /// `host:pid`, as client records have it.
 static WORKER: LazyLock<String> = LazyLock::new(|| {
@@ -63,6 +66,7 @@ struct SessionView {
     continuity_errors: u64,
     discontinuities: u64,
     failovers: u64,
+    splices: SplicesView,
     formats: Vec<&'static str>,
     is_encrypted: bool,
     stat_url: Option<Arc<str>>,
@@ -109,11 +113,43 @@ impl SessionView {
             continuity_errors: session.continuity_errors,
             discontinuities: session.discontinuities,
             failovers: session.failovers,
+            splices: SplicesView::new(&session.splices),
             formats: session.formats.clone(),
             is_encrypted: engine.is_some_and(|engine| engine.is_encrypted),
             stat_url: engine.and_then(|engine| engine.stat_url.clone()),
             command_url: engine.and_then(|engine| engine.command_url.clone()),
             stat: session.stat.clone(),
+        }
+    }
+}
+
+/// How the sources of a session were joined to each other, and what that cost its clients.
+#[derive(Serialize)]
+struct SplicesView {
+    exact: u64,
+    clock: u64,
+    random_access: u64,
+    lost_seconds: f64,
+    lost_packets: u64,
+    lost_bytes: u64,
+    repeated_seconds: f64,
+    repeated_packets: u64,
+    repeated_bytes: u64,
+}
+
+impl SplicesView {
+    fn new(splices: &Splices) -> Self {
+        let Splices { exact, clock, random_access, lost, repeated } = *splices;
+        Self {
+            exact,
+            clock,
+            random_access,
+            lost_seconds: lost.time.as_secs_f64(),
+            lost_packets: lost.bytes / PACKET_BYTES,
+            lost_bytes: lost.bytes,
+            repeated_seconds: repeated.time.as_secs_f64(),
+            repeated_packets: repeated.bytes / PACKET_BYTES,
+            repeated_bytes: repeated.bytes,
         }
     }
 }

@@ -384,3 +384,29 @@ async fn sleep_until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::health::State;
+
+    /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
+    /// gave up and the first player's broadcast got a second session.
+    #[tokio::test]
+    async fn engines_are_shown_before_the_service_has_run() {
+        let options = Options {
+            pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
+            fallback: None,
+            epoch: Epoch(1),
+            streams_per_engine: None,
+            engine_starts_max: 1,
+            no_response_timeout: std::time::Duration::from_secs(1),
+        };
+        let mut tasks = JoinSet::new();
+        let shards = Arc::new(Shards::new(Vec::new()));
+        let handle = start(options, shards, Arc::default(), Arc::new(Board::new(0)), &mut tasks);
+        // Nothing was awaited: on one thread the service has not run yet.
+        let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
+        assert_eq!(states, [State::Unknown]);
+    }
+}

@@ -308,6 +308,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         continuity_errors: 0,
         discontinuities: 0,
         failovers: 0,
+        splices: Default::default(),
         stat: None,
         formats: Vec::new(),
     }

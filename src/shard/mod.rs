@@ -156,7 +156,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            grace: timeouts.grace,
+            // The housekeeper ends those that are not to be kept so long.
+            grace: settings.warm.longest(timeouts.grace),
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
             lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),

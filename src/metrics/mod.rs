@@ -105,6 +105,12 @@ pub struct Counters {
     pub engine_stops: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
+    /// Playlists given to HLS players.
+    pub hls_playlists: Counter,
+    /// Segments and parts that were begun to be sent.
+    pub hls_segments: Counter,
+    /// Segments and parts that were not sent to their end.
+    pub hls_cut: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
     /// Clients that ended, by reason.
@@ -175,6 +181,9 @@ impl Counters {
             (names::ENGINE_STARTS, &self.engine_starts),
             (names::ENGINE_STOPS, &self.engine_stops),
             (names::SESSIONS_STARTED, &self.sessions_started),
+            (names::HLS_PLAYLISTS, &self.hls_playlists),
+            (names::HLS_SEGMENTS, &self.hls_segments),
+            (names::HLS_CUT, &self.hls_cut),
             (names::PANICS, &self.panics),
         ];
         let gauges = [

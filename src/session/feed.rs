@@ -6,7 +6,7 @@
 //! in.
 
 use crate::media::ts::{
-    Continuity, Event, MediaTime, NULL_PID, PACKET, Packet, Pcr, Scanner, StreamKind, stitch,
+    Continuity, Event, MediaTime, NULL_PID, PACKET, Packet, Pcr, Scanner, StreamKind, Tables, stitch,
 };
 use crate::window::{AccessPoint, Retention, Window};
 use std::io;
@@ -62,6 +62,16 @@ pub struct Feed {
     /// Flags the scanner saw in packets that we added; ours are counted once per stitch, not once per packet id.
     stitched_flags: u64,
     discarded_bytes: u64,
+    kept: Kept,
+}
+
+/// What has to stay in the window beyond what continuous players need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// So much of the newest media.
+    pub time: Duration,
+    /// Everything from this offset on.
+    pub from: Option<u64>,
 }
 
 /// A source that has not been joined to the stream yet.
@@ -88,7 +98,38 @@ impl Feed {
             own_discontinuities: 0,
             stitched_flags: 0,
             discarded_bytes: 0,
+            kept: Kept::default(),
         }
+    }
+
+    /// Has more kept than continuous players need, as far as memory goes.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
+    /// The tables in force at the head.
+    pub fn tables(&self) -> Option<&std::sync::Arc<Tables>> {
+        self.scanner.current_tables()
+    }
+
+    /// The time of an offset on the media clock.
+    pub fn media_time_at(&self, offset: u64) -> MediaTime {
+        self.scanner.timeline().media_time_at(offset).unwrap_or_default()
+    }
+
+    /// The first packet in the window that the media clock shows `time` at, or the head.
+    pub fn offset_at(&self, time: MediaTime) -> Option<u64> {
+        let timeline = self.scanner.timeline();
+        timeline.newest()?;
+        let (mut from, mut to) = (self.window.tail() / PACKET as u64, self.window.head() / PACKET as u64);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match timeline.media_time_at(middle * PACKET as u64) {
+                Some(at) if at >= time => to = middle,
+                _ => from = middle + 1,
+            }
+        }
+        Some(from * PACKET as u64)
     }
 
     /// The window.
@@ -150,7 +191,8 @@ impl Feed {
         let real_time = self.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
         let media = self.window.access().head_time().since(MediaTime::default());
         let burst = media.saturating_sub(real_time).min(BURST_TIME_MAX);
-        let base = bytes(WINDOW_TIME);
+        let held = self.kept.from.map_or(0, |from| self.window.head().saturating_sub(from));
+        let base = bytes(WINDOW_TIME.max(self.kept.time)).max(held);
         let in_burst = needed.saturating_add(1 << 20).min(base + bytes(burst + Duration::from_secs(5)));
         Retention::new(base.max(if burst.is_zero() { 0 } else { in_burst }), rate)
     }
@@ -285,7 +327,7 @@ impl Feed {
     fn join_replacement(
         &mut self,
         now: Instant,
-        tables: &crate::media::ts::Tables,
+        tables: &Tables,
         continuity: &Continuity,
         ahead: &[u8],
     ) -> io::Result<()> {
@@ -294,6 +336,8 @@ impl Feed {
         let continuity = continuity.looking_ahead(ahead);
         let prefix = stitch::skip_prefix(tables, &continuity);
         self.own_discontinuities += 1;
+        let head = self.window.head();
+        self.window.access_mut().note_break(head);
         let flagged = |pid: u16| continuity.last(pid).is_some();
         self.unannounced = before.into_iter().filter(|pid| !flagged(*pid)).collect();
         self.append_stitch(now, &prefix)?;
@@ -304,6 +348,8 @@ impl Feed {
         let before = self.unannounced_pids();
         self.scanner.source_changed();
         self.own_discontinuities += 1;
+        let head = self.window.head();
+        self.window.access_mut().note_break(head);
         self.unannounced = before;
         self.write(now, ahead)
     }

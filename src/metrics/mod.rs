@@ -114,6 +114,12 @@ pub struct Counters {
     pub splice_repeated_bytes: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
+    /// Playlists given to HLS players.
+    pub hls_playlists: Counter,
+    /// Segments and parts that were begun to be sent.
+    pub hls_segments: Counter,
+    /// Segments and parts that were not sent to their end.
+    pub hls_cut: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
     /// Clients that ended, by reason.
@@ -192,6 +198,9 @@ impl Counters {
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
             (names::SESSIONS_STARTED, &self.sessions_started),
+            (names::HLS_PLAYLISTS, &self.hls_playlists),
+            (names::HLS_SEGMENTS, &self.hls_segments),
+            (names::HLS_CUT, &self.hls_cut),
             (names::PANICS, &self.panics),
         ];
         let gauges = [

@@ -9,7 +9,7 @@ mod replacement;
 
 use crate::media::ts::{
     Continuity, Event, MediaTime, NEEDLE_BYTES_MAX, NULL_PID, Needle, PACKET, Packet, Pcr, Scanner,
-    StreamKind, clock::Step, clock::TICKS_PER_S, stitch,
+    StreamKind, Tables, clock::Step, clock::TICKS_PER_S, stitch,
 };
 use crate::window::{AccessPoint, Retention, Window};
 use replacement::{End, Join, Place, Replacement};
@@ -90,6 +90,16 @@ pub struct Feed {
     stitched_flags: u64,
     discarded_bytes: u64,
     splices: Splices,
+    kept: Kept,
+}
+
+/// What has to stay in the window beyond what continuous players need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// So much of the newest media.
+    pub time: Duration,
+    /// Everything from this offset on.
+    pub from: Option<u64>,
 }
 
 /// A packet id whose first packet of the new source has to be announced.
@@ -118,7 +128,38 @@ impl Feed {
             stitched_flags: 0,
             discarded_bytes: 0,
             splices: Splices::default(),
+            kept: Kept::default(),
         }
+    }
+
+    /// Has more kept than continuous players need, as far as memory goes.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
+    /// The tables in force at the head.
+    pub fn tables(&self) -> Option<&std::sync::Arc<Tables>> {
+        self.scanner.current_tables()
+    }
+
+    /// The time of an offset on the media clock.
+    pub fn media_time_at(&self, offset: u64) -> MediaTime {
+        self.scanner.timeline().media_time_at(offset).unwrap_or_default()
+    }
+
+    /// The first packet in the window that the media clock shows `time` at, or the head.
+    pub fn offset_at(&self, time: MediaTime) -> Option<u64> {
+        let timeline = self.scanner.timeline();
+        timeline.newest()?;
+        let (mut from, mut to) = (self.window.tail() / PACKET as u64, self.window.head() / PACKET as u64);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match timeline.media_time_at(middle * PACKET as u64) {
+                Some(at) if at >= time => to = middle,
+                _ => from = middle + 1,
+            }
+        }
+        Some(from * PACKET as u64)
     }
 
     /// The window.
@@ -180,7 +221,8 @@ impl Feed {
         let real_time = self.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
         let media = self.window.access().head_time().since(MediaTime::default());
         let burst = media.saturating_sub(real_time).min(BURST_TIME_MAX);
-        let base = bytes(WINDOW_TIME);
+        let held = self.kept.from.map_or(0, |from| self.window.head().saturating_sub(from));
+        let base = bytes(WINDOW_TIME.max(self.kept.time)).max(held);
         let in_burst = needed.saturating_add(1 << 20).min(base + bytes(burst + Duration::from_secs(5)));
         Retention::new(base.max(if burst.is_zero() { 0 } else { in_burst }), rate)
     }
@@ -385,6 +427,7 @@ impl Feed {
         self.is_clock_cut = true;
         self.own_discontinuities += 1;
         self.seam = self.window.head();
+        self.window.access_mut().note_break(self.seam);
     }
 
     fn append_stitch(&mut self, now: Instant, packets: &[u8]) -> io::Result<()> {

@@ -12,7 +12,7 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed, Splice, Taken};
+pub use feed::{Counts, Feed, Kept, Splice, Taken};
 pub use machine::{Limits, Phase};
 
 use crate::engine::{Endpoint, Started};
@@ -264,6 +264,11 @@ impl Session {
     /// Looks at the media. The borrow must not be kept across a wait.
     pub fn feed(&self) -> std::cell::Ref<'_, Feed> {
         self.feed.borrow()
+    }
+
+    /// Has more media kept than continuous players need.
+    pub fn keep(&self, kept: Kept) {
+        self.feed.borrow_mut().keep(kept);
     }
 
     /// What is shown of it.

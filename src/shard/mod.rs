@@ -4,7 +4,7 @@
 //! What reaches a shard from outside comes through its bounded inbox as owned messages. All state below is touched by
 //! this thread alone; nothing of it is borrowed across a wait.
 //!
-//! - `bus` walks over the clients,
+//! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
 //! - `ended` remembers clients for a while after their end,
@@ -13,6 +13,7 @@
 mod accept;
 mod bus;
 mod ended;
+mod hls;
 mod inbox;
 mod play;
 mod publish;
@@ -99,6 +100,7 @@ pub(crate) struct Shard {
     counters: Counters,
     bus: bus::Shared,
     ended: RefCell<ended::Ended>,
+    hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -179,6 +181,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
         ended: RefCell::default(),
+        hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),
@@ -200,6 +203,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
     }
     shard.keep("walk", bus::run);
+    shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
     inbox::run(shard, wiring.inbox).await;
@@ -290,7 +294,9 @@ impl Shard {
     fn stream_clients(&self, session: &Session) -> usize {
         let waiting = self.waiting.borrow().get(&session.serial()).copied().unwrap_or(0);
         let mut bus = self.bus.borrow_mut();
-        waiting + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+        waiting
+            + self.hls.viewers_of(session.serial())
+            + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
     }
 }
 
@@ -331,6 +337,7 @@ impl Host for Shard {
 
     fn ending(&self, session: &Session, reason: EndReason) {
         bus::end_clients(self, session.serial(), reason);
+        hls::end_viewers(self, session.serial(), reason);
         self.dirty.set(true);
     }
 
@@ -340,6 +347,7 @@ impl Host for Shard {
             sessions.remove(session.key());
         }
         drop(sessions);
+        self.hls.forget(session.serial());
         self.directory.unlead(session.key());
         self.counters.session_ended(reason);
         self.dirty.set(true);

@@ -85,6 +85,10 @@ pub(super) fn now(shard: &Rc<Shard>) {
         }
         (bus.len(), bus.tick())
     };
+    for (serial, client) in shard.hls.snapshots() {
+        clients.entry(serial).or_default().push(client);
+    }
+    let clients_total = clients_total + shard.hls.viewers();
     let waiting = shard.waiting.borrow();
     let sessions: Vec<Arc<snapshot::Session>> = shard
         .sessions

@@ -29,6 +29,7 @@ mod engines_apart;
 mod failed_start;
 mod failover;
 mod full_engine;
+mod hls;
 mod hung_engine;
 mod interleavings;
 mod join;

@@ -104,8 +104,8 @@ pub enum RefusalCode {
     MethodNotAllowed,
     /// No such route or stream.
     NotFound,
-    /// The route exists but its feature does not yet.
-    NotImplemented,
+    /// The range asked for lies outside of the segment.
+    RangeNotSatisfiable,
     /// `MAX_CLIENTS` reached.
     ClientsMax,
     /// `MAX_CLIENTS_PER_STREAM` reached.
@@ -154,7 +154,7 @@ impl RefusalCode {
         Self::HeadTimeout,
         Self::MethodNotAllowed,
         Self::NotFound,
-        Self::NotImplemented,
+        Self::RangeNotSatisfiable,
         Self::ClientsMax,
         Self::StreamClientsMax,
         Self::AddressClientsMax,
@@ -186,7 +186,7 @@ impl RefusalCode {
             Self::HeadTimeout => "head_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
-            Self::NotImplemented => "not_implemented",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::ClientsMax => "clients_max",
             Self::StreamClientsMax => "stream_clients_max",
             Self::AddressClientsMax => "address_clients_max",

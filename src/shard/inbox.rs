@@ -91,6 +91,12 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
         ToShard::Connection(connection) => {
             shard.spawn(serve::run(shard.clone(), connection, serve::Arrival::Handed));
         }
+        ToShard::Move { key, engine } => {
+            let session = shard.sessions.borrow().get(&key).cloned();
+            if let Some(session) = session {
+                session.handle(Event::Move(engine));
+            }
+        }
         ToShard::Stop { key } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {

@@ -237,6 +237,7 @@ impl Plane {
             ToControl::Lease(request) => self.engines.request(request).await,
             ToControl::Abandon { shard, ticket } => self.engines.abandon(shard, ticket).await,
             ToControl::Return(lease) => self.engines.give_back(lease).await,
+            ToControl::Silence { lease, is_silent } => self.engines.silence(lease, is_silent).await,
             ToControl::Resolve(request) => self.resolve.request(request),
             ToControl::Learned { selector, infohash, .. } => {
                 self.directory.learn(selector.value(), infohash);

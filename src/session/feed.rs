@@ -58,6 +58,15 @@ pub struct Taken {
     pub splice: Option<Splice>,
 }
 
+/// What some packets of a source that follows came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// There was media among them.
+    pub is_media: bool,
+    /// The source has what comes behind the stream's last packet.
+    pub is_ahead: bool,
+}
+
 /// A replacement has been joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splice {
@@ -73,7 +82,10 @@ pub struct Splice {
 pub struct Feed {
     window: Window,
     scanner: Scanner,
+    /// The source that feeds the stream, as long as it is not joined to it.
     replacement: Option<Replacement>,
+    /// A source that may take over from the one that feeds the stream.
+    follower: Option<Replacement>,
     unannounced: Vec<Unannounced>,
     /// The last clock reference, and the packet that carried it.
     last_pcr: Option<(u64, Pcr)>,
@@ -117,6 +129,7 @@ impl Feed {
             window,
             scanner: Scanner::new(),
             replacement: None,
+            follower: None,
             unannounced: Vec::new(),
             last_pcr: None,
             seam: 0,
@@ -172,8 +185,7 @@ impl Feed {
     /// # Errors
     /// When memory is short.
     pub fn take(&mut self, now: Instant, packets: &[u8]) -> io::Result<Taken> {
-        let is_media =
-            packets.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID);
+        let is_media = has_media(packets);
         let splice = match self.replacement.take() {
             None => {
                 self.write(now, packets)?;
@@ -195,6 +207,49 @@ impl Feed {
         if self.window.head() > 0 {
             self.replacement = Some(Replacement::new(now, self.end()));
         }
+    }
+
+    /// Another source is about to be followed beside the one that feeds the stream.
+    pub fn follower_changed(&mut self, now: Instant) {
+        self.forget_follower();
+        self.follower = Some(Replacement::new(now, self.end()));
+    }
+
+    /// The source that follows is given up.
+    pub fn forget_follower(&mut self) {
+        if let Some(old) = self.follower.take() {
+            self.discarded_bytes += old.seen();
+        }
+    }
+
+    /// Takes whole packets of the source that follows. Nothing of them gets into the stream before it is promoted.
+    ///
+    /// # Errors
+    /// When the window cannot be read.
+    pub fn follow(&mut self, now: Instant, packets: &[u8]) -> io::Result<Followed> {
+        let Some(mut follower) = self.follower.take() else { return Ok(Followed::default()) };
+        follower.look(now, packets);
+        if follower.has_lost_its_place(now) {
+            follower.restart(now, self.end());
+        }
+        let is_ahead = follower.follow(now, &self.window)?;
+        self.follower = Some(follower);
+        Ok(Followed { is_media: has_media(packets), is_ahead })
+    }
+
+    /// The source that follows feeds the stream from now on. What it has ahead of the stream is taken at once.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn promote(&mut self, now: Instant) -> io::Result<Option<Splice>> {
+        let Some(mut follower) = self.follower.take() else { return Ok(None) };
+        if let Some(old) = self.replacement.take() {
+            self.discarded_bytes += old.seen();
+        }
+        if !follower.is_placed() {
+            follower.restart(now, self.end());
+        }
+        self.join(now, follower)
     }
 
     /// Whether media has come that a client can be given.
@@ -436,6 +491,11 @@ impl Feed {
         self.stitched_flags += self.scanner.counters().discontinuities - before;
         Ok(())
     }
+}
+
+/// Whether there are packets other than null packets.
+fn has_media(bytes: &[u8]) -> bool {
+    bytes.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID)
 }
 
 fn format_name(kind: StreamKind) -> Option<&'static str> {

@@ -297,6 +297,7 @@ fn engines(reader: &mut Reader) -> Engines {
         static_engines,
         fallback_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
+        spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
 }

@@ -233,6 +233,8 @@ pub struct Engines {
     pub fallback_engine: Option<EngineAddress>,
     /// Streams one engine may carry, if somebody said so. `MAX_STREAMS_PER_ENGINE`.
     pub streams_per_engine_max: Option<NonZeroU32>,
+    /// Players of a stream from which on a spare source is kept; none means never. `WARM_SPARE_CLIENTS_MIN`.
+    pub spare_clients_min: Option<NonZeroU32>,
     /// `User-Agent` of requests to engines. `ENGINE_USER_AGENT`.
     pub user_agent: String,
 }

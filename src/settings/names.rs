@@ -556,6 +556,17 @@ pub(super) static MAX_STREAMS_PER_ENGINE: Variable = acting(
     "Streams one engine carries at a time; when all are full a new stream gets 503 `max_capacity`.",
 );
 
+/// `WARM_SPARE_CLIENTS_MIN`
+pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
+    Group::Engines,
+    "WARM_SPARE_CLIENTS_MIN",
+    &[],
+    count(0, PEOPLE_MAX),
+    Default::Is("0"),
+    "From that many players of a stream on, a second engine session of it is kept open and takes over at once when the \
+     first goes. Costs one more stream on another engine. 0 is never.",
+);
+
 /// `ENGINE_USER_AGENT`
 pub(super) static ENGINE_USER_AGENT: Variable = acting(
     Group::Engines,
@@ -733,6 +744,7 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_HOST,
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
+    &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &STRICT_PID,
     &DATA_DIR,

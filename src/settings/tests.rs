@@ -81,6 +81,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 static_engines: vec![],
                 fallback_engine: Some(EngineAddress::parse("localhost:6878").unwrap()),
                 streams_per_engine_max: None,
+                spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
             strict_pid: false,

@@ -97,6 +97,12 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
                 session.handle(Event::End(EndReason::Yielded));
             }
         }
+        ToShard::Move { key, engine } => {
+            let session = shard.sessions.borrow().get(&key).cloned();
+            if let Some(session) = session {
+                session.handle(Event::Move(engine));
+            }
+        }
         ToShard::Stop { key } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {

@@ -22,7 +22,7 @@ mod serve;
 use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
-use crate::session::{Host, Limits, Session, Timing};
+use crate::session::{Host, Limits, Session, Timing, Wish};
 use crate::settings::{self, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
@@ -30,8 +30,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal,
+    RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -162,6 +162,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             grace: settings.warm.longest(timeouts.grace),
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
+            spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
             lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
             ..Limits::default()
         },
@@ -301,10 +302,11 @@ impl Shard {
 }
 
 impl Host for Shard {
-    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket {
+    fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket {
         let ticket = self.ticket(Pending::Lease(Rc::downgrade(session)));
         let stream = session.key().clone();
-        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, deadline };
+        let Wish { avoid, wanted } = wish;
+        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, wanted, deadline };
         self.arc_self().tell(ToControl::Lease(request));
         ticket
     }
@@ -316,6 +318,10 @@ impl Host for Shard {
 
     fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>) {
         self.arc_self().tell(ToControl::Return(LeaseReturn { id: lease, fault }));
+    }
+
+    fn silent(&self, lease: LeaseId, is_silent: bool) {
+        self.arc_self().tell(ToControl::Silence { lease, is_silent });
     }
 
     fn learned(&self, session: &Session, infohash: Hex40) -> bool {

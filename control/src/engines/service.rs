@@ -10,8 +10,8 @@ use super::{Authority, EngineStanding};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
-    Ticket, ToShard,
+    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn, ShardId,
+    StreamKey, Ticket, ToShard,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ pub(crate) struct Options {
 enum Command {
     Holdings { shard: ShardId, epoch: Epoch, holdings: Holdings },
     Request(LeaseRequest),
+    Silence { lease: LeaseId, is_silent: bool },
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
@@ -83,6 +84,11 @@ impl Handle {
     /// Gives a lease back.
     pub(crate) async fn give_back(&self, lease: LeaseReturn) {
         self.send(Command::Return(lease)).await;
+    }
+
+    /// Passes on that the source on a lease fell silent, or came back.
+    pub(crate) async fn silence(&self, lease: LeaseId, is_silent: bool) {
+        self.send(Command::Silence { lease, is_silent }).await;
     }
 
     /// Passes on that a number names a broadcast.
@@ -243,6 +249,11 @@ impl Service {
             }
             Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
             Command::Return(lease) => self.plan.give_back(now, lease),
+            Command::Silence { lease, is_silent } => {
+                for group in self.plan.silence(lease, is_silent) {
+                    tracing::warn!(%group, "all engines in use of a group are silent together");
+                }
+            }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Stop(_) => {}
         }

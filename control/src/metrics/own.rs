@@ -88,6 +88,16 @@ impl Plane {
                 })
             }),
         )?;
+        writer.gauges(
+            "sluice_engine_silent_leases",
+            "Leases whose source is silent, by engine",
+            standing.engines.iter().map(|e| (engine(&e.id), e.silent as f64)),
+        )?;
+        writer.gauges(
+            "sluice_engine_group_silent",
+            "1 for each group of engines, such as a VPN node's, that is silent as a whole",
+            standing.silent_groups.iter().map(|group| (vec![("group", group.to_string())], 1.0)),
+        )?;
         let counts = &standing.counts;
         let plain = |value: u64| [(Labels::new(), value)];
         writer.gauges(
@@ -96,6 +106,7 @@ impl Plane {
             [(Labels::new(), standing.waiting as f64)],
         )?;
         writer.counters("sluice_leases_granted", "Leases granted", plain(counts.granted))?;
+        writer.counters("sluice_source_silences", "Times a source fell silent", plain(counts.silences))?;
         writer.counters("sluice_leases_returned", "Leases given back", plain(counts.returned))?;
         writer.counters(
             "sluice_lease_requests_abandoned",

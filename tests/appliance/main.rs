@@ -43,6 +43,7 @@ mod settings_at_work;
 mod shutdown;
 mod slow_player;
 mod stage;
+mod state;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

@@ -82,6 +82,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         listeners.iter_mut().zip(made).for_each(|(of_shard, listener)| of_shard.push(listener));
     }
 
+    // The kernel takes connections from here on. Said before the shards say that they run, so that whoever reads the log
+    // to learn the ports has them all by then.
+    for (address, port) in addresses.iter().zip(&ports) {
+        tracing::info!(address = %address.ip(), port, shards = count, "listening");
+    }
+
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| link::<ToShard>(SHARD_INBOX)).unzip();
     let (to_control, control_inbox) = link(CONTROL_INBOX);
     let directory = Arc::new(Directory::default());
@@ -120,9 +126,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let _ = events.send(Event::ShardEnded(ShardId(id), shard::run(wiring)));
         };
         thread::Builder::new().name(name).spawn(body).context("cannot start a shard")?;
-    }
-    for (address, port) in addresses.iter().zip(&ports) {
-        tracing::info!(address = %address.ip(), port, shards = count, "listening");
     }
     if let Some(demo) = &demo {
         print_demo(demo, ports[0]);

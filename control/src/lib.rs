@@ -3,14 +3,16 @@
 //! Built by [`start`], taken down by [`Handle::stop`], which hands the wiring back so that a new control can be started
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
-//! Rooms: `engines` (which exist, how they do, who holds a lease), `resolve` (which broadcast an id names), `api`
-//! (HTTP on connections handed over by shards), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
+//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
+//! broadcast an id names), `api` (HTTP on connections handed over by shards), `store` (what survives a restart) and
+//! `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
 #![deny(unsafe_code)]
 
 mod api;
+pub mod docker;
 mod engines;
 mod fetch;
 mod metrics;
@@ -25,7 +27,7 @@ mod shards;
 )]
 mod store;
 
-pub use engines::Error as EngineError;
+pub use engines::{Error as EngineError, ports, recipe};
 pub use plane::{Handle, start};
 pub use store::Error as StoreError;
 

@@ -230,8 +230,8 @@ pub(super) static PROXY_PROTOCOL: Variable = acting(
     &[],
     Kind::Switch,
     Default::Is("false"),
-    "The trusted proxies open every connection with a PROXY protocol header, version 1 or 2. Needs \
-     `TRUSTED_PROXIES`.",
+    "The trusted proxies open every connection with a PROXY protocol header, version 1 or 2. A connection of \
+     theirs without one, such as a health check, counts as their own. Needs `TRUSTED_PROXIES`.",
 );
 
 /// `SHARDS`
@@ -295,6 +295,39 @@ pub(super) static ACEXY_BUFFER: Variable = acting(
     Kind::Size { max: 1 << 30 },
     Default::Means("`JOIN_BEHIND_S` decides"),
     "The same distance in bytes. It adds no wait. `JOIN_BEHIND_S` wins when both are set.",
+);
+
+/// `SLOW_CLIENT`
+pub(super) static SLOW_CLIENT: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT",
+    &[],
+    Kind::Choice(&["skip", "close"]),
+    Default::Is("skip"),
+    "What happens to a player that is too far behind: it skips forward to a place it can decode from, or its \
+     connection is closed with the reason `too_slow`.",
+);
+
+/// `SLOW_CLIENT_LAG_S`
+pub(super) static SLOW_CLIENT_LAG_S: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT_LAG_S",
+    &[],
+    seconds(0, 600 * SECOND),
+    Default::Is("0"),
+    "A player is too far behind when so much media lies between it and live; what an engine sends ahead of real \
+     time in a burst comes on top. More than `JOIN_BEHIND_S`. 0 lets it fall back as far as the window reaches, half \
+     a minute.",
+);
+
+/// `SLOW_CLIENT_LAG_MIB`
+pub(super) static SLOW_CLIENT_LAG_MIB: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT_LAG_MIB",
+    &[],
+    count(0, 1 << 20),
+    Default::Is("0"),
+    "The same in MiB; what is reached first counts. 0 is as far as the window reaches.",
 );
 
 /// `MAX_CLIENTS`
@@ -366,7 +399,29 @@ pub(super) static PROXY_GRACE_PERIOD: Variable = acting(
     &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD"],
     seconds(0, HOUR),
     Default::Is("5"),
-    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing.",
+    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing. While a play \
+     waits for an engine it may be given up after a second.",
+);
+
+/// `WARM_CHANNELS`
+pub(super) static WARM_CHANNELS: Variable = acting(
+    Group::Timeouts,
+    "WARM_CHANNELS",
+    &[],
+    count(0, 1000),
+    Default::Is("3"),
+    "So many streams, those whose last players left last, outlive them for `WARM_S` instead, so that zapping back to \
+     them is a join. They go as soon as a play waits for memory, or for an engine, then the oldest first.",
+);
+
+/// `WARM_S`
+pub(super) static WARM_S: Variable = acting(
+    Group::Timeouts,
+    "WARM_S",
+    &[],
+    seconds(0, HOUR),
+    Default::Is("20"),
+    "How long those streams outlive their last player. Not longer than `PROXY_GRACE_PERIOD` it has no effect.",
 );
 
 /// `START_TIMEOUT_S`
@@ -654,6 +709,9 @@ pub static ALL: &[&Variable] = &[
     &WINDOW_TOTAL_MIB,
     &JOIN_BEHIND_S,
     &ACEXY_BUFFER,
+    &SLOW_CLIENT,
+    &SLOW_CLIENT_LAG_S,
+    &SLOW_CLIENT_LAG_MIB,
     &MAX_CLIENTS,
     &MAX_CLIENTS_PER_STREAM,
     &MAX_CLIENTS_PER_IP,
@@ -661,6 +719,8 @@ pub static ALL: &[&Variable] = &[
     &MAX_PLAYS_PER_IP_BURST,
     &MAX_CONNECTIONS,
     &PROXY_GRACE_PERIOD,
+    &WARM_CHANNELS,
+    &WARM_S,
     &START_TIMEOUT_S,
     &START_TIMEOUT_MAX_S,
     &NO_RESPONSE_TIMEOUT,

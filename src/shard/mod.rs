@@ -4,13 +4,16 @@
 //! What reaches a shard from outside comes through its bounded inbox as owned messages. All state below is touched by
 //! this thread alone; nothing of it is borrowed across a wait.
 //!
-//! - `bus` walks over the clients,
+//! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
+//! - `ended` remembers clients for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
 mod bus;
+mod ended;
+mod hls;
 mod inbox;
 mod play;
 mod publish;
@@ -20,9 +23,9 @@ use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
 use crate::session::{Host, Limits, Session, Timing};
-use crate::settings::{self, JoinBehind, Settings};
+use crate::settings::{self, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
-use crate::window::{Behind, Budget};
+use crate::window::{Behind, Budget, LagMax};
 use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
@@ -96,6 +99,8 @@ pub(crate) struct Shard {
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
+    ended: RefCell<ended::Ended>,
+    hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -149,9 +154,12 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
                 JoinBehind::Media(time) => Behind::Media(time),
                 JoinBehind::Bytes(bytes) => Behind::Bytes(bytes),
             },
+            lag: LagMax { time: settings.slow_clients.lag_max, bytes: settings.slow_clients.lag_bytes_max },
+            skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            grace: timeouts.grace,
+            // The housekeeper ends those that are not to be kept so long.
+            grace: settings.warm.longest(timeouts.grace),
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
             lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
@@ -172,6 +180,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        ended: RefCell::default(),
+        hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),
@@ -193,6 +203,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
     }
     shard.keep("walk", bus::run);
+    shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
     inbox::run(shard, wiring.inbox).await;
@@ -283,7 +294,9 @@ impl Shard {
     fn stream_clients(&self, session: &Session) -> usize {
         let waiting = self.waiting.borrow().get(&session.serial()).copied().unwrap_or(0);
         let mut bus = self.bus.borrow_mut();
-        waiting + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+        waiting
+            + self.hls.viewers_of(session.serial())
+            + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
     }
 }
 
@@ -324,6 +337,7 @@ impl Host for Shard {
 
     fn ending(&self, session: &Session, reason: EndReason) {
         bus::end_clients(self, session.serial(), reason);
+        hls::end_viewers(self, session.serial(), reason);
         self.dirty.set(true);
     }
 
@@ -333,6 +347,7 @@ impl Host for Shard {
             sessions.remove(session.key());
         }
         drop(sessions);
+        self.hls.forget(session.serial());
         self.directory.unlead(session.key());
         self.counters.session_ended(reason);
         self.dirty.set(true);

@@ -8,6 +8,8 @@ use std::time::Duration;
 /// Points kept at most. A stream of one-frame groups at 60 per second fills a 30 s window with 1,800; beyond the
 /// bound every second point is dropped, which costs a joiner some milliseconds of position and nothing else.
 const POINTS_MAX: usize = 2048;
+/// Breaks kept at most: sources that are replaced every second for a minute.
+const BREAKS_MAX: usize = 64;
 
 /// A place where decoding can begin.
 #[derive(Clone, Debug)]
@@ -31,11 +33,22 @@ pub enum Behind {
     Bytes(u64),
 }
 
+/// How far behind the head a client may fall; `None` is as far as the window reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LagMax {
+    /// By media time.
+    pub time: Option<Duration>,
+    /// By bytes.
+    pub bytes: Option<u64>,
+}
+
 /// The random access points of a window, oldest first, and the media time of its head.
 #[derive(Debug, Default)]
 pub struct AccessIndex {
     points: VecDeque<AccessPoint>,
     head_time: MediaTime,
+    /// Offsets from which on the stream does not continue what comes before, oldest first.
+    breaks: VecDeque<u64>,
 }
 
 impl AccessIndex {
@@ -71,6 +84,27 @@ impl AccessIndex {
         while self.points.front().is_some_and(|point| point.offset < tail) {
             self.points.pop_front();
         }
+        while self.breaks.front().is_some_and(|at| *at < tail) {
+            self.breaks.pop_front();
+        }
+    }
+
+    /// Notes that what comes from `offset` on does not continue the stream; offsets only grow.
+    pub fn note_break(&mut self, offset: u64) {
+        if self.breaks.len() == BREAKS_MAX {
+            self.breaks.pop_front();
+        }
+        self.breaks.push_back(offset);
+    }
+
+    /// The first break behind `after` and not behind `until`.
+    pub fn break_between(&self, after: u64, until: u64) -> Option<u64> {
+        self.breaks.iter().copied().find(|at| (after + 1..=until).contains(at))
+    }
+
+    /// The points behind an offset, oldest first.
+    pub fn after(&self, offset: u64) -> impl Iterator<Item = &AccessPoint> {
+        self.points.range(self.points.partition_point(|point| point.offset <= offset)..)
     }
 
     /// Where a client joins: the newest point at least `behind` the head, else the oldest there is.
@@ -80,6 +114,27 @@ impl AccessIndex {
             Behind::Bytes(bytes) => point.offset + bytes <= head,
         };
         self.points.iter().rev().find(far_enough).or_else(|| self.points.front())
+    }
+
+    /// Where a client goes on that may not stand before `least`: where it would join, or the first point that is not too
+    /// far back, or the newest one.
+    pub fn landing(&self, behind: Behind, head: u64, least: u64) -> Option<&AccessPoint> {
+        let fits = |point: &&AccessPoint| point.offset >= least;
+        self.join(behind, head)
+            .filter(fits)
+            .or_else(|| self.points.iter().find(fits))
+            .or_else(|| self.points.back())
+    }
+
+    /// The offset that no client may stand before. By media time it is a random access point that is too far back
+    /// itself, so that whoever stands before it certainly is.
+    pub fn lag_floor(&self, lag: LagMax, head: u64) -> u64 {
+        let by_time = lag.time.and_then(|time| {
+            let limit = self.head_time.back(time);
+            self.points.iter().rev().find(|point| point.media_time < limit).map(|point| point.offset)
+        });
+        let by_bytes = lag.bytes.map(|bytes| head.saturating_sub(bytes));
+        by_time.max(by_bytes).unwrap_or(0)
     }
 
     /// Media time between the newest point at or before `offset` and the head; how far behind a cursor is.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn status_and_other_engines_do_not_wait_for_a_hung_one() {
     let engines = [engine(4), engine(4)];
-    let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).env("NO_RESPONSE_TIMEOUT", "1s").start();
+    let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).env("NO_RESPONSE_TIMEOUT", "3s").start();
     let players = [0, 1].map(|n| checked(&appliance, &engines[0], n).start());
     players.iter().for_each(plays);
     let on = |n: u32| {
@@ -34,14 +34,14 @@ fn status_and_other_engines_do_not_wait_for_a_hung_one() {
         let asked = Instant::now();
         assert_eq!(http::get(appliance.addr(), path).unwrap().status(), 200, "{path}");
         // A wait for the engine would take its whole deadline; the rest is a busy test machine.
-        assert!(asked.elapsed() < Duration::from_millis(700), "{path} took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(2), "{path} took {:?}", asked.elapsed());
     }
     let status = appliance.get(&format!("/ace/status?id={}", nth(0).0));
     assert_eq!(status.status(), 200, "the stream on the hung engine is shown");
     plays(&players[1]);
     plays(&third);
     assert!(
-        began.elapsed() < Duration::from_secs(15),
+        began.elapsed() < Duration::from_secs(20),
         "starting beside a hung engine took {:?}",
         began.elapsed()
     );

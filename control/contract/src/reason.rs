@@ -14,6 +14,8 @@ pub enum EndReason {
     ConnectionLost,
     /// Client: its socket took nothing for the write timeout.
     WriteTimeout,
+    /// Client: it fell further behind than it may, and `SLOW_CLIENT=close`.
+    TooSlow,
     /// Client: the window moved on while bytes were being sent to it; counted as our bug.
     Overrun,
     /// The start was given up before media came, because nobody waited for it any more.
@@ -28,6 +30,8 @@ pub enum EndReason {
     Merged,
     /// Given up to free memory.
     Memory,
+    /// Session: nobody watched it, and a play waited for its engine.
+    Yielded,
     /// Ended by the operator.
     Stopped,
     /// The appliance is shutting down.
@@ -38,10 +42,11 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientLeft,
         Self::ConnectionLost,
         Self::WriteTimeout,
+        Self::TooSlow,
         Self::Overrun,
         Self::Abandoned,
         Self::StartFailed,
@@ -49,6 +54,7 @@ impl EndReason {
         Self::EmptyTimeout,
         Self::Merged,
         Self::Memory,
+        Self::Yielded,
         Self::Stopped,
         Self::Shutdown,
         Self::Internal,
@@ -60,6 +66,7 @@ impl EndReason {
             Self::ClientLeft => "client_left",
             Self::ConnectionLost => "connection_lost",
             Self::WriteTimeout => "write_timeout",
+            Self::TooSlow => "too_slow",
             Self::Overrun => "overrun",
             Self::Abandoned => "abandoned",
             Self::StartFailed => "start_failed",
@@ -67,6 +74,7 @@ impl EndReason {
             Self::EmptyTimeout => "empty_timeout",
             Self::Merged => "merged",
             Self::Memory => "memory",
+            Self::Yielded => "yielded",
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
@@ -96,8 +104,8 @@ pub enum RefusalCode {
     MethodNotAllowed,
     /// No such route or stream.
     NotFound,
-    /// The route exists but its feature does not yet.
-    NotImplemented,
+    /// The range asked for lies outside of the segment.
+    RangeNotSatisfiable,
     /// `MAX_CLIENTS` reached.
     ClientsMax,
     /// `MAX_CLIENTS_PER_STREAM` reached.
@@ -146,7 +154,7 @@ impl RefusalCode {
         Self::HeadTimeout,
         Self::MethodNotAllowed,
         Self::NotFound,
-        Self::NotImplemented,
+        Self::RangeNotSatisfiable,
         Self::ClientsMax,
         Self::StreamClientsMax,
         Self::AddressClientsMax,
@@ -178,7 +186,7 @@ impl RefusalCode {
             Self::HeadTimeout => "head_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
-            Self::NotImplemented => "not_implemented",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::ClientsMax => "clients_max",
             Self::StreamClientsMax => "stream_clients_max",
             Self::AddressClientsMax => "address_clients_max",

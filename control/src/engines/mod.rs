@@ -9,7 +9,10 @@ pub(crate) mod check;
 pub(crate) mod health;
 pub(crate) mod jitter;
 pub(crate) mod plan;
+pub mod ports;
+pub mod recipe;
 mod service;
+mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use plan::{EngineStanding, Standing};

@@ -213,6 +213,7 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::
     let defaults = sluice_control::Options::default();
     if let Some(demo) = demo {
         let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
+        // The demo leaves nothing behind: its data directory is memory.
         return sluice_control::Options { static_engines, ..defaults };
     }
     let engines = &settings.engines;
@@ -221,6 +222,7 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
         no_response_timeout: settings.timeouts.no_response,
+        data_dir: Some(settings.data_dir.clone()),
         ..defaults
     }
 }

@@ -2,12 +2,13 @@
 //! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
 
 use crate::shards::Shards;
+use crate::store::{self, Record};
 use crate::{Error, Options, Wiring, api, engines, metrics, priority, resolve};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -16,6 +17,8 @@ use tokio::task::{JoinHandle, JoinSet};
 const BATCH_MAX: usize = 64;
 /// Threads for name look-ups, which block.
 const BLOCKING_THREADS_MAX: usize = 4;
+/// What the store is given for its last commit, whatever is left until the deadline.
+const STORE_GRACE: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
 /// The generation of the newest control in this process; each start makes the next.
@@ -40,6 +43,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let (store, loaded) =
+        store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -54,6 +59,9 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
 
     let Wiring { inbox, shards, directory, board } = wiring;
     let shards = Arc::new(Shards::new(shards));
+    for (number, infohash) in loaded.aliases {
+        directory.learn(number, infohash);
+    }
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -76,6 +84,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines.clone(),
         shards.clone(),
         directory.clone(),
+        store.clone(),
         &mut tasks,
     );
     let metrics = metrics::Metrics::new(metrics::Sources {
@@ -84,6 +93,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         shards: shards.clone(),
         engines: engines.clone(),
         resolve: resolve.counts(),
+        store: store.clone(),
     });
     let api = api::start(
         api_options(&options),
@@ -94,7 +104,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             metrics: Arc::new(metrics),
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), tasks };
+    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -191,6 +201,7 @@ struct Plane {
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
 
@@ -225,6 +236,8 @@ impl Plane {
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        // Last, so that what the others did while they stopped is stored as well.
+        self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");
         self.inbox
     }
@@ -241,6 +254,7 @@ impl Plane {
             ToControl::Resolve(request) => self.resolve.request(request),
             ToControl::Learned { selector, infohash, .. } => {
                 self.directory.learn(selector.value(), infohash);
+                self.store.put(Record::Alias { number: selector.value(), infohash, at: SystemTime::now() });
                 self.engines.learned(selector.value(), infohash).await;
             }
             ToControl::Connection(connection) => self.api.serve(connection),

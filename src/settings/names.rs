@@ -594,7 +594,8 @@ pub(super) static DATA_DIR: Variable = acting(
     &[],
     Kind::Text("a directory"),
     Default::Is("./data"),
-    "Where everything lives that survives a restart.",
+    "Where everything lives that survives a restart; made when missing, and used by one instance at a time. With `--demo` \
+     nothing is kept.",
 );
 
 /// `API_KEY`

@@ -6,9 +6,11 @@ use sluice_bench::player::http::{self, Response};
 use sluice_bench::player::{Plan, Player};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long anything may take that should be quick; generous, because the machine is shared.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -16,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// How an appliance is started.
 pub struct Setup {
     command: Command,
+    data: TempDir,
 }
 
 /// A running appliance; ended when dropped, its log printed when the test fails.
@@ -23,6 +26,8 @@ pub struct Appliance {
     child: Child,
     log: Arc<Log>,
     ports: Vec<u16>,
+    /// Its `DATA_DIR`, gone with it.
+    data: TempDir,
 }
 
 #[derive(Default)]
@@ -42,7 +47,7 @@ impl Setup {
     /// An appliance without any engine setting.
     pub fn bare() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
         command
             .env("SHARDS", "2")
@@ -51,6 +56,8 @@ impl Setup {
             .env("PROXY_GRACE_PERIOD", "2s")
             .env("WARM_CHANNELS", "0");
         command.env("RUST_BACKTRACE", "1");
+        let data = tempfile::tempdir_in(directory).expect("a data directory");
+        command.env("DATA_DIR", data.path());
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
             Ok("epoll") => drop(command.env("DRIVER", "epoll")),
@@ -58,7 +65,7 @@ impl Setup {
             Ok(other) => panic!("SLUICE_TEST_DRIVER={other} is none of io_uring, epoll, seccomp"),
             Err(_) => {}
         }
-        Self { command }
+        Self { command, data }
     }
 
     /// Sets a variable.
@@ -99,7 +106,7 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub fn start(self) -> Appliance {
-        let mut command = self.command;
+        let Self { mut command, data } = self;
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Log::default());
@@ -112,7 +119,7 @@ impl Setup {
             sink.lines.lock().unwrap().1 = true;
             sink.changed.notify_all();
         });
-        let mut appliance = Appliance { child, log, ports: Vec::new() };
+        let mut appliance = Appliance { child, log, ports: Vec::new(), data };
         appliance.wait_log("the shards run", |lines| {
             lines.iter().filter(|line| line.contains("shard started")).count() >= 1
                 && lines.iter().any(|line| line.contains("listening"))
@@ -134,6 +141,11 @@ impl Appliance {
     /// Where it listens on its further addresses.
     pub fn more_addrs(&self) -> Vec<SocketAddr> {
         self.ports[1..].iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into()).collect()
+    }
+
+    /// Its `DATA_DIR`.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// Process id.
@@ -189,6 +201,16 @@ impl Appliance {
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         sys::signal(self.child.id(), libc::SIGTERM);
         eventually_within("the appliance ends", within, || self.child.try_wait().unwrap())
+    }
+
+    /// Ends it with SIGKILL and starts another one, as `setup` says, on the data directory it leaves.
+    pub fn kill_and_start(mut self, setup: Setup) -> Self {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        let Setup { mut command, .. } = setup;
+        command.env("DATA_DIR", self.data.path());
+        let fresh = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        Setup { command, data: std::mem::replace(&mut self.data, fresh) }.start()
     }
 
     /// Open descriptors of the process.

@@ -47,6 +47,7 @@ mod slow_contract;
 mod slow_player;
 mod splice;
 mod stage;
+mod state;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

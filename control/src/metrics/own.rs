@@ -59,6 +59,7 @@ impl Collector for Plane {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
+        self.store(&mut writer)?;
         self.queues(&mut writer)
     }
 }
@@ -128,6 +129,30 @@ impl Plane {
             "sluice_resolves",
             "Requests for the broadcast behind an id, by outcome",
             self.0.resolve.read().map(|(outcome, count)| (labelled("outcome", outcome), count)),
+        )
+    }
+
+    fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (store, counts) = (&self.0.store, self.0.store.counts());
+        let standing = store.standing().as_str();
+        let plain = |value: u64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_store_state",
+            "1 for how storing what survives a restart goes, 0 for the others",
+            ["ok", "memory", "failing", "unavailable"]
+                .map(|state| (vec![("state", state.to_owned())], f64::from(u8::from(state == standing)))),
+        )?;
+        writer.gauges(
+            "sluice_store_queue",
+            "Changes that wait to be stored",
+            [(Labels::new(), store.backlog() as f64)],
+        )?;
+        writer.counters("sluice_store_records", "Records stored", plain(counts.stored()))?;
+        writer.counters("sluice_store_commit_failures", "Commits that failed", plain(counts.failures()))?;
+        writer.counters(
+            "sluice_store_records_dropped",
+            "Records that were not stored, by reason",
+            counts.dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
         )
     }
 

@@ -47,6 +47,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Players that cannot keep up.
+    pub slow_clients: SlowClients,
     /// Engines that exist already.
     pub engines: Engines,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
@@ -125,6 +127,27 @@ pub enum JoinBehind {
     Media(Duration),
     /// Bytes, as acexy's buffer size says it.
     Bytes(u64),
+}
+
+/// How far a player may fall behind, and what happens when it falls further. Where no bound is set the window is the
+/// bound: what it no longer holds cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowClients {
+    /// What happens to it. Default skip; `SLOW_CLIENT`.
+    pub action: SlowClient,
+    /// Media time behind live, more than players join behind it. Default none; `SLOW_CLIENT_LAG_S`.
+    pub lag_max: Option<Duration>,
+    /// Bytes behind live. Default none; `SLOW_CLIENT_LAG_MIB`.
+    pub lag_bytes_max: Option<u64>,
+}
+
+/// What happens to a player that fell too far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It goes on at a random access point nearer to live, behind tables and a flagged discontinuity.
+    Skip,
+    /// It is closed.
+    Close,
 }
 
 /// What is refused, and when. `None` is no limit.

@@ -94,7 +94,9 @@ fn show(viewer: &Viewer<Rc<Stream>>) -> sluice_contract::snapshot::Client {
         bytes_sent: viewer.bytes_sent,
         behind_bytes: window.head().saturating_sub(cursor),
         behind_s: window.access().behind(cursor).as_secs_f64(),
+        rate: viewer.rate(),
         skips: 0,
+        skipped_bytes: 0,
     }
 }
 
@@ -112,6 +114,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         streams.iter().for_each(|stream| stream.advance(now, SystemTime::now()));
         if now - swept >= SWEEP {
             swept = now;
+            shard.hls.viewers.borrow_mut().take_rates(now);
             let gone = shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle());
             let_go(&shard, gone, EndReason::ClientLeft);
             let viewers = shard.hls.viewers.borrow();
@@ -134,6 +137,7 @@ fn let_go(shard: &Shard, gone: Vec<Viewer<Rc<Stream>>>, reason: EndReason) {
     for viewer in gone {
         shard.counters.client_ended(reason);
         let session = viewer.stream.session().clone();
+        shard.ended.borrow_mut().remember(&session, show(&viewer), reason, Instant::now());
         tracing::debug!(
             stream = %session.key(), client = %viewer.identity.id, address = %viewer.identity.address,
             bytes = viewer.bytes_sent, reason = reason.as_str(), "client ended"

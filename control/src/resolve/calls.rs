@@ -45,8 +45,6 @@ pub(crate) struct Claim {
     pub(crate) address: SocketAddr,
     /// Its `Host` header.
     pub(crate) authority: Arc<str>,
-    /// Whether another engine could be asked after this one.
-    pub(crate) has_others: bool,
 }
 
 impl Calls {
@@ -84,6 +82,11 @@ impl Calls {
         }
     }
 
+    /// Remembers that this engine could not answer.
+    pub(crate) fn failed(&self, engine: &EngineId) {
+        self.uses().entry(engine.clone()).or_default().failed_at = Some(Instant::now());
+    }
+
     fn try_claim<'a>(self: &Arc<Self>, untried: impl Iterator<Item = &'a EngineStanding>) -> Option<Claim> {
         let mut uses = self.uses();
         let usable: Vec<(&EngineStanding, SocketAddr)> = untried
@@ -108,15 +111,7 @@ impl Calls {
             engine: engine.id.clone(),
             address,
             authority: engine.authority.clone(),
-            has_others: usable.len() > 1,
         })
-    }
-}
-
-impl Claim {
-    /// Remembers that this engine could not answer.
-    pub(crate) fn failed(&self) {
-        self.calls.uses().entry(self.engine.clone()).or_default().failed_at = Some(Instant::now());
     }
 }
 

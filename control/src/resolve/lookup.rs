@@ -1,5 +1,5 @@
 //! One look-up: ask an engine what a number names, first as a content id, then as an infohash; ask another engine when
-//! the first fails.
+//! the first fails, or beside it when it is silent.
 
 use super::calls::{Calls, Claim};
 use crate::engines::Standing;
@@ -9,6 +9,7 @@ use sluice_contract::{Hex40, Selector};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How a look-up ended.
@@ -22,7 +23,15 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// Looks a number up within `timeout`.
+/// An engine that has not answered in this part of the time allowed is doubled by another: a look-up in a cold swarm
+/// takes seconds, and an engine that hangs takes for ever.
+const HEDGE_AFTER: u32 = 5;
+/// Engines asked for one number at once.
+const ASKED_MAX: usize = 2;
+
+/// Looks a number up within `timeout`. The first definite answer counts.
+///
+/// Cancel safe: what was asked is given up, and its places are freed.
 pub(crate) async fn look_up(
     number: Hex40,
     mut engines: watch::Receiver<Arc<Standing>>,
@@ -31,16 +40,42 @@ pub(crate) async fn look_up(
 ) -> Outcome {
     let deadline = Instant::now() + timeout;
     let search = async {
-        let mut tried = Vec::new();
-        while let Some(claim) = calls.claim(&mut engines, &tried).await {
-            match ask_both(number, &claim, deadline).await {
-                Ok(outcome) => return outcome,
-                Err(fault) => {
-                    tracing::debug!(engine = %claim.engine, %number, %fault, "an engine could not resolve")
+        let (mut tried, mut silent) = (Vec::new(), Vec::new());
+        let mut asked = JoinSet::new();
+        let mut next_at = Instant::now();
+        let mut has_more = true;
+        while has_more || !asked.is_empty() {
+            let next = async {
+                tokio::time::sleep_until(next_at).await;
+                calls.claim(&mut engines, &tried).await
+            };
+            tokio::select! {
+                Some(ended) = asked.join_next() => {
+                    let Ok((engine, answer)) = ended else { continue };
+                    silent.retain(|other| *other != engine);
+                    match answer {
+                        Ok(outcome) => {
+                            silent.iter().for_each(|engine| calls.failed(engine));
+                            return outcome;
+                        }
+                        Err(fault) => tracing::debug!(%engine, %number, %fault, "an engine could not resolve"),
+                    }
+                    calls.failed(&engine);
+                    next_at = Instant::now();
                 }
+                claim = next, if has_more && asked.len() < ASKED_MAX => match claim {
+                    Some(claim) => {
+                        tried.push(claim.engine.clone());
+                        silent.push(claim.engine.clone());
+                        next_at = Instant::now() + timeout / HEDGE_AFTER;
+                        asked.spawn(async move {
+                            let answer = ask_both(number, &claim, deadline).await;
+                            (claim.engine.clone(), answer)
+                        });
+                    }
+                    None => has_more = false,
+                },
             }
-            claim.failed();
-            tried.push(claim.engine.clone());
         }
         Outcome::Failed
     };
@@ -67,9 +102,7 @@ async fn ask_both(number: Hex40, claim: &Claim, deadline: Instant) -> Result<Out
 }
 
 async fn ask(selector: Selector, claim: &Claim, deadline: Instant) -> Result<Option<Hex40>, Fault> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    // An engine that hangs must leave the next one time to answer.
-    let timeout = if claim.has_others { left * 2 / 3 } else { left };
+    let timeout = deadline.saturating_duration_since(Instant::now());
     let target = format!(
         "/server/api?api_version=3&method=get_media_files&{}={}",
         selector.parameter(),

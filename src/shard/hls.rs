@@ -115,7 +115,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
         if now - swept >= SWEEP {
             swept = now;
             shard.hls.viewers.borrow_mut().take_rates(now);
-            let gone = shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle());
+            let gone =
+                shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(shard.settings.hls.idle));
             let_go(&shard, gone, EndReason::ClientLeft);
             let viewers = shard.hls.viewers.borrow();
             let watched: Vec<u64> = viewers.iter().map(|viewer| viewer.stream.session().serial()).collect();
@@ -183,6 +184,20 @@ pub(super) async fn manifest(
         Ok(request) => enter(shard, &served, &request, &head).await,
     };
     served.client = peer;
+    conclude(shard, served, &head, consumed, outcome).await
+}
+
+/// Sends a player that asked for a continuous stream to its playlist.
+pub(super) async fn redirect(
+    shard: &Rc<Shard>,
+    served: Served,
+    head: RequestHead,
+    consumed: usize,
+) -> Option<Served> {
+    let up = if head.path.ends_with('/') { "../" } else { "" };
+    let query = head.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+    let place = format!("{up}manifest.m3u8{query}");
+    let outcome = Outcome::Answer(small(302, &[("Location", &place)], "", &head));
     conclude(shard, served, &head, consumed, outcome).await
 }
 

@@ -127,8 +127,8 @@ impl Feed {
             own_discontinuities: 0,
             stitched_flags: 0,
             discarded_bytes: 0,
-            kept: Kept::default(),
             splices: Splices::default(),
+            kept: Kept::default(),
         }
     }
 

@@ -248,6 +248,14 @@ impl Session {
         self.machine.borrow().idle_since().is_some()
     }
 
+    /// How long nobody has watched it; `None` while somebody does, or while it starts or ends.
+    pub fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let machine = self.machine.borrow();
+        let since =
+            machine.idle_since().filter(|_| !matches!(machine.phase(), Phase::Starting | Phase::Ending))?;
+        Some(now.saturating_duration_since(since))
+    }
+
     /// When media last came from an engine.
     pub fn last_media(&self) -> Instant {
         self.last_media.get()

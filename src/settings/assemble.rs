@@ -7,7 +7,7 @@ use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
     ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Window,
+    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -51,6 +51,13 @@ pub(super) fn settings(
     let settings = Settings {
         listen: listen(&mut reader),
         shards: shards(&mut reader, host),
+        warm: Warm {
+            channels: reader
+                .count(&names::WARM_CHANNELS)
+                .and_then(|count| count.try_into().ok())
+                .unwrap_or(0),
+            time: reader.span(&names::WARM_S).unwrap_or_default(),
+        },
         slow_clients: slow_clients(&mut reader, window.join_behind),
         window,
         limits: limits(&mut reader, host),

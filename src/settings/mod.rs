@@ -47,6 +47,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Streams kept after their last player.
+    pub warm: Warm,
     /// Players that cannot keep up.
     pub slow_clients: SlowClients,
     /// Engines that exist already.
@@ -139,6 +141,23 @@ pub enum JoinBehind {
     Media(Duration),
     /// Bytes, as acexy's buffer size says it.
     Bytes(u64),
+}
+
+/// Streams that outlive their last player for longer than the grace period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// How many, those left last. Default 3; `WARM_CHANNELS`.
+    pub channels: u32,
+    /// How long each, from when its last player left; at least the grace period to have an effect. Default 20 s;
+    /// `WARM_S`.
+    pub time: Duration,
+}
+
+impl Warm {
+    /// How long a stream may outlive its last player at most, when the grace period is `grace`.
+    pub fn longest(&self, grace: Duration) -> Duration {
+        if self.channels == 0 { grace } else { grace.max(self.time) }
+    }
 }
 
 /// How far a player may fall behind, and what happens when it falls further. Where no bound is set the window is the

@@ -399,7 +399,29 @@ pub(super) static PROXY_GRACE_PERIOD: Variable = acting(
     &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD"],
     seconds(0, HOUR),
     Default::Is("5"),
-    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing.",
+    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing. While a play \
+     waits for an engine it may be given up after a second.",
+);
+
+/// `WARM_CHANNELS`
+pub(super) static WARM_CHANNELS: Variable = acting(
+    Group::Timeouts,
+    "WARM_CHANNELS",
+    &[],
+    count(0, 1000),
+    Default::Is("3"),
+    "So many streams, those whose last players left last, outlive them for `WARM_S` instead, so that zapping back to \
+     them is a join. They go as soon as a play waits for memory, or for an engine, then the oldest first.",
+);
+
+/// `WARM_S`
+pub(super) static WARM_S: Variable = acting(
+    Group::Timeouts,
+    "WARM_S",
+    &[],
+    seconds(0, HOUR),
+    Default::Is("20"),
+    "How long those streams outlive their last player. Not longer than `PROXY_GRACE_PERIOD` it has no effect.",
 );
 
 /// `START_TIMEOUT_S`
@@ -706,6 +728,8 @@ pub static ALL: &[&Variable] = &[
     &MAX_PLAYS_PER_IP_BURST,
     &MAX_CONNECTIONS,
     &PROXY_GRACE_PERIOD,
+    &WARM_CHANNELS,
+    &WARM_S,
     &START_TIMEOUT_S,
     &START_TIMEOUT_MAX_S,
     &NO_RESPONSE_TIMEOUT,

@@ -55,6 +55,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             shards: Shards { count: 4, driver: Driver::Auto, tick: Tick::Adaptive },
             window: Window { total_bytes: 4 << 30, join_behind: JoinBehind::Media(seconds(10)) },
+            warm: Warm { channels: 3, time: seconds(20) },
             slow_clients: SlowClients { action: SlowClient::Skip, lag_max: None, lag_bytes_max: None },
             limits: Limits {
                 clients_max: None,

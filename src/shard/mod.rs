@@ -99,8 +99,8 @@ pub(crate) struct Shard {
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
-    hls: hls::Hls,
     ended: RefCell<ended::Ended>,
+    hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -158,7 +158,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            grace: timeouts.grace,
+            // The housekeeper ends those that are not to be kept so long.
+            grace: settings.warm.longest(timeouts.grace),
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
             lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
@@ -179,8 +180,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
-        hls: hls::Hls::default(),
         ended: RefCell::default(),
+        hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),

@@ -33,7 +33,7 @@ struct Log {
 
 impl Setup {
     /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
-    /// short grace period. Anything else is set by [`Setup::env`].
+    /// short grace period and nothing kept warm. Anything else is set by [`Setup::env`].
     pub fn with_engines(engines: &[&Engine]) -> Self {
         let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
         Self::bare().env("STATIC_ENGINES", &addresses.join(","))
@@ -48,7 +48,8 @@ impl Setup {
             .env("SHARDS", "2")
             .env("NO_COLOR", "1")
             .env("LOG_LEVEL", "debug")
-            .env("PROXY_GRACE_PERIOD", "2s");
+            .env("PROXY_GRACE_PERIOD", "2s")
+            .env("WARM_CHANNELS", "0");
         command.env("RUST_BACKTRACE", "1");
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),

@@ -102,6 +102,11 @@ pub enum ToShard {
     },
     /// A connection whose next request is for the data plane, or for a session this shard owns.
     Connection(Connection),
+    /// End the session of this key if nobody watches it, reason `yielded`: a play waits for its engine.
+    Yield {
+        /// Which session.
+        key: StreamKey,
+    },
     /// End the session of this key, reason `stopped`.
     Stop {
         /// Which session.

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub mod ports;
 pub mod recipe;
 mod service;
+mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use plan::{EngineStanding, Standing};

@@ -488,6 +488,24 @@ impl Plan {
         }
     }
 
+    /// For each waiting request the engines that would do if they had room for another stream.
+    pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
+        let Some(most) = self.limits.streams_per_engine else { return Vec::new() };
+        let would_do = |engine: &Engine, waiting: &Waiting| {
+            engine.leases.len() >= most as usize
+                && engine.health.is_usable(now)
+                && engine.starts(now) < self.limits.engine_starts_max
+                && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
+        };
+        let of = |waiting: &Waiting| -> HashSet<EngineId> {
+            let avoided = &waiting.request.avoid;
+            let engines =
+                self.engines.iter().filter(|(id, engine)| !avoided.contains(id) && would_do(engine, waiting));
+            engines.map(|(id, _)| id.clone()).collect()
+        };
+        self.waiting.iter().map(of).filter(|engines| !engines.is_empty()).collect()
+    }
+
     fn next_start_end(&self, now: Instant) -> Option<Instant> {
         let ends = self
             .engines

@@ -5,16 +5,17 @@
 use super::check::{CheckFault, check};
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Plan, Standing};
+use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
 use crate::shards::Shards;
-use sluice_contract::snapshot::Board;
+use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
     Ticket, ToShard,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -25,6 +26,8 @@ const QUEUE_BOUND: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// How often the end of a start is looked for on the board while there are starts.
 const BOARD_INTERVAL: Duration = Duration::from_millis(250);
+/// Unwatched sessions are looked for at most this often while plays wait for room.
+const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
@@ -123,6 +126,9 @@ struct Service {
     checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
+    yields: Yields,
+    /// When unwatched sessions are looked for next, while plays wait for room.
+    yield_at: Option<Instant>,
 }
 
 /// Starts the service on the current runtime; the join set ends when it does.
@@ -159,6 +165,8 @@ pub(crate) fn start(
         epoch: options.epoch,
         checks: JoinSet::new(),
         observed_at: Instant::now(),
+        yields: Yields::default(),
+        yield_at: None,
     };
     tasks.spawn(async move {
         service.run().await;
@@ -173,6 +181,7 @@ impl Service {
             self.connect();
             self.observe_starts();
             self.advance();
+            self.make_room();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -278,6 +287,37 @@ impl Service {
         }
     }
 
+    /// Asks unwatched sessions to end while plays wait for engines that only lack room.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        if self.yield_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let wants = self.plan.wants_room(now);
+        self.yield_at = (!wants.is_empty()).then_some(now + YIELD_INTERVAL);
+        if wants.is_empty() {
+            return;
+        }
+        let shown = self.board.read();
+        let sessions = || shown.iter().flat_map(|shard| &shard.sessions);
+        let unwatched = sessions().filter(|session| session.state == SessionState::Grace);
+        let idle = unwatched.filter_map(|session| {
+            Some(Idle {
+                shard: session.shard,
+                key: session.key.clone(),
+                engine: session.engine.as_ref()?.id.clone(),
+                since: session.idle_since?,
+            })
+        });
+        let alive = |key: &StreamKey| sessions().any(|session| session.key == *key);
+        let times = (now, SystemTime::now());
+        for Idle { shard, key, engine, .. } in self.yields.choose(times, &wants, idle.collect(), alive) {
+            tracing::info!(shard = shard.0, stream = %key, %engine, "a play waits for the engine of an unwatched session");
+            // One that finds the inbox full is made up for by another, a little later.
+            let _ = self.shards.send(shard, ToShard::Yield { key });
+        }
+    }
+
     /// Does what the plan asks for and tells how many answers could not be delivered.
     fn perform(&mut self, actions: Vec<Action>) -> usize {
         let mut undelivered = 0;
@@ -334,7 +374,7 @@ impl Service {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).min()
+        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(self.yield_at).min()
     }
 }
 

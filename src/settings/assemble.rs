@@ -6,13 +6,16 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
     Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long an HLS player may be silent, unless set.
+const HLS_IDLE: Duration = Duration::from_secs(15);
 
 const MIB: u64 = 1 << 20;
 
@@ -61,6 +64,7 @@ pub(super) fn settings(
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
         strict_pid: reader.switch(&names::STRICT_PID),
+        hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),
         log_level: log_level(&mut reader),
@@ -73,6 +77,12 @@ pub(super) fn settings(
     } else {
         Err(reader.errors)
     }
+}
+
+fn hls(reader: &mut Reader) -> Hls {
+    let (mode, switch) = (reader.choice(&names::PROXY_STREAM_MODE), reader.switch(&names::ACEXY_M3U8));
+    let idle = reader.span(&names::ACEXY_M3U8_STREAM_TIMEOUT).unwrap_or(HLS_IDLE);
+    Hls { by_default: mode == Some(1) || switch, idle }
 }
 
 fn listen(reader: &mut Reader) -> Listen {

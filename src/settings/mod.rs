@@ -55,12 +55,24 @@ pub struct Settings {
     pub engines: Engines,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
     pub strict_pid: bool,
+    /// Players over HLS.
+    pub hls: Hls,
     /// Directory of everything that survives a restart. Default `./data`; `DATA_DIR`.
     pub data_dir: PathBuf,
     /// What routes that change something ask for. `API_KEY`.
     pub api_key: ApiKey,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+}
+
+/// Players over HLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hls {
+    /// Whether `/ace/getstream` sends players to HLS. Default false; `PROXY_STREAM_MODE`, `ACEXY_M3U8`.
+    pub by_default: bool,
+    /// One that asks for nothing for so long, and for three target durations, has left. Default 15 s;
+    /// `ACEXY_M3U8_STREAM_TIMEOUT`.
+    pub idle: Duration,
 }
 
 /// Listening sockets and whom to believe about a player's address.

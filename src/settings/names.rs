@@ -587,6 +587,17 @@ pub(super) static STRICT_PID: Variable = acting(
     "Answers a play request that carries `pid` with 400, as acexy does. Otherwise `pid` is ignored.",
 );
 
+/// `PROXY_STREAM_MODE`
+pub(super) static PROXY_STREAM_MODE: Variable = acting(
+    Group::General,
+    "PROXY_STREAM_MODE",
+    &["STREAM_MODE"],
+    Kind::Choice(&["TS", "HLS"]),
+    Default::Is("TS"),
+    "What `/ace/getstream` gives. With `HLS` it sends players to `/ace/manifest.m3u8`, whatever the engine; that address \
+     itself is there in either mode.",
+);
+
 /// `DATA_DIR`
 pub(super) static DATA_DIR: Variable = acting(
     Group::General,
@@ -664,26 +675,25 @@ pub(super) static ACEXY_ORCH_APIKEY: Variable = Variable {
 };
 
 /// `ACEXY_M3U8`
-pub(super) static ACEXY_M3U8: Variable = Variable {
-    name: "ACEXY_M3U8",
-    aliases: &[],
-    group: Group::Acexy,
-    kind: Kind::Switch,
-    default: Default::Is("false"),
-    meaning: "No effect: `/ace/getstream` always answers MPEG-TS. The URL decides the form, not a setting.",
-    effect: Effect::Nothing("/ace/getstream always answers MPEG-TS; the URL decides the form, not a setting"),
-};
+pub(super) static ACEXY_M3U8: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "The same as `PROXY_STREAM_MODE=HLS`.",
+);
 
 /// `ACEXY_M3U8_STREAM_TIMEOUT`
-pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = Variable {
-    name: "ACEXY_M3U8_STREAM_TIMEOUT",
-    aliases: &["ACEXY_TIMEOUT"],
-    group: Group::Acexy,
-    kind: seconds(0, 24 * HOUR),
-    default: Default::Means("not set"),
-    meaning: "No effect: it ended idle streams of acexy's playlist mode. `PROXY_GRACE_PERIOD` ends idle streams here.",
-    effect: Effect::Nothing("it belongs to acexy's playlist mode; PROXY_GRACE_PERIOD ends idle streams here"),
-};
+pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8_STREAM_TIMEOUT",
+    &["ACEXY_TIMEOUT"],
+    seconds(0, 24 * HOUR),
+    Default::Means("15 s"),
+    "An HLS player that has asked for nothing for so long has left; three target durations at least. \
+     `PROXY_GRACE_PERIOD` begins then.",
+);
 
 /// `ACEXY_CONTAINER_ID`
 pub(super) static ACEXY_CONTAINER_ID: Variable = Variable {
@@ -748,6 +758,7 @@ pub static ALL: &[&Variable] = &[
     &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &STRICT_PID,
+    &PROXY_STREAM_MODE,
     &DATA_DIR,
     &API_KEY,
     &LOG_LEVEL,

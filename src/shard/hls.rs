@@ -94,12 +94,7 @@ fn show(viewer: &Viewer<Rc<Stream>>) -> sluice_contract::snapshot::Client {
         bytes_sent: viewer.bytes_sent,
         behind_bytes: window.head().saturating_sub(cursor),
         behind_s: window.access().behind(cursor).as_secs_f64(),
-        // It asks for seconds at once and then for nothing: only the mean over its life says something.
-        rate: viewer
-            .identity
-            .connected_at
-            .elapsed()
-            .map_or(0, |life| viewer.bytes_sent / life.as_secs().max(1)),
+        rate: viewer.rate(),
         skips: 0,
         skipped_bytes: 0,
     }
@@ -119,7 +114,9 @@ pub(super) async fn run(shard: Rc<Shard>) {
         streams.iter().for_each(|stream| stream.advance(now, SystemTime::now()));
         if now - swept >= SWEEP {
             swept = now;
-            let gone = shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle());
+            shard.hls.viewers.borrow_mut().take_rates(now);
+            let gone =
+                shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(shard.settings.hls.idle));
             let_go(&shard, gone, EndReason::ClientLeft);
             let viewers = shard.hls.viewers.borrow();
             let watched: Vec<u64> = viewers.iter().map(|viewer| viewer.stream.session().serial()).collect();
@@ -141,6 +138,7 @@ fn let_go(shard: &Shard, gone: Vec<Viewer<Rc<Stream>>>, reason: EndReason) {
     for viewer in gone {
         shard.counters.client_ended(reason);
         let session = viewer.stream.session().clone();
+        shard.ended.borrow_mut().remember(&session, show(&viewer), reason, Instant::now());
         tracing::debug!(
             stream = %session.key(), client = %viewer.identity.id, address = %viewer.identity.address,
             bytes = viewer.bytes_sent, reason = reason.as_str(), "client ended"
@@ -186,6 +184,20 @@ pub(super) async fn manifest(
         Ok(request) => enter(shard, &served, &request, &head).await,
     };
     served.client = peer;
+    conclude(shard, served, &head, consumed, outcome).await
+}
+
+/// Sends a player that asked for a continuous stream to its playlist.
+pub(super) async fn redirect(
+    shard: &Rc<Shard>,
+    served: Served,
+    head: RequestHead,
+    consumed: usize,
+) -> Option<Served> {
+    let up = if head.path.ends_with('/') { "../" } else { "" };
+    let query = head.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+    let place = format!("{up}manifest.m3u8{query}");
+    let outcome = Outcome::Answer(small(302, &[("Location", &place)], "", &head));
     conclude(shard, served, &head, consumed, outcome).await
 }
 

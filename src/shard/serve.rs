@@ -234,6 +234,9 @@ async fn serve_one(
         }
     }
     let reply = match path.trim_end_matches('/') {
+        "/ace/getstream" if shard.settings.hls.by_default => {
+            return hls::redirect(shard, served, head, consumed).await;
+        }
         "/ace/getstream" => {
             served.client = client_address(
                 served.client,

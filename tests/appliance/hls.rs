@@ -301,6 +301,21 @@ fn an_address_cannot_collect_tokens() {
     viewer.playlist();
 }
 
+/// Guards: with HLS as the form of every stream, the address of the continuous one leads to a playlist, queries and all.
+#[test]
+fn the_mode_of_earlier_programs_sends_players_to_a_playlist() {
+    let engine = healthy();
+    for (name, value) in [("PROXY_STREAM_MODE", "HLS"), ("ACEXY_M3U8", "true")] {
+        let appliance = Setup::with_engines(&[&engine]).env(name, value).start();
+        for (path, place) in [("getstream", "manifest.m3u8"), ("getstream/", "../manifest.m3u8")] {
+            let sent = appliance.get(&format!("/ace/{path}?id={}&pid=1", nth(0).0));
+            let expected = format!("{place}?id={}&pid=1", nth(0).0);
+            assert_eq!((sent.status(), sent.header("location")), (302, Some(&*expected)), "{name}");
+        }
+    }
+    assert_eq!(opens(&engine), 0);
+}
+
 /// Guards: HLS players count against the limits, together with the continuous ones.
 #[test]
 fn limits_count_players_of_both_kinds() {

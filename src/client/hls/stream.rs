@@ -18,9 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// with fewer stalls at once.
 const FIRST_SEGMENTS: usize = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(4);
-/// A viewer that has not asked for anything in so many target durations, and at least this long, has left.
+/// A viewer that has not asked for anything in so many target durations has left, if it may leave that soon.
 const IDLE_TARGETS: u32 = 3;
-const IDLE_MIN: Duration = Duration::from_secs(15);
 /// Media looked at for the counters that a segment's tables must fit.
 const LOOK_AHEAD_BYTES: u64 = 128 << 10;
 /// How long media stays for somebody who is reading it.
@@ -151,9 +150,9 @@ impl Stream {
         self.state.borrow().segmenter.target()
     }
 
-    /// How long a viewer may be silent.
-    pub fn idle(&self) -> Duration {
-        (self.target() * IDLE_TARGETS).max(IDLE_MIN)
+    /// How long a viewer may be silent, which is at least `least`.
+    pub fn idle(&self, least: Duration) -> Duration {
+        (self.target() * IDLE_TARGETS).max(least)
     }
 
     /// The number of the next segment.

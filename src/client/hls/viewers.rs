@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Viewers of one shard at most, whatever the limits on players are: some 40 MiB of entries.
 const VIEWERS_MAX: usize = 50_000;
+/// A viewer's rate is taken over at least this long: it takes a segment at once and then nothing for a while.
+const RATE_OVER: Duration = Duration::from_secs(8);
 /// Tokens of one address that nobody has used yet, at most. A player uses its token at once; what asks for tokens and
 /// does not use them is no player.
 const UNUSED_PER_ADDRESS_MAX: u32 = 512;
@@ -69,9 +71,18 @@ pub struct Viewer<S> {
     pub cursor: u64,
     /// When it last asked for something or took bytes.
     pub last_active: SystemTime,
+    /// When its rate was last taken, of how many bytes, and what it was.
+    rate: (Instant, u64, u64),
     last_seen: Instant,
     is_used: bool,
     _guard: Guard,
+}
+
+impl<S> Viewer<S> {
+    /// Bytes per second its sockets took lately.
+    pub fn rate(&self) -> u64 {
+        self.rate.2
+    }
 }
 
 /// All viewers of a shard.
@@ -112,6 +123,7 @@ impl<S> Viewers<S> {
             stream,
             bytes_sent: 0,
             cursor: 0,
+            rate: (now, 0, 0),
             last_seen: now,
             is_used: false,
             _guard: guard,
@@ -148,6 +160,18 @@ impl<S> Viewers<S> {
     /// Takes out who plays something.
     pub fn end(&mut self, is_it: impl Fn(&S) -> bool) -> Vec<Viewer<S>> {
         self.take_out(|viewer| is_it(&viewer.stream))
+    }
+
+    /// Takes the rates of those whose last one is old enough; to be called now and then.
+    pub fn take_rates(&mut self, now: Instant) {
+        for viewer in self.viewers.values_mut() {
+            let (since, before, _) = viewer.rate;
+            let over = now.saturating_duration_since(since);
+            if over >= RATE_OVER {
+                let rate = (viewer.bytes_sent - before) as f64 / over.as_secs_f64();
+                viewer.rate = (now, viewer.bytes_sent, rate as u64);
+            }
+        }
     }
 
     /// All of them.
@@ -243,6 +267,21 @@ mod tests {
         viewers.expire(start + IDLE, |_| IDLE);
         viewers.has_room(one).unwrap();
         assert!(viewers.unused.is_empty() && viewers.iter().len() == 0);
+    }
+
+    /// Guards: a rate is taken over segments and pauses alike.
+    #[test]
+    fn a_rate_is_that_of_several_seconds() {
+        let start = Instant::now();
+        let mut viewers = Viewers::default();
+        let token = admit(&mut viewers, 1, 1, start);
+        viewers.touch(token, start).unwrap().bytes_sent = 8_000_000;
+        viewers.take_rates(start + Duration::from_secs(1));
+        assert_eq!(viewers.iter().next().unwrap().rate(), 0, "too early to tell");
+        viewers.take_rates(start + RATE_OVER);
+        assert_eq!(viewers.iter().next().unwrap().rate(), 1_000_000);
+        viewers.take_rates(start + RATE_OVER * 2);
+        assert_eq!(viewers.iter().next().unwrap().rate(), 0);
     }
 
     /// Guards: who asks without a token is taken for the viewer it looks like, on the same stream only.

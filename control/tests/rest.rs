@@ -452,7 +452,7 @@ fn what_is_not_http_is_told_so_and_ended() {
 #[test]
 fn a_session_is_moved_by_its_shard() {
     let mut bench = Bench::start(options(&[]), 2);
-    publish(&bench, 1, vec![session(1, 1), session(2, 0)], Vec::new());
+    publish(&bench, 0, vec![session(1, 1), session(2, 0)], Vec::new());
     let post = |id: String, body: &str| {
         let head = format!("POST /proxy/sessions/{id}/move HTTP/1.1\r\nhost: sluice\r\n");
         let length =
@@ -474,7 +474,7 @@ fn a_session_is_moved_by_its_shard() {
         assert_eq!(post(id, body).status, status, "{body}");
     }
     for expected in [Some("engine-2:6878"), None] {
-        match bench.shards[1].next() {
+        match bench.shards[0].next() {
             ToShard::Move { key, engine } => {
                 assert_eq!(key, stream(101));
                 assert_eq!(engine.as_ref().map(|engine| &*engine.0), expected);

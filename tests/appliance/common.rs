@@ -197,6 +197,12 @@ impl Appliance {
         }
     }
 
+    /// Waits until so many engines have been found healthy: before that, one that is known may get everything.
+    pub fn wait_healthy(&self, engines: usize) {
+        let is_healthy = |line: &&String| line.contains("health changed") && line.contains("\"healthy\"");
+        self.wait_log("the engines are healthy", |lines| lines.iter().filter(is_healthy).count() >= engines);
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         sys::signal(self.child.id(), libc::SIGTERM);

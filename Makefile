@@ -10,6 +10,8 @@ SHELL := bash
 
 CARGO := cargo
 LOCKED := --locked
+# Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
+SUITE_THREADS := 6
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
 # What `make bench` runs: any words sluice-bench knows.
@@ -98,7 +100,7 @@ unit:
 # away from it, as Docker does.
 .PHONY: suite
 suite:
-	@for driver in io_uring epoll seccomp; do \
+	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
 		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*'; \
 	done

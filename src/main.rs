@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{Settings, help};
+use sluice::settings::{ApiKey, Settings, help};
 use sluice::window::Budget;
 use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
@@ -210,7 +210,16 @@ fn bounds(settings: &Settings) -> Bounds {
 
 fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::Options {
     let engine = |authority: String| sluice_control::StaticEngine { authority };
-    let defaults = sluice_control::Options::default();
+    let defaults = sluice_control::Options {
+        api_key: match &settings.api_key {
+            ApiKey::Generated => sluice_control::ApiKey::Generated,
+            ApiKey::Open => sluice_control::ApiKey::Open,
+            ApiKey::Given(key) => sluice_control::ApiKey::Given(key.expose().to_owned()),
+        },
+        reads_need_key: settings.reads_need_key,
+        cors_origin: settings.cors_origin.clone(),
+        ..sluice_control::Options::default()
+    };
     if let Some(demo) = demo {
         let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
         return sluice_control::Options { static_engines, ..defaults };

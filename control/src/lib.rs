@@ -14,6 +14,7 @@ mod api;
 pub mod docker;
 mod engines;
 mod fetch;
+mod key;
 mod metrics;
 mod plane;
 mod priority;
@@ -21,6 +22,7 @@ mod resolve;
 mod shards;
 
 pub use engines::{Error as EngineError, ports, recipe};
+pub use key::ApiKey;
 pub use plane::{Handle, start};
 
 use sluice_contract::link::{Receiver, Sender};
@@ -67,6 +69,10 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Threads of the plane.
     pub worker_threads: usize,
+    /// What routes that change something ask for.
+    pub api_key: ApiKey,
+    /// Whether routes that only read ask for the key too.
+    pub reads_need_key: bool,
 }
 
 impl Default for Options {
@@ -86,6 +92,8 @@ impl Default for Options {
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             worker_threads: 2,
+            api_key: ApiKey::Generated,
+            reads_need_key: false,
         }
     }
 }
@@ -118,6 +126,9 @@ pub enum Error {
         /// What it may be.
         allowed: &'static str,
     },
+    /// The kernel gives no random bytes for a key.
+    #[error("cannot generate an API key: {0}")]
+    Key(#[from] getrandom::Error),
     /// The threads cannot be started.
     #[error("cannot start the control threads: {0}")]
     Threads(#[source] std::io::Error),

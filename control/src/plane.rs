@@ -1,12 +1,13 @@
 //! Starting, running and stopping the plane. One task reads the inbox and passes each message to its room; it is
 //! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
 
+use crate::key::{self, KeyHash};
 use crate::shards::Shards;
-use crate::{Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -40,6 +41,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let key = key(&options.api_key)?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -92,6 +94,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             directory: directory.clone(),
             shards: shards.clone(),
             metrics: Arc::new(metrics),
+            access: Arc::new(api::Access::new(key, options.reads_need_key)),
+            body_bytes_max: options.body_bytes_max,
         },
     );
     let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), tasks };
@@ -128,6 +132,28 @@ fn check(options: &Options) -> Result<(), Error> {
         });
     }
     Ok(())
+}
+
+/// The key this process generated, so that a control built anew goes on accepting it.
+static GENERATED: OnceLock<String> = OnceLock::new();
+
+/// What callers' keys are compared with; a key nobody gave is generated and shown once.
+fn key(wanted: &ApiKey) -> Result<Option<KeyHash>, Error> {
+    match wanted {
+        ApiKey::Open => {
+            tracing::warn!("no API key: everybody who reaches the port may change everything");
+            Ok(None)
+        }
+        ApiKey::Given(key) => Ok(Some(KeyHash::of(key.as_bytes()))),
+        ApiKey::Generated => {
+            if let Some(known) = GENERATED.get() {
+                return Ok(Some(KeyHash::of(known.as_bytes())));
+            }
+            let key = key::generate()?;
+            tracing::warn!("no API_KEY was given; this one was generated and is shown only once: {key}");
+            Ok(Some(KeyHash::of(GENERATED.get_or_init(|| key).as_bytes())))
+        }
+    }
 }
 
 fn api_options(options: &Options) -> api::Options {

@@ -574,6 +574,26 @@ pub(super) static API_KEY: Variable = acting(
     "Bearer key for routes that change something. `API_KEY=` with nothing behind it means open.",
 );
 
+/// `READS_NEED_KEY`
+pub(super) static READS_NEED_KEY: Variable = acting(
+    Group::General,
+    "READS_NEED_KEY",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Asks for the key on routes that only read, too. Playing, health and the panel's pages stay open.",
+);
+
+/// `CORS_ORIGIN`
+pub(super) static CORS_ORIGIN: Variable = acting(
+    Group::General,
+    "CORS_ORIGIN",
+    &[],
+    Kind::Text("`*` or one origin, such as `https://tv.example`"),
+    Default::Is("*"),
+    "Pages of which origin may read the REST API in a browser.",
+);
+
 /// `LOG_LEVEL`
 pub(super) static LOG_LEVEL: Variable = acting(
     Group::General,
@@ -713,6 +733,8 @@ pub static ALL: &[&Variable] = &[
     &STRICT_PID,
     &DATA_DIR,
     &API_KEY,
+    &READS_NEED_KEY,
+    &CORS_ORIGIN,
     &LOG_LEVEL,
     &DEBUG_MODE,
     &ACEXY_SCHEME,

@@ -1,17 +1,20 @@
 //! Sessions and clients as monitoring scripts know them, read from the board alone.
 
+use super::Sources;
+use super::error::{Detail, Error};
+use super::input::Read;
 use super::time::{epoch_s, rfc3339, seconds_between};
-use super::{Sources, error};
 use crate::engines::authority::split;
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::extract::State;
 use serde::Serialize;
 use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
 use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Bytes of a transport stream packet.
 const PACKET_BYTES: u64 = 188;
@@ -24,8 +27,9 @@ static WORKER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Summary of everything that plays.
-#[derive(Serialize)]
-struct StatusView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyStatus)]
+pub(crate) struct StatusView {
     running: bool,
     total_sessions: usize,
     active_sessions: usize,
@@ -34,13 +38,16 @@ struct StatusView {
 }
 
 /// One session: the published fields first, then what Sluice adds.
-#[derive(Serialize)]
-struct SessionView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySession)]
+pub(crate) struct SessionView {
     stream_id: Option<String>,
+    #[schema(value_type = String)]
     ace_id: Hex40,
     engine_host: String,
     engine_port: u16,
     container_id: String,
+    #[schema(value_type = Option<String>)]
     playback_session_id: Option<Arc<str>>,
     is_live: bool,
     is_active: bool,
@@ -51,8 +58,10 @@ struct SessionView {
     error: Option<String>,
     idle_seconds: f64,
     key: String,
+    #[schema(value_type = Option<String>)]
     infohash: Option<Hex40>,
     options: String,
+    #[schema(value_type = String)]
     state: SessionState,
     shard: u16,
     waiting_clients: usize,
@@ -67,10 +76,14 @@ struct SessionView {
     discontinuities: u64,
     failovers: u64,
     splices: SplicesView,
+    #[schema(value_type = Vec<String>)]
     formats: Vec<&'static str>,
     is_encrypted: bool,
+    #[schema(value_type = Option<String>)]
     stat_url: Option<Arc<str>>,
+    #[schema(value_type = Option<String>)]
     command_url: Option<Arc<str>>,
+    #[schema(value_type = Option<serde_json::Value>)]
     stat: Option<EngineStat>,
 }
 
@@ -124,8 +137,9 @@ impl SessionView {
 }
 
 /// How the sources of a session were joined to each other, and what that cost its clients.
-#[derive(Serialize)]
-struct SplicesView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySplices)]
+pub(crate) struct SplicesView {
     exact: u64,
     clock: u64,
     random_access: u64,
@@ -155,10 +169,12 @@ impl SplicesView {
 }
 
 /// One client record.
-#[derive(Serialize)]
-struct ClientView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyClient)]
+pub(crate) struct ClientView {
     client_id: String,
     ip_address: String,
+    #[schema(value_type = String)]
     user_agent: Arc<str>,
     connected_at: f64,
     last_active: f64,
@@ -195,11 +211,13 @@ impl ClientView {
 }
 
 /// A client that ended: its record as it was then, and why.
-#[derive(Serialize)]
-struct EndedClientView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyEndedClient)]
+pub(crate) struct EndedClientView {
     #[serde(flatten)]
     client: ClientView,
     ended_at: f64,
+    #[schema(value_type = String)]
     reason: EndReason,
 }
 
@@ -211,19 +229,35 @@ impl EndedClientView {
     }
 }
 
-#[derive(Serialize)]
-struct SessionsView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySessions)]
+pub(crate) struct SessionsView {
     sessions: Vec<SessionView>,
 }
 
-#[derive(Serialize)]
-struct ClientsView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyClients)]
+pub(crate) struct ClientsView {
     clients: Vec<ClientView>,
     ended_clients: Vec<EndedClientView>,
 }
 
-/// `GET /proxy/status`.
-pub(crate) async fn status(State(sources): State<Sources>) -> Response {
+/// Routes of this file.
+pub(super) fn routes() -> OpenApiRouter<Sources> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(sessions))
+        .routes(routes!(session))
+        .routes(routes!(clients))
+        .routes(routes!(stream_clients))
+}
+
+/// Everything that plays
+///
+/// `total_sessions` counts sessions that nobody watches any more until their grace period ends, `active_sessions` does
+/// not.
+#[utoipa::path(get, path = "/proxy/status", tag = "proxy", responses((status = 200, body = StatusView)))]
+async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<StatusView> {
     let shards = sources.board.read();
     let sessions = || shards.iter().flat_map(|shard| &shard.sessions);
     let now = SystemTime::now();
@@ -234,34 +268,69 @@ pub(crate) async fn status(State(sources): State<Sources>) -> Response {
         total_clients: sessions().map(|session| session.clients.len()).sum(),
         sessions: sessions().map(|session| SessionView::new(session, now)).collect(),
     })
-    .into_response()
 }
 
-/// `GET /proxy/sessions`.
-pub(crate) async fn sessions(State(sources): State<Sources>) -> Response {
+/// Sessions
+#[utoipa::path(get, path = "/proxy/sessions", tag = "proxy", responses((status = 200, body = SessionsView)))]
+async fn sessions(State(sources): State<Sources>, Read(()): Read<()>) -> Json<SessionsView> {
     let now = SystemTime::now();
     let shards = sources.board.read();
     let sessions =
         shards.iter().flat_map(|shard| &shard.sessions).map(|session| SessionView::new(session, now));
-    Json(SessionsView { sessions: sessions.collect() }).into_response()
+    Json(SessionsView { sessions: sessions.collect() })
 }
 
-/// `GET /proxy/sessions/{id}`.
-pub(crate) async fn session(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
+/// One session
+///
+/// Found by the id first asked for, by infohash, by any other id known for the broadcast, or by its whole key.
+#[utoipa::path(
+    get,
+    path = "/proxy/sessions/{ace_id}",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = SessionView), (status = 404, description = "No such session", body = Detail))
+)]
+async fn session(State(sources): State<Sources>, Read(id): Read<String>) -> Result<Json<SessionView>, Error> {
     let wanted = Wanted::new(&sources, &id);
     let shards = sources.board.read();
     let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
     // One broadcast may play with several options; the plain one is meant unless the whole key is given.
     match named.min_by_key(|session| !session.key.options.is_empty()) {
-        Some(session) => Json(SessionView::new(session, SystemTime::now())).into_response(),
-        None => error::detail(StatusCode::NOT_FOUND, format!("Session {id} not found")),
+        Some(session) => Ok(Json(SessionView::new(session, SystemTime::now()))),
+        None => Err(Error::NotFound(format!("Session {id} not found").into())),
     }
 }
 
-/// `GET /proxy/sessions/{id}/clients` and `GET /proxy/streams/{key}/clients`: the clients of every session of the
-/// stream and those that ended a short while ago, newest last; an unknown stream has none.
-pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
-    let wanted = Wanted::new(&sources, &id);
+/// Clients of a session
+///
+/// Of every session of the stream, and those that ended a short while ago, newest last; an unknown stream has none.
+#[utoipa::path(
+    get,
+    path = "/proxy/sessions/{ace_id}/clients",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = ClientsView))
+)]
+async fn clients(State(sources): State<Sources>, Read(id): Read<String>) -> Json<ClientsView> {
+    Json(clients_of(&sources, &id))
+}
+
+/// Clients of a stream
+///
+/// `stream_key` is the content id, or any other name of the broadcast; an unknown stream has none.
+#[utoipa::path(
+    get,
+    path = "/proxy/streams/{stream_key}/clients",
+    tag = "proxy",
+    params(("stream_key" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = ClientsView))
+)]
+async fn stream_clients(State(sources): State<Sources>, Read(id): Read<String>) -> Json<ClientsView> {
+    Json(clients_of(&sources, &id))
+}
+
+fn clients_of(sources: &Sources, id: &str) -> ClientsView {
+    let wanted = Wanted::new(sources, id);
     let (mut clients, mut ended_clients) = (Vec::new(), Vec::new());
     for shard in &sources.board.read() {
         let named = shard.sessions.iter().filter(|session| wanted.names(session));
@@ -271,7 +340,7 @@ pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<Strin
         ended_clients.extend(named.map(|ended| EndedClientView::new(ended, shard)));
     }
     ended_clients.sort_by(|one, other| one.ended_at.total_cmp(&other.ended_at));
-    Json(ClientsView { clients, ended_clients }).into_response()
+    ClientsView { clients, ended_clients }
 }
 
 fn is_active(session: &Session) -> bool {

@@ -41,6 +41,21 @@ impl KeyHash {
         Self(Sha256::digest(key).into())
     }
 
+    /// The hash as it is stored.
+    pub(crate) fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+
+    /// A stored hash; `None` for anything else.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let is_whole = text.len() == 2 * bytes.len() && text.is_ascii();
+        for (byte, at) in bytes.iter_mut().zip((0..text.len()).step_by(2)) {
+            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+        }
+        is_whole.then_some(Self(bytes))
+    }
+
     /// Whether this is the hash of a key; takes as long for a key that is nearly right as for any other.
     pub(crate) fn is_of(&self, key: &[u8]) -> bool {
         self.0.ct_eq(&Self::of(key).0).into()
@@ -60,11 +75,15 @@ impl fmt::Debug for KeyHash {
 pub(crate) fn generate() -> Result<String, getrandom::Error> {
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -80,5 +99,10 @@ mod tests {
         assert!(KeyHash::of(one.as_bytes()).is_of(one.as_bytes()));
         assert!(!KeyHash::of(one.as_bytes()).is_of(other.as_bytes()));
         assert!(!format!("{:?}", ApiKey::Given(one.clone())).contains(&one));
+        let stored = KeyHash::of(one.as_bytes()).to_hex();
+        assert!(KeyHash::from_hex(&stored).is_some_and(|hash| hash.is_of(one.as_bytes())));
+        for odd in ["", "00", &stored[1..], &format!("{stored}0"), &"x".repeat(64), &"é".repeat(32)] {
+            assert!(KeyHash::from_hex(odd).is_none(), "{odd}");
+        }
     }
 }

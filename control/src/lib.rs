@@ -3,8 +3,9 @@
 //! Built by [`start`], taken down by [`Handle::stop`], which hands the wiring back so that a new control can be started
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
-//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which broadcast an id names), `api`
-//! (HTTP on connections handed over by shards) and `metrics` (Prometheus text). Each is started with its options and
+//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
+//! broadcast an id names), `api` (HTTP on connections handed over by shards), `store` (what survives a restart) and
+//! `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
@@ -20,14 +21,22 @@ mod plane;
 mod priority;
 mod resolve;
 mod shards;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its vocabulary is whole; the rooms for events, streams and settings use the rest of it"
+)]
+mod store;
 
 pub use engines::{Error as EngineError, ports, recipe};
 pub use key::ApiKey;
 pub use plane::{Handle, start};
+pub use store::Error as StoreError;
 
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{Directory, ToControl, ToShard};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +82,8 @@ pub struct Options {
     pub api_key: ApiKey,
     /// Whether routes that only read ask for the key too.
     pub reads_need_key: bool,
+    /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -94,6 +105,7 @@ impl Default for Options {
             worker_threads: 2,
             api_key: ApiKey::Generated,
             reads_need_key: false,
+            data_dir: None,
         }
     }
 }
@@ -116,6 +128,9 @@ pub enum Error {
     /// An engine is misnamed.
     #[error(transparent)]
     Engines(#[from] engines::Error),
+    /// The data directory is somebody else's.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// An option has a value that cannot work.
     #[error("option {name} is {value}, allowed is {allowed}")]
     Option {

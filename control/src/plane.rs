@@ -3,12 +3,13 @@
 
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
+use crate::store::{self, Record};
 use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,7 +18,12 @@ use tokio::task::{JoinHandle, JoinSet};
 const BATCH_MAX: usize = 64;
 /// Threads for name look-ups, which block.
 const BLOCKING_THREADS_MAX: usize = 4;
+/// What the store is given for its last commit, whatever is left until the deadline.
+const STORE_GRACE: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
+
+/// Under which name the store keeps the hash of a generated key; no setting has such a name.
+const KEY_SETTING: &str = "api_key_sha256";
 
 /// The generation of the newest control in this process; each start makes the next.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +33,7 @@ pub struct Handle {
     runtime: Option<Runtime>,
     main: Option<JoinHandle<Receiver<ToControl>>>,
     stop: Option<oneshot::Sender<Instant>>,
+    generated_key: Option<String>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
@@ -41,7 +48,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
-    let key = key(&options.api_key)?;
+    let (store, loaded) =
+        store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -53,9 +61,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .enable_time()
         .build()
         .map_err(Error::Threads)?;
+    let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
     let Wiring { inbox, shards, directory, board } = wiring;
     let shards = Arc::new(Shards::new(shards));
+    for (number, infohash) in loaded.aliases {
+        directory.learn(number, infohash);
+    }
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -78,31 +90,43 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines.clone(),
         shards.clone(),
         directory.clone(),
+        store.clone(),
         &mut tasks,
     );
-    let metrics = metrics::Metrics::new(metrics::Sources {
+    let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
         shards: shards.clone(),
         engines: engines.clone(),
         resolve: resolve.counts(),
-    });
+        store: store.clone(),
+    }));
+    tasks.spawn(metrics::observe(metrics.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
             board: board.clone(),
             directory: directory.clone(),
             shards: shards.clone(),
-            metrics: Arc::new(metrics),
+            engines: engines.clone(),
+            metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), tasks };
+    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
-    Ok(Handle { runtime: Some(runtime), main: Some(main), stop: Some(stop), shards, directory, board })
+    Ok(Handle {
+        runtime: Some(runtime),
+        main: Some(main),
+        stop: Some(stop),
+        generated_key,
+        shards,
+        directory,
+        board,
+    })
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -134,26 +158,37 @@ fn check(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The key this process generated, so that a control built anew goes on accepting it.
-static GENERATED: OnceLock<String> = OnceLock::new();
-
-/// What callers' keys are compared with; a key nobody gave is generated and shown once.
-fn key(wanted: &ApiKey) -> Result<Option<KeyHash>, Error> {
+/// What callers' keys are compared with, and the key itself if it was generated just now: nobody can be told it later.
+fn key(
+    wanted: &ApiKey,
+    store: &store::Handle,
+    runtime: &Runtime,
+) -> Result<(Option<KeyHash>, Option<String>), Error> {
     match wanted {
         ApiKey::Open => {
             tracing::warn!("no API key: everybody who reaches the port may change everything");
-            Ok(None)
+            return Ok((None, None));
         }
-        ApiKey::Given(key) => Ok(Some(KeyHash::of(key.as_bytes()))),
-        ApiKey::Generated => {
-            if let Some(known) = GENERATED.get() {
-                return Ok(Some(KeyHash::of(known.as_bytes())));
-            }
-            let key = key::generate()?;
-            tracing::warn!("no API_KEY was given; this one was generated and is shown only once: {key}");
-            Ok(Some(KeyHash::of(GENERATED.get_or_init(|| key).as_bytes())))
-        }
+        ApiKey::Given(key) => return Ok((Some(KeyHash::of(key.as_bytes())), None)),
+        ApiKey::Generated => {}
     }
+    let stored = store.setting(KEY_SETTING).and_then(|row| KeyHash::from_hex(&row.value));
+    if let Some(hash) = stored {
+        tracing::info!("the API key is the one generated at the first start; API_KEY sets another one");
+        return Ok((Some(hash), None));
+    }
+    let key = key::generate()?;
+    let hash = KeyHash::of(key.as_bytes());
+    let row = store::SettingRow {
+        key: KEY_SETTING.to_owned(),
+        value: hash.to_hex(),
+        environment: None,
+        changed_at: SystemTime::now(),
+    };
+    if let Err(error) = runtime.block_on(store.save(vec![Record::Setting(row)])) {
+        tracing::warn!(%error, "the API key will be another one after a restart");
+    }
+    Ok((Some(hash), Some(key)))
 }
 
 fn api_options(options: &Options) -> api::Options {
@@ -173,6 +208,11 @@ impl Handle {
     /// and start a new one with the wiring.
     pub fn is_running(&self) -> bool {
         self.main.as_ref().is_some_and(|main| !main.is_finished())
+    }
+
+    /// The API key, if this start generated it; it can be had once, because only a hash of it is kept.
+    pub fn take_generated_key(&mut self) -> Option<String> {
+        self.generated_key.take()
     }
 
     /// Stops in order: reads no more messages, finishes responses under way, answers everybody who waits, and gives the
@@ -217,6 +257,7 @@ struct Plane {
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
 
@@ -251,6 +292,8 @@ impl Plane {
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        // Last, so that what the others did while they stopped is stored as well.
+        self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");
         self.inbox
     }
@@ -263,9 +306,11 @@ impl Plane {
             ToControl::Lease(request) => self.engines.request(request).await,
             ToControl::Abandon { shard, ticket } => self.engines.abandon(shard, ticket).await,
             ToControl::Return(lease) => self.engines.give_back(lease).await,
+            ToControl::Silence { lease, is_silent } => self.engines.silence(lease, is_silent).await,
             ToControl::Resolve(request) => self.resolve.request(request),
             ToControl::Learned { selector, infohash, .. } => {
                 self.directory.learn(selector.value(), infohash);
+                self.store.put(Record::Alias { number: selector.value(), infohash, at: SystemTime::now() });
                 self.engines.learned(selector.value(), infohash).await;
             }
             ToControl::Connection(connection) => self.api.serve(connection),

@@ -80,6 +80,33 @@ fn missing_and_wrong_keys_are_told_apart() {
     }
 }
 
+/// Guards: a generated key is told once, accepted ever after on the same directory, and kept only as a hash; a key given
+/// later takes its place.
+#[test]
+fn a_generated_key_survives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = Some(directory.path().to_owned());
+    let with = |api_key| sluice_control::Options { api_key, data_dir: data_dir.clone(), ..options(&[]) };
+    let status = |bench: &Bench, key: &str| {
+        ask(bench, "POST /cache/clear", &[&format!("x-api-key: {key}")], "").status
+    };
+    let told = |bench: &mut Bench| bench.control.as_mut().unwrap().take_generated_key();
+
+    let mut bench = Bench::start(with(ApiKey::Generated), 1);
+    let key = told(&mut bench).expect("a key is generated");
+    assert_eq!((told(&mut bench), status(&bench, &key), status(&bench, "x")), (None, 200, 403));
+    drop(bench);
+    let mut bench = Bench::start(with(ApiKey::Generated), 1);
+    assert_eq!((told(&mut bench), status(&bench, &key), status(&bench, "x")), (None, 200, 403));
+    drop(bench);
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(key.len()).any(|found| found == key.as_bytes()), "the key itself is stored");
+    }
+    let mut bench = Bench::start(with(ApiKey::Given(KEY.to_owned())), 1);
+    assert_eq!((told(&mut bench), status(&bench, &key), status(&bench, KEY)), (None, 403, 200));
+}
+
 /// Guards: reads are public until the setting closes them; what players and load balancers need stays open.
 #[test]
 fn reads_can_be_closed() {

@@ -6,13 +6,16 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Window,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
+    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long an HLS player may be silent, unless set.
+const HLS_IDLE: Duration = Duration::from_secs(15);
 
 const MIB: u64 = 1 << 20;
 
@@ -48,12 +51,20 @@ pub(super) fn settings(
     let settings = Settings {
         listen: listen(&mut reader),
         shards: shards(&mut reader, host),
+        warm: Warm {
+            channels: reader
+                .count(&names::WARM_CHANNELS)
+                .and_then(|count| count.try_into().ok())
+                .unwrap_or(0),
+            time: reader.span(&names::WARM_S).unwrap_or_default(),
+        },
         slow_clients: slow_clients(&mut reader, window.join_behind),
         window,
         limits: limits(&mut reader, host),
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
         strict_pid: reader.switch(&names::STRICT_PID),
+        hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),
         reads_need_key: reader.switch(&names::READS_NEED_KEY),
@@ -68,6 +79,12 @@ pub(super) fn settings(
     } else {
         Err(reader.errors)
     }
+}
+
+fn hls(reader: &mut Reader) -> Hls {
+    let (mode, switch) = (reader.choice(&names::PROXY_STREAM_MODE), reader.switch(&names::ACEXY_M3U8));
+    let idle = reader.span(&names::ACEXY_M3U8_STREAM_TIMEOUT).unwrap_or(HLS_IDLE);
+    Hls { by_default: mode == Some(1) || switch, idle }
 }
 
 fn listen(reader: &mut Reader) -> Listen {
@@ -292,6 +309,7 @@ fn engines(reader: &mut Reader) -> Engines {
         static_engines,
         fallback_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
+        spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
 }

@@ -396,10 +396,32 @@ pub(super) static MAX_CONNECTIONS: Variable = acting(
 pub(super) static PROXY_GRACE_PERIOD: Variable = acting(
     Group::Timeouts,
     "PROXY_GRACE_PERIOD",
-    &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD"],
+    &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD", "STREAM_IDLE_TIMEOUT"],
     seconds(0, HOUR),
     Default::Is("5"),
-    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing.",
+    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing. While a play \
+     waits for an engine it may be given up after a second.",
+);
+
+/// `WARM_CHANNELS`
+pub(super) static WARM_CHANNELS: Variable = acting(
+    Group::Timeouts,
+    "WARM_CHANNELS",
+    &[],
+    count(0, 1000),
+    Default::Is("3"),
+    "So many streams, those whose last players left last, outlive them for `WARM_S` instead, so that zapping back to \
+     them is a join. They go as soon as a play waits for memory, or for an engine, then the oldest first.",
+);
+
+/// `WARM_S`
+pub(super) static WARM_S: Variable = acting(
+    Group::Timeouts,
+    "WARM_S",
+    &[],
+    seconds(0, HOUR),
+    Default::Is("20"),
+    "How long those streams outlive their last player. Not longer than `PROXY_GRACE_PERIOD` it has no effect.",
 );
 
 /// `START_TIMEOUT_S`
@@ -437,7 +459,7 @@ pub(super) static NO_RESPONSE_TIMEOUT: Variable = acting(
 pub(super) static EMPTY_TIMEOUT: Variable = acting(
     Group::Timeouts,
     "EMPTY_TIMEOUT",
-    &["ACEXY_EMPTY_TIMEOUT"],
+    &["ACEXY_EMPTY_TIMEOUT", "EMPTY_STREAM_TIMEOUT"],
     seconds(SECOND, HOUR),
     Default::Is("60"),
     "A stream ends after so much total silence, with every attempt to reconnect or to change the engine made \
@@ -448,7 +470,7 @@ pub(super) static EMPTY_TIMEOUT: Variable = acting(
 pub(super) static WRITE_TIMEOUT_S: Variable = acting(
     Group::Timeouts,
     "WRITE_TIMEOUT_S",
-    &[],
+    &["CLIENT_TIMEOUT"],
     seconds(SECOND, HOUR),
     Default::Is("30"),
     "A player whose connection takes nothing for so long is closed.",
@@ -534,6 +556,17 @@ pub(super) static MAX_STREAMS_PER_ENGINE: Variable = acting(
     "Streams one engine carries at a time; when all are full a new stream gets 503 `max_capacity`.",
 );
 
+/// `WARM_SPARE_CLIENTS_MIN`
+pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
+    Group::Engines,
+    "WARM_SPARE_CLIENTS_MIN",
+    &[],
+    count(0, PEOPLE_MAX),
+    Default::Is("0"),
+    "From that many players of a stream on, a second engine session of it is kept open and takes over at once when the \
+     first goes. Costs one more stream on another engine. 0 is never.",
+);
+
 /// `ENGINE_USER_AGENT`
 pub(super) static ENGINE_USER_AGENT: Variable = acting(
     Group::Engines,
@@ -554,6 +587,17 @@ pub(super) static STRICT_PID: Variable = acting(
     "Answers a play request that carries `pid` with 400, as acexy does. Otherwise `pid` is ignored.",
 );
 
+/// `PROXY_STREAM_MODE`
+pub(super) static PROXY_STREAM_MODE: Variable = acting(
+    Group::General,
+    "PROXY_STREAM_MODE",
+    &["STREAM_MODE"],
+    Kind::Choice(&["TS", "HLS"]),
+    Default::Is("TS"),
+    "What `/ace/getstream` gives. With `HLS` it sends players to `/ace/manifest.m3u8`, whatever the engine; that address \
+     itself is there in either mode.",
+);
+
 /// `DATA_DIR`
 pub(super) static DATA_DIR: Variable = acting(
     Group::General,
@@ -561,7 +605,8 @@ pub(super) static DATA_DIR: Variable = acting(
     &[],
     Kind::Text("a directory"),
     Default::Is("./data"),
-    "Where everything lives that survives a restart.",
+    "Where everything lives that survives a restart; made when missing, and used by one instance at a time. With `--demo` \
+     nothing is kept.",
 );
 
 /// `API_KEY`
@@ -650,26 +695,25 @@ pub(super) static ACEXY_ORCH_APIKEY: Variable = Variable {
 };
 
 /// `ACEXY_M3U8`
-pub(super) static ACEXY_M3U8: Variable = Variable {
-    name: "ACEXY_M3U8",
-    aliases: &[],
-    group: Group::Acexy,
-    kind: Kind::Switch,
-    default: Default::Is("false"),
-    meaning: "No effect: `/ace/getstream` always answers MPEG-TS. The URL decides the form, not a setting.",
-    effect: Effect::Nothing("/ace/getstream always answers MPEG-TS; the URL decides the form, not a setting"),
-};
+pub(super) static ACEXY_M3U8: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "The same as `PROXY_STREAM_MODE=HLS`.",
+);
 
 /// `ACEXY_M3U8_STREAM_TIMEOUT`
-pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = Variable {
-    name: "ACEXY_M3U8_STREAM_TIMEOUT",
-    aliases: &["ACEXY_TIMEOUT"],
-    group: Group::Acexy,
-    kind: seconds(0, 24 * HOUR),
-    default: Default::Means("not set"),
-    meaning: "No effect: it ended idle streams of acexy's playlist mode. `PROXY_GRACE_PERIOD` ends idle streams here.",
-    effect: Effect::Nothing("it belongs to acexy's playlist mode; PROXY_GRACE_PERIOD ends idle streams here"),
-};
+pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8_STREAM_TIMEOUT",
+    &["ACEXY_TIMEOUT"],
+    seconds(0, 24 * HOUR),
+    Default::Means("15 s"),
+    "An HLS player that has asked for nothing for so long has left; three target durations at least. \
+     `PROXY_GRACE_PERIOD` begins then.",
+);
 
 /// `ACEXY_CONTAINER_ID`
 pub(super) static ACEXY_CONTAINER_ID: Variable = Variable {
@@ -716,6 +760,8 @@ pub static ALL: &[&Variable] = &[
     &MAX_PLAYS_PER_IP_BURST,
     &MAX_CONNECTIONS,
     &PROXY_GRACE_PERIOD,
+    &WARM_CHANNELS,
+    &WARM_S,
     &START_TIMEOUT_S,
     &START_TIMEOUT_MAX_S,
     &NO_RESPONSE_TIMEOUT,
@@ -729,8 +775,10 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_HOST,
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
+    &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &STRICT_PID,
+    &PROXY_STREAM_MODE,
     &DATA_DIR,
     &API_KEY,
     &READS_NEED_KEY,

@@ -71,15 +71,16 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
         .routes(routes!(reprovision))
 }
 
-fn blocked() -> Error {
-    Error::Blocked(Blocked {
+/// Why no engine is made.
+pub(super) fn blocked() -> Blocked {
+    Blocked {
         error: "provisioning_blocked",
         code: "docker_unavailable",
         message: NO_DOCKER.into(),
         recovery_eta_seconds: None,
         can_retry: false,
         should_wait: false,
-    })
+    }
 }
 
 /// A body for [`provision`], checked.
@@ -119,7 +120,7 @@ struct Demand;
 
 impl Input for Demand {
     fn read(fields: &mut Fields) -> Option<Self> {
-        fields.path("demand").required(rule::int(0..=100))?;
+        fields.path(0, "demand").required(rule::int(0..=100))?;
         Some(Self)
     }
 }
@@ -156,7 +157,7 @@ async fn provision(Keyed(Provision): Keyed<Provision>) -> Error {
     responses((status = 503, description = "It cannot be started; `detail` has a `code`", body = Detail))
 )]
 async fn provision_engine(Keyed(ProvisionEngine): Keyed<ProvisionEngine>) -> Error {
-    blocked()
+    Error::Blocked(blocked())
 }
 
 /// Scale engines to a count

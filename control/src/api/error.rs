@@ -37,6 +37,15 @@ pub(crate) enum Error {
     /// 404.
     #[error("{0}")]
     NotFound(Cow<'static, str>),
+    /// 409: not in the present state of things.
+    #[error("{0}")]
+    Conflict(Cow<'static, str>),
+    /// 400: the request is well formed and asks for what must not be.
+    #[error("{0}")]
+    Refused(Cow<'static, str>),
+    /// 404 with the text older clients look for.
+    #[error("Engine not found")]
+    NoEngine,
     /// 503: something this needs is not there.
     #[error("{0}")]
     Unavailable(Cow<'static, str>),
@@ -70,6 +79,13 @@ pub(crate) struct Detail {
     pub(crate) detail: Value,
 }
 
+/// What an unknown engine is answered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Named {
+    detail: &'static str,
+    error: &'static str,
+}
+
 /// The 422 answer.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InvalidDetail {
@@ -88,7 +104,9 @@ impl Error {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoEngine => StatusCode::NOT_FOUND,
+            Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Unavailable(_) | Self::Blocked(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -97,6 +115,10 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let detail = match &self {
+            Self::NoEngine => {
+                let body = Named { detail: "Engine not found", error: "not found" };
+                return (self.status(), Json(body)).into_response();
+            }
             Self::Invalid(faults) => json!(faults),
             Self::Blocked(blocked) => json!(blocked),
             other => Value::String(other.to_string()),

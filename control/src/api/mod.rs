@@ -10,8 +10,11 @@ mod connection;
 mod containers;
 mod cors;
 mod docs;
+mod engines;
 mod error;
 mod handback;
+mod health;
+#[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
 mod input;
 mod openapi;
 mod panel;
@@ -19,11 +22,13 @@ mod proxy;
 mod rewind;
 mod routes;
 mod service;
+mod shapes;
 mod time;
 mod version;
 mod vpn;
 
 pub(crate) use access::Access;
+pub(crate) use shapes::health_status;
 
 use crate::metrics::Metrics;
 use crate::shards::Shards;
@@ -61,6 +66,8 @@ pub(crate) struct Sources {
     pub(crate) directory: Arc<Directory>,
     /// Where connections are handed back.
     pub(crate) shards: Arc<Shards>,
+    /// Engines and who holds a lease.
+    pub(crate) engines: crate::engines::Handle,
     /// Counts and the exposition.
     pub(crate) metrics: Arc<Metrics>,
     /// Judge of keys.

@@ -2,14 +2,15 @@
 
 use super::Sources;
 use super::error::{Detail, Error};
-use super::input::Read;
+use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{epoch_s, rfc3339, seconds_between};
 use crate::engines::authority::split;
 use axum::Json;
 use axum::extract::State;
+use http::StatusCode;
 use serde::Serialize;
 use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
-use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
+use sluice_contract::{Alias, EndReason, EngineId, Hex40, Options, Selector, StreamKey, ToShard};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 use utoipa::ToSchema;
@@ -18,6 +19,8 @@ use utoipa_axum::routes;
 
 /// Bytes of a transport stream packet.
 const PACKET_BYTES: u64 = 188;
+/// Characters of an engine's name, and of a reason, in a request.
+const TEXT_CHARS_MAX: usize = 256;
 
 /// `host:pid`, as client records have it.
 static WORKER: LazyLock<String> = LazyLock::new(|| {
@@ -248,6 +251,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
         .routes(routes!(status))
         .routes(routes!(sessions))
         .routes(routes!(session))
+        .routes(routes!(move_session))
         .routes(routes!(clients))
         .routes(routes!(stream_clients))
 }
@@ -291,14 +295,97 @@ async fn sessions(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Se
     responses((status = 200, body = SessionView), (status = 404, description = "No such session", body = Detail))
 )]
 async fn session(State(sources): State<Sources>, Read(id): Read<String>) -> Result<Json<SessionView>, Error> {
-    let wanted = Wanted::new(&sources, &id);
+    find(&sources, &id).map(|session| Json(SessionView::new(&session, SystemTime::now())))
+}
+
+/// The session a caller names. One broadcast may play with several options; the plain one is meant unless the whole key
+/// is given.
+fn find(sources: &Sources, id: &str) -> Result<Arc<Session>, Error> {
+    let wanted = Wanted::new(sources, id);
     let shards = sources.board.read();
     let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
-    // One broadcast may play with several options; the plain one is meant unless the whole key is given.
-    match named.min_by_key(|session| !session.key.options.is_empty()) {
-        Some(session) => Ok(Json(SessionView::new(session, SystemTime::now()))),
-        None => Err(Error::NotFound(format!("Session {id} not found").into())),
+    let plainest = named.min_by_key(|session| !session.key.options.is_empty()).cloned();
+    plainest.ok_or_else(|| Error::NotFound(format!("Session {id} not found").into()))
+}
+
+/// Where a session is to go.
+struct Move {
+    session: String,
+    /// The engine to move to; any other one if none is named.
+    engine: Option<String>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+impl Input for Move {
+    const BODY: BodyKind = BodyKind::Either;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let session = fields.only_path()?;
+        let engine = fields.either("engine").optional(rule::string(TEXT_CHARS_MAX));
+        let reason = fields.either("reason").optional(rule::string(TEXT_CHARS_MAX));
+        Some(Self { session, engine, reason })
     }
+}
+
+/// How a move is asked for.
+#[derive(ToSchema)]
+#[schema(as = ProxyMoveRequest)]
+#[allow(dead_code, reason = "describes a body; it is read field by field")]
+pub(crate) struct MoveBody {
+    /// The engine to move to; any other one if none is named.
+    engine: Option<String>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+/// What a move is told to be.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyMove)]
+pub(crate) struct MoveView {
+    status: &'static str,
+    key: String,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Move a session to another engine
+///
+/// While it plays. Answers when the move begins; how it ends is told by the session's engine, and counted.
+#[utoipa::path(
+    post,
+    path = "/proxy/sessions/{ace_id}/move",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    request_body(content = Option<MoveBody>, description = "Any other engine is taken if none is named"),
+    responses(
+        (status = 202, description = "The move begins", body = MoveView),
+        (status = 404, description = "No such session", body = Detail),
+        (status = 409, description = "It does not play, or plays there already", body = Detail),
+        (status = 503, description = "Its shard is busy", body = Detail),
+    )
+)]
+async fn move_session(
+    State(sources): State<Sources>,
+    Keyed(wanted): Keyed<Move>,
+) -> Result<(StatusCode, Json<MoveView>), Error> {
+    let Move { session, engine, reason } = wanted;
+    let session = find(&sources, &session)?;
+    let from = session.engine.as_ref().map(|engine| engine.id.to_string());
+    if session.state != SessionState::Playing {
+        return Err(Error::Conflict("only a session that plays and is watched can be moved".into()));
+    }
+    if engine.is_some() && engine == from {
+        return Err(Error::Conflict("the session plays on this engine already".into()));
+    }
+    tracing::info!(stream = %session.key, to = engine, reason, "a session is to be moved");
+    let target = engine.as_deref().map(|engine| EngineId(engine.into()));
+    let message = ToShard::Move { key: session.key.clone(), engine: target };
+    if sources.shards.send(session.shard, message).is_err() {
+        return Err(Error::Unavailable("the shard is busy, retry shortly".into()));
+    }
+    let view = MoveView { status: "moving", key: session.key.to_string(), from, to: engine };
+    Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
 /// Clients of a session

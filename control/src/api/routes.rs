@@ -1,6 +1,8 @@
 //! Every route of this plane, and what the others get.
 
-use super::{Options, Sources, containers, cors, docs, error, openapi, panel, proxy, service, vpn};
+use super::{
+    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service, vpn,
+};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -18,6 +20,8 @@ use utoipa_axum::router::OpenApiRouter;
 fn described() -> (Router<Sources>, OpenApi) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(service::routes())
+        .merge(health::routes())
+        .merge(engines::routes())
         .merge(proxy::routes())
         .merge(containers::routes())
         .merge(vpn::routes())

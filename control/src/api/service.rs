@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use serde::Serialize;
+use std::borrow::Cow;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -32,6 +33,20 @@ pub(crate) struct Acexy {
     sync_interval_seconds: Option<u64>,
 }
 
+impl Default for Acexy {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            deprecated: true,
+            message: "acexy is not needed: this appliance plays by itself",
+            url: None,
+            healthy: None,
+            last_health_check: None,
+            sync_interval_seconds: None,
+        }
+    }
+}
+
 /// How the response cache does. There is none: answers are made from snapshots, so every figure is 0.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct CacheStats {
@@ -46,7 +61,15 @@ pub(crate) struct CacheStats {
 /// What was done.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Message {
-    message: &'static str,
+    #[schema(value_type = String)]
+    message: Cow<'static, str>,
+}
+
+impl Message {
+    /// The answer of a route that says what it did.
+    pub(super) fn told(message: impl Into<Cow<'static, str>>) -> Json<Self> {
+        Json(Self { message: message.into() })
+    }
 }
 
 /// Routes of this file.
@@ -64,15 +87,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 /// A constant, kept for those who still read it.
 #[utoipa::path(get, path = "/acexy/status", tag = "service", responses((status = 200, body = Acexy)))]
 async fn acexy(Read(()): Read<()>) -> Json<Acexy> {
-    Json(Acexy {
-        enabled: false,
-        deprecated: true,
-        message: "acexy is not needed: this appliance plays by itself",
-        url: None,
-        healthy: None,
-        last_health_check: None,
-        sync_interval_seconds: None,
-    })
+    Json(Acexy::default())
 }
 
 /// Figures of the response cache
@@ -84,7 +99,7 @@ async fn cache_stats(Read(()): Read<()>) -> Json<CacheStats> {
 /// Empty the response cache
 #[utoipa::path(post, path = "/cache/clear", tag = "service", responses((status = 200, body = Message)))]
 async fn clear_cache(Keyed(()): Keyed<()>) -> Json<Message> {
-    Json(Message { message: "Cache cleared successfully" })
+    Message::told("Cache cleared successfully")
 }
 
 /// Version of the appliance

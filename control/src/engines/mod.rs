@@ -11,7 +11,9 @@ pub(crate) mod jitter;
 pub(crate) mod plan;
 pub mod ports;
 pub mod recipe;
+pub(crate) mod records;
 mod service;
+mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use plan::{EngineStanding, Standing};

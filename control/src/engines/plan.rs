@@ -20,6 +20,7 @@ use sluice_contract::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Requests that may wait at once; the next is refused. Far above the sessions an appliance can start together.
@@ -85,6 +86,8 @@ pub(crate) struct Counts {
     pub(crate) abandoned: u64,
     /// Answers that could not be delivered.
     pub(crate) undelivered: u64,
+    /// Times a source fell silent.
+    pub(crate) silences: u64,
     /// Refusals by code.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Faults reported by shards, by kind.
@@ -108,6 +111,10 @@ pub(crate) struct EngineStanding {
     pub(crate) leases: usize,
     /// Starts in flight.
     pub(crate) starts: usize,
+    /// Leases whose source is silent.
+    pub(crate) silent: usize,
+    /// What it shares with others.
+    pub(crate) group: Option<Arc<str>>,
     /// Last resort.
     pub(crate) is_fallback: bool,
 }
@@ -119,8 +126,17 @@ pub(crate) struct Standing {
     pub(crate) engines: Vec<EngineStanding>,
     /// Requests waiting for an engine.
     pub(crate) waiting: usize,
+    /// Groups of which every engine in use, and more than one, is silent: what they share is at fault.
+    pub(crate) silent_groups: Vec<Arc<str>>,
     /// Counts since this control started.
     pub(crate) counts: Counts,
+}
+
+impl Standing {
+    /// Every engine's id.
+    pub(crate) fn ids(&self) -> Vec<EngineId> {
+        self.engines.iter().map(|engine| engine.id.clone()).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -128,12 +144,15 @@ struct Held {
     shard: ShardId,
     broadcast: Hex40,
     start_until: Option<Instant>,
+    is_silent: bool,
 }
 
 #[derive(Debug)]
 struct Engine {
     authority: Authority,
     is_fallback: bool,
+    /// What it shares with others, such as a VPN node.
+    group: Option<Arc<str>>,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -204,6 +223,7 @@ impl Plan {
             engines.entry(EngineId(authority.as_str().clone())).or_insert_with(|| Engine {
                 authority,
                 is_fallback,
+                group: None,
                 health: Health::new(now),
                 leases: HashMap::new(),
                 granted_at: 0,
@@ -237,6 +257,11 @@ impl Plan {
             let refusal =
                 Refusal::new(RefusalCode::NoEngine, "no engine is configured").retry_after(RETRY_AFTER_S);
             self.refuse(waiting.request, refusal);
+        } else if let Some(wanted) =
+            waiting.request.wanted.as_ref().filter(|wanted| !self.engines.contains_key(wanted))
+        {
+            let refusal = Refusal::new(RefusalCode::NoEngine, format!("there is no engine {wanted}"));
+            self.refuse(waiting.request, refusal);
         } else if allowed.is_zero() {
             let refusal = self.refusal_for(now, &waiting);
             self.refuse(waiting.request, refusal);
@@ -267,6 +292,28 @@ impl Plan {
         }
     }
 
+    /// The source on a lease fell silent, or came back. Tells which groups have fallen silent as a whole by that.
+    pub(crate) fn silence(&mut self, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
+        let before = self.silent_groups();
+        let engine = self.home.get(&lease).and_then(|engine| self.engines.get_mut(engine));
+        let Some(held) = engine.and_then(|engine| engine.leases.get_mut(&lease)) else { return Vec::new() };
+        held.is_silent = is_silent;
+        self.counts.silences += u64::from(is_silent);
+        self.silent_groups().into_iter().filter(|group| !before.contains(group)).collect()
+    }
+
+    fn silent_groups(&self) -> Vec<Arc<str>> {
+        let mut groups: BTreeMap<&Arc<str>, (usize, bool)> = BTreeMap::new();
+        for engine in self.engines.values().filter(|engine| !engine.leases.is_empty()) {
+            let Some(group) = &engine.group else { continue };
+            let (engines, all_silent) = groups.entry(group).or_insert((0, true));
+            *engines += 1;
+            *all_silent &= engine.leases.values().all(|held| held.is_silent);
+        }
+        let silent = groups.into_iter().filter(|(_, (engines, all_silent))| *engines > 1 && *all_silent);
+        silent.map(|(group, _)| group.clone()).collect()
+    }
+
     /// A grant did not reach its shard, which will therefore never give it back.
     pub(crate) fn undelivered(&mut self, answer: Result<Lease, Refusal>) {
         self.counts.undelivered += 1;
@@ -289,7 +336,9 @@ impl Plan {
         for (lease, broadcast) in leases {
             // A lease on an engine that is no longer configured reserves nothing.
             if let Some(engine) = self.engines.get_mut(&lease.engine) {
-                engine.leases.insert(lease.id, Held { shard, broadcast, start_until: None });
+                engine
+                    .leases
+                    .insert(lease.id, Held { shard, broadcast, start_until: None, is_silent: false });
                 self.home.insert(lease.id, lease.engine);
             }
         }
@@ -390,9 +439,16 @@ impl Plan {
             fault: engine.health.last_fault().cloned(),
             leases: engine.leases.len(),
             starts: engine.starts(now),
+            silent: engine.leases.values().filter(|held| held.is_silent).count(),
+            group: engine.group.clone(),
             is_fallback: engine.is_fallback,
         });
-        Standing { engines: engines.collect(), waiting: self.waiting.len(), counts: self.counts.clone() }
+        Standing {
+            engines: engines.collect(),
+            waiting: self.waiting.len(),
+            silent_groups: self.silent_groups(),
+            counts: self.counts.clone(),
+        }
     }
 
     fn release(&mut self, lease: LeaseId) -> Option<EngineId> {
@@ -417,10 +473,12 @@ impl Plan {
             engine: id.clone(),
             address,
             authority: engine.authority.as_str().clone(),
+            group: engine.group.clone(),
         };
         let Waiting { request: LeaseRequest { shard, ticket, .. }, broadcast, .. } = waiting;
         engine.granted_at = self.leases_made;
-        engine.leases.insert(lease.id, Held { shard, broadcast, start_until: Some(now + START_SLOT_MAX) });
+        let start_until = Some(now + START_SLOT_MAX);
+        engine.leases.insert(lease.id, Held { shard, broadcast, start_until, is_silent: false });
         self.home.insert(lease.id, id.clone());
         self.counts.granted += 1;
         self.actions.push(Action::Answer { shard, ticket, answer: Ok(lease) });
@@ -448,6 +506,9 @@ impl Plan {
         let mut avoided: Option<(usize, &EngineId)> = None;
         let mut hope = false;
         for (id, engine) in &self.engines {
+            if waiting.request.wanted.as_ref().is_some_and(|wanted| wanted != id) {
+                continue;
+            }
             let same_broadcast = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
             let has_room =
@@ -486,6 +547,24 @@ impl Plan {
             // A start slot that runs out of time is the one change that no message announces.
             (None, None, None) => Choice::Wait(self.next_start_end(now)),
         }
+    }
+
+    /// For each waiting request the engines that would do if they had room for another stream.
+    pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
+        let Some(most) = self.limits.streams_per_engine else { return Vec::new() };
+        let would_do = |engine: &Engine, waiting: &Waiting| {
+            engine.leases.len() >= most as usize
+                && engine.health.is_usable(now)
+                && engine.starts(now) < self.limits.engine_starts_max
+                && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
+        };
+        let of = |waiting: &Waiting| -> HashSet<EngineId> {
+            let avoided = &waiting.request.avoid;
+            let engines =
+                self.engines.iter().filter(|(id, engine)| !avoided.contains(id) && would_do(engine, waiting));
+            engines.map(|(id, _)| id.clone()).collect()
+        };
+        self.waiting.iter().map(of).filter(|engines| !engines.is_empty()).collect()
     }
 
     fn next_start_end(&self, now: Instant) -> Option<Instant> {

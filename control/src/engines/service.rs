@@ -2,19 +2,20 @@
 //!
 //! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
 
-use super::check::{CheckFault, check};
+use super::check::{CheckFault, Found, check};
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Plan, Standing};
+use super::records::{Record, Records};
+use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
 use crate::shards::Shards;
-use sluice_contract::snapshot::Board;
+use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
-    Ticket, ToShard,
+    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn, ShardId,
+    StreamKey, Ticket, ToShard,
 };
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -25,6 +26,8 @@ const QUEUE_BOUND: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// How often the end of a start is looked for on the board while there are starts.
 const BOARD_INTERVAL: Duration = Duration::from_millis(250);
+/// Unwatched sessions are looked for at most this often while plays wait for room.
+const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
@@ -48,6 +51,7 @@ pub(crate) struct Options {
 enum Command {
     Holdings { shard: ShardId, epoch: Epoch, holdings: Holdings },
     Request(LeaseRequest),
+    Silence { lease: LeaseId, is_silent: bool },
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
@@ -59,6 +63,7 @@ enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
+    records: Arc<Records>,
 }
 
 impl Handle {
@@ -82,6 +87,11 @@ impl Handle {
         self.send(Command::Return(lease)).await;
     }
 
+    /// Passes on that the source on a lease fell silent, or came back.
+    pub(crate) async fn silence(&self, lease: LeaseId, is_silent: bool) {
+        self.send(Command::Silence { lease, is_silent }).await;
+    }
+
     /// Passes on that a number names a broadcast.
     pub(crate) async fn learned(&self, number: Hex40, infohash: Hex40) {
         self.send(Command::Learned { number, infohash }).await;
@@ -90,6 +100,11 @@ impl Handle {
     /// How everything stands now; never waits.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         self.standing.borrow().clone()
+    }
+
+    /// What is remembered of an engine.
+    pub(crate) fn record(&self, engine: &EngineId) -> Option<Record> {
+        self.records.get(engine)
     }
 
     /// A view that tells when the standing changes.
@@ -116,13 +131,17 @@ struct Service {
     plan: Plan,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
+    records: Arc<Records>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<Board>,
     epoch: Epoch,
-    checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
+    checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
+    yields: Yields,
+    /// When unwatched sessions are looked for next, while plays wait for room.
+    yield_at: Option<Instant>,
 }
 
 /// Starts the service on the current runtime; the join set ends when it does.
@@ -148,10 +167,13 @@ pub(crate) fn start(
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
+    let records = Arc::<Records>::default();
+    records.keep(SystemTime::now(), &view.borrow().ids());
     let service = Service {
         plan,
         commands: inbox,
         standing,
+        records: records.clone(),
         unconnected: shards.ids().collect(),
         shards,
         directory,
@@ -159,12 +181,14 @@ pub(crate) fn start(
         epoch: options.epoch,
         checks: JoinSet::new(),
         observed_at: Instant::now(),
+        yields: Yields::default(),
+        yield_at: None,
     };
     tasks.spawn(async move {
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view }
+    Handle { commands, standing: view, records }
 }
 
 impl Service {
@@ -173,6 +197,7 @@ impl Service {
             self.connect();
             self.observe_starts();
             self.advance();
+            self.make_room();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -234,6 +259,11 @@ impl Service {
             }
             Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
             Command::Return(lease) => self.plan.give_back(now, lease),
+            Command::Silence { lease, is_silent } => {
+                for group in self.plan.silence(lease, is_silent) {
+                    tracing::warn!(%group, "all engines in use of a group are silent together");
+                }
+            }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Stop(_) => {}
         }
@@ -278,14 +308,46 @@ impl Service {
         }
     }
 
+    /// Asks unwatched sessions to end while plays wait for engines that only lack room.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        if self.yield_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let wants = self.plan.wants_room(now);
+        self.yield_at = (!wants.is_empty()).then_some(now + YIELD_INTERVAL);
+        if wants.is_empty() {
+            return;
+        }
+        let shown = self.board.read();
+        let sessions = || shown.iter().flat_map(|shard| &shard.sessions);
+        let unwatched = sessions().filter(|session| session.state == SessionState::Grace);
+        let idle = unwatched.filter_map(|session| {
+            Some(Idle {
+                shard: session.shard,
+                key: session.key.clone(),
+                engine: session.engine.as_ref()?.id.clone(),
+                since: session.idle_since?,
+            })
+        });
+        let alive = |key: &StreamKey| sessions().any(|session| session.key == *key);
+        let times = (now, SystemTime::now());
+        for Idle { shard, key, engine, .. } in self.yields.choose(times, &wants, idle.collect(), alive) {
+            tracing::info!(shard = shard.0, stream = %key, %engine, "a play waits for the engine of an unwatched session");
+            // One that finds the inbox full is made up for by another, a little later.
+            let _ = self.shards.send(shard, ToShard::Yield { key });
+        }
+    }
+
     /// Does what the plan asks for and tells how many answers could not be delivered.
     fn perform(&mut self, actions: Vec<Action>) -> usize {
         let mut undelivered = 0;
         for action in actions {
             match action {
                 Action::Answer { shard, ticket, answer } => {
-                    if let Err(refusal) = &answer {
-                        tracing::info!(shard = shard.0, %refusal, "no engine for a session");
+                    match &answer {
+                        Ok(lease) => self.records.used(SystemTime::now(), &lease.engine),
+                        Err(refusal) => tracing::info!(shard = shard.0, %refusal, "no engine for a session"),
                     }
                     if let Err(ToShard::Lease { answer, .. }) =
                         self.shards.send(shard, ToShard::Lease { ticket, answer })
@@ -302,10 +364,11 @@ impl Service {
         undelivered
     }
 
-    fn checked(&mut self, engine: &EngineId, outcome: Result<SocketAddr, CheckFault>) {
+    fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
+        self.records.checked(SystemTime::now(), engine, &outcome);
         let before = self.state_of(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
-        self.plan.checked(Instant::now(), engine, outcome);
+        self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let standing = self.plan.standing(Instant::now());
         let after =
             standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
@@ -324,6 +387,7 @@ impl Service {
         self.standing.send_if_modified(|shown| {
             let changed = **shown != standing;
             if changed {
+                self.records.keep(SystemTime::now(), &standing.ids());
                 *shown = Arc::new(standing);
             }
             changed
@@ -334,7 +398,7 @@ impl Service {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).min()
+        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(self.yield_at).min()
     }
 }
 

@@ -1,10 +1,10 @@
 //! What this plane shows of itself: engines, leases, resolves, queues.
 
 use super::Sources;
+use super::writer::{Labels, Writer};
 use crate::engines::health::State;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 
 /// Reads the rooms' snapshots at each scrape.
@@ -16,49 +16,11 @@ impl fmt::Debug for Plane {
     }
 }
 
-type Labels = Vec<(&'static str, String)>;
-
-/// Writes one metric at a time with all its samples.
-struct Writer<'a>(DescriptorEncoder<'a>);
-
-impl Writer<'_> {
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => metric.encode_gauge(&value)?,
-                false => metric.encode_family(&labels)?.encode_gauge(&value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
-                false => metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Collector for Plane {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
+        self.store(&mut writer)?;
         self.queues(&mut writer)
     }
 }
@@ -88,6 +50,16 @@ impl Plane {
                 })
             }),
         )?;
+        writer.gauges(
+            "sluice_engine_silent_leases",
+            "Leases whose source is silent, by engine",
+            standing.engines.iter().map(|e| (engine(&e.id), e.silent as f64)),
+        )?;
+        writer.gauges(
+            "sluice_engine_group_silent",
+            "1 for each group of engines, such as a VPN node's, that is silent as a whole",
+            standing.silent_groups.iter().map(|group| (vec![("group", group.to_string())], 1.0)),
+        )?;
         let counts = &standing.counts;
         let plain = |value: u64| [(Labels::new(), value)];
         writer.gauges(
@@ -96,6 +68,7 @@ impl Plane {
             [(Labels::new(), standing.waiting as f64)],
         )?;
         writer.counters("sluice_leases_granted", "Leases granted", plain(counts.granted))?;
+        writer.counters("sluice_source_silences", "Times a source fell silent", plain(counts.silences))?;
         writer.counters("sluice_leases_returned", "Leases given back", plain(counts.returned))?;
         writer.counters(
             "sluice_lease_requests_abandoned",
@@ -117,6 +90,30 @@ impl Plane {
             "sluice_resolves",
             "Requests for the broadcast behind an id, by outcome",
             self.0.resolve.read().map(|(outcome, count)| (labelled("outcome", outcome), count)),
+        )
+    }
+
+    fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (store, counts) = (&self.0.store, self.0.store.counts());
+        let standing = store.standing().as_str();
+        let plain = |value: u64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_store_state",
+            "1 for how storing what survives a restart goes, 0 for the others",
+            ["ok", "memory", "failing", "unavailable"]
+                .map(|state| (vec![("state", state.to_owned())], f64::from(u8::from(state == standing)))),
+        )?;
+        writer.gauges(
+            "sluice_store_queue",
+            "Changes that wait to be stored",
+            [(Labels::new(), store.backlog() as f64)],
+        )?;
+        writer.counters("sluice_store_records", "Records stored", plain(counts.stored()))?;
+        writer.counters("sluice_store_commit_failures", "Commits that failed", plain(counts.failures()))?;
+        writer.counters(
+            "sluice_store_records_dropped",
+            "Records that were not stored, by reason",
+            counts.dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
         )
     }
 

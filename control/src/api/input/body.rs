@@ -20,6 +20,8 @@ pub(crate) enum Body {
     Json(Value),
     /// It was sent as something else than JSON where JSON is wanted.
     NotJson(Bytes),
+    /// Bytes as they came.
+    Raw(Bytes),
 }
 
 /// Reads a whole body.

@@ -2,10 +2,12 @@
 
 use super::body::Body;
 use super::rule::Problem;
-use super::Input;
+use super::{BodyKind, Input};
 use crate::api::error::Error;
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::time::SystemTime;
 use utoipa::ToSchema;
 
 /// Texts of a request are repeated in an answer up to this many characters.
@@ -77,24 +79,43 @@ impl Fields {
         }
     }
 
-    pub(super) fn expect_object(&mut self) {
-        let (problem, input) = match &self.body {
-            Some(Body::Json(Value::Object(_))) => return,
-            None => (Problem::missing(), Value::Null),
-            Some(Body::Json(value)) => (Problem::object(), value.clone()),
-            Some(Body::NotJson(bytes)) => (Problem::object(), String::from_utf8_lossy(bytes).into()),
+    pub(super) fn expect_body(&mut self, kind: BodyKind) {
+        let (is_right, wanted) = match (&self.body, kind) {
+            (None, BodyKind::Object | BodyKind::Array) => {
+                let fault = Fault::new(vec!["body".into()], Problem::missing(), &Value::Null);
+                return self.faults.push(fault);
+            }
+            (Some(Body::Json(value)), BodyKind::Array) => (value.is_array(), Problem::list()),
+            (Some(Body::Json(value)), _) => (value.is_object(), Problem::object()),
+            (Some(Body::NotJson(_)), BodyKind::Array) => (false, Problem::list()),
+            (Some(Body::NotJson(_)), _) => (false, Problem::object()),
+            (None | Some(Body::Raw(_)), _) => return,
         };
-        self.faults.push(Fault::new(vec!["body".into()], problem, &input));
+        if !is_right {
+            let input = match &self.body {
+                Some(Body::Json(value)) => value.clone(),
+                Some(Body::NotJson(bytes)) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+                _ => Value::Null,
+            };
+            self.faults.push(Fault::new(vec!["body".into()], wanted, &input));
+        }
     }
 
     /// The first parameter of the path.
-    pub(super) fn only_path(&mut self) -> Option<String> {
+    pub(crate) fn only_path(&mut self) -> Option<String> {
         Some(self.path.first().cloned().unwrap_or_default())
     }
 
-    /// The first parameter of the path, by the name it is told under.
-    pub(crate) fn path(&mut self, name: &'static str) -> Field<'_> {
-        let given = self.path.first().cloned().map(Value::String);
+    pub(super) fn take_raw(&mut self) -> Bytes {
+        match self.body.take() {
+            Some(Body::Raw(bytes)) => bytes,
+            _ => Bytes::new(),
+        }
+    }
+
+    /// A parameter of the path by its position.
+    pub(crate) fn path(&mut self, position: usize, name: &'static str) -> Field<'_> {
+        let given = self.path.get(position).cloned().map(Value::String);
         Field::new(self, "path", name, given)
     }
 
@@ -112,7 +133,45 @@ impl Fields {
         Field::new(self, "body", name, given)
     }
 
-    fn object(&self) -> Option<&Map<String, Value>> {
+    /// A member of the body, or else a query parameter of that name: routes that took one take both.
+    pub(crate) fn either(&mut self, name: &'static str) -> Field<'_> {
+        if self.object().is_some_and(|object| object.get(name).is_some_and(|value| !value.is_null())) {
+            return self.body(name);
+        }
+        self.query(name)
+    }
+
+    /// The members of an object inside of the body: `engine.host` is `nested("engine")` and then `body("host")`.
+    pub(crate) fn nested(&mut self, name: &'static str) -> Option<Nested<'_>> {
+        let given = self.object().and_then(|object| object.get(name)).cloned();
+        let problem = match given {
+            Some(Value::Object(object)) => return Some(Nested { fields: self, name, object }),
+            None => Problem::missing(),
+            Some(_) => Problem::object(),
+        };
+        let input = given.unwrap_or_else(|| self.enclosing("body"));
+        self.faults.push(Fault::new(vec!["body".into(), name.into()], problem, &input));
+        None
+    }
+
+    /// The members of the body's array, each by the same rule.
+    pub(crate) fn items<T>(&mut self, rule: impl Fn(&Value) -> Result<T, Problem>) -> Option<Vec<T>> {
+        let Some(Body::Json(Value::Array(items))) = &self.body else { return None };
+        let mut read = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            match rule(item) {
+                Ok(value) => read.push(value),
+                Err(problem) if self.faults.len() < FAULTS_MAX => {
+                    self.faults.push(Fault::new(vec!["body".into(), at.into()], problem, item));
+                }
+                Err(_) => break,
+            }
+        }
+        self.faults.is_empty().then_some(read)
+    }
+
+    /// The whole body.
+    pub(crate) fn object(&self) -> Option<&Map<String, Value>> {
         match &self.body {
             Some(Body::Json(Value::Object(object))) => Some(object),
             _ => None,
@@ -127,16 +186,37 @@ impl Fields {
     }
 }
 
+/// An object inside of a body.
+pub(crate) struct Nested<'a> {
+    fields: &'a mut Fields,
+    name: &'static str,
+    object: Map<String, Value>,
+}
+
+impl Nested<'_> {
+    /// A member of the object.
+    pub(crate) fn body(&mut self, name: &'static str) -> Field<'_> {
+        let given = self.object.get(name).filter(|value| !value.is_null()).cloned();
+        Field {
+            fields: self.fields,
+            loc: vec!["body".into(), self.name.into(), name.into()],
+            given,
+            enclosing: Some(Value::Object(self.object.clone())),
+        }
+    }
+}
+
 /// One field; reading it notes what is wrong with it.
 pub(crate) struct Field<'a> {
     fields: &'a mut Fields,
     loc: Vec<Value>,
     given: Option<Value>,
+    enclosing: Option<Value>,
 }
 
 impl<'a> Field<'a> {
     fn new(fields: &'a mut Fields, place: &'static str, name: &'static str, given: Option<Value>) -> Self {
-        Self { fields, loc: vec![place.into(), name.into()], given }
+        Self { fields, loc: vec![place.into(), name.into()], given, enclosing: None }
     }
 
     /// The value, which has to be there.
@@ -145,7 +225,7 @@ impl<'a> Field<'a> {
             return self.optional(rule);
         }
         let place = self.loc.first().and_then(Value::as_str).unwrap_or_default();
-        let input = self.fields.enclosing(place);
+        let input = self.enclosing.unwrap_or_else(|| self.fields.enclosing(place));
         self.fields.faults.push(Fault::new(self.loc, Problem::missing(), &input));
         None
     }
@@ -160,6 +240,16 @@ impl<'a> Field<'a> {
                 None
             }
         }
+    }
+
+    /// The value, or what holds without it.
+    pub(crate) fn or<T>(self, rule: impl FnOnce(&Value) -> Result<T, Problem>, default: T) -> T {
+        self.optional(rule).unwrap_or(default)
+    }
+
+    /// A moment; see [`super::rule::moment`].
+    pub(crate) fn moment(self) -> Option<SystemTime> {
+        self.optional(super::rule::moment)
     }
 }
 

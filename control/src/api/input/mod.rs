@@ -14,6 +14,7 @@ pub(crate) use fields::{Fault, Fields};
 use super::Sources;
 use super::error::Error;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use bytes::Bytes;
 
 /// What is read of a body whose sender has shown no valid key, to tell about its syntax as the contract says.
 const STRANGER_BYTES_MAX: usize = 64 * 1024;
@@ -25,6 +26,12 @@ pub(crate) enum BodyKind {
     None,
     /// A JSON object has to come.
     Object,
+    /// A JSON object may come; query parameters say the same.
+    Either,
+    /// A JSON array has to come.
+    Array,
+    /// Bytes of any type.
+    Raw,
 }
 
 /// What a route takes.
@@ -96,11 +103,14 @@ async fn take<T: Input>(
         (Err(_), Err(denied)) => return Err(denied),
         (read, is_allowed) => (read?, is_allowed),
     };
-    let value = body::parse(&parts.headers, &bytes)?;
+    let value = match T::BODY {
+        BodyKind::Raw => Some(body::Body::Raw(bytes)),
+        _ => body::parse(&parts.headers, &bytes)?,
+    };
     is_allowed?;
     let path = path_of(&mut parts).await;
     let mut fields = Fields::new(path, parts.uri.query(), value);
-    fields.expect_object();
+    fields.expect_body(T::BODY);
     fields.read()
 }
 
@@ -111,4 +121,9 @@ async fn path_of(parts: &mut http::request::Parts) -> Vec<String> {
         Ok(params) => params.iter().map(|(_, value)| value.to_owned()).collect(),
         Err(_) => vec![String::from('\u{fffd}')],
     }
+}
+
+/// A raw body, for routes that take one.
+pub(crate) fn raw(fields: &mut Fields) -> Bytes {
+    fields.take_raw()
 }

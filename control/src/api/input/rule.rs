@@ -3,9 +3,13 @@
 //! Queries carry text alone, bodies JSON; both go through the same rules, so that `limit=2`, `{"limit":2}` and
 //! `{"limit":"2"}` mean the same. Pure.
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::SystemTime;
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +37,12 @@ impl Problem {
         Self::new("model_attributes_type", "Input should be a valid JSON object")
     }
 
-    fn value(text: impl Into<String>) -> Self {
+    pub(super) fn list() -> Self {
+        Self::new("list_type", "Input should be a valid list")
+    }
+
+    /// A value that breaks a rule of its own.
+    pub(crate) fn value(text: impl Into<String>) -> Self {
         Self::new("value_error", text)
     }
 }
@@ -93,6 +102,42 @@ fn within(number: i64, range: &RangeInclusive<i64>) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A number, finite.
+pub(crate) fn float(value: &Value) -> Result<f64, Problem> {
+    let number = match value {
+        Value::Bool(flag) => f64::from(u8::from(*flag)),
+        Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
+        Value::String(text) => text.trim().parse().unwrap_or(f64::NAN),
+        _ => return Err(Problem::new("float_type", "Input should be a valid number")),
+    };
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err(Problem::new(
+            "float_parsing",
+            "Input should be a valid number, unable to parse the value as a number",
+        ))
+    }
+}
+
+/// `true/false/1/0/yes/no/on/off/t/f/y/n`, any case.
+pub(crate) fn boolean(value: &Value) -> Result<bool, Problem> {
+    let text = match value {
+        Value::Bool(flag) => return Ok(*flag),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.to_ascii_lowercase(),
+        _ => return Err(Problem::new("bool_type", "Input should be a valid boolean")),
+    };
+    match text.as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
+        "false" | "0" | "no" | "off" | "f" | "n" => Ok(false),
+        _ => Err(Problem::new(
+            "bool_parsing",
+            "Input should be a valid boolean, unable to interpret the value",
+        )),
+    }
+}
+
 /// Text; numbers are not taken for it. Longer than `chars_max` is a fault.
 pub(crate) fn string(chars_max: usize) -> impl Fn(&Value) -> Result<String, Problem> {
     move |value| match value {
@@ -105,9 +150,33 @@ pub(crate) fn string(chars_max: usize) -> impl Fn(&Value) -> Result<String, Prob
     }
 }
 
+/// One of a few words, exactly.
+pub(crate) fn choice(words: &'static [&'static str]) -> impl Fn(&Value) -> Result<&'static str, Problem> {
+    move |value| {
+        let found = value.as_str().and_then(|text| words.iter().find(|word| **word == text));
+        found.copied().ok_or_else(|| {
+            let expected = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" or ");
+            let text = format!("Input should be {expected}");
+            Problem::new("literal_error", text).with(json!({ "expected": expected }))
+        })
+    }
+}
+
+/// One of a few words in a query; told as a pattern, as older clients know it.
+pub(crate) fn pattern(words: &'static [&'static str]) -> impl Fn(&Value) -> Result<&'static str, Problem> {
+    move |value| {
+        let found = value.as_str().and_then(|text| words.iter().find(|word| **word == text));
+        found.copied().ok_or_else(|| {
+            let pattern = format!("^({})$", words.join("|"));
+            let text = format!("String should match pattern '{pattern}'");
+            Problem::new("string_pattern_mismatch", text).with(json!({ "pattern": pattern }))
+        })
+    }
+}
+
 /// An object of any members.
-pub(crate) fn object(members_max: usize) -> impl Fn(&Value) -> Result<(), Problem> {
-    move |value| members(value, members_max).map(drop)
+pub(crate) fn object(members_max: usize) -> impl Fn(&Value) -> Result<Map<String, Value>, Problem> {
+    move |value| members(value, members_max).cloned()
 }
 
 fn members(value: &Value, members_max: usize) -> Result<&Map<String, Value>, Problem> {
@@ -131,9 +200,35 @@ pub(crate) fn texts(
     }
 }
 
+/// ISO 8601 with or without a zone (UTC then), a date alone, or seconds since 1970.
+pub(crate) fn moment(value: &Value) -> Result<SystemTime, Problem> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.trim().to_owned(),
+        _ => return Err(Problem::new("datetime_type", "Input should be a valid datetime")),
+    };
+    let stamp = epoch(&text).or_else(|| text.parse::<Timestamp>().ok()).or_else(|| {
+        let civil = text.parse::<DateTime>().ok()?;
+        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    });
+    stamp.map(SystemTime::from).ok_or_else(|| {
+        Problem::new(
+            "datetime_from_date_parsing",
+            "Input should be a valid datetime or date, such as 2026-02-01T10:20:30Z",
+        )
+    })
+}
+
+fn epoch(text: &str) -> Option<Timestamp> {
+    let seconds: f64 = text.parse().ok()?;
+    let seconds = SignedDuration::try_from_secs_f64(seconds).ok()?;
+    Timestamp::from_duration(seconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn kind<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> &'static str {
         outcome.expect_err("a fault").kind
@@ -169,13 +264,58 @@ mod tests {
         assert_eq!(rule(&json!(5000)).unwrap_err().context, Some(json!({ "le": 1000 })));
     }
 
-    /// Guards: numbers are no text, and what is too long is told with the limit.
+    /// Guards: the words for true and false, and that nothing else is taken for one.
     #[test]
-    fn texts_are_taken_literally() {
+    fn booleans_have_many_words() {
+        for word in ["true", "TRUE", "1", "yes", "On", "t", "y"] {
+            assert_eq!(boolean(&json!(word)), Ok(true), "{word}");
+        }
+        for value in [json!("false"), json!("0"), json!("NO"), json!("off"), json!("f"), json!("n"), json!(0)]
+        {
+            assert_eq!(boolean(&value), Ok(false), "{value}");
+        }
+        for value in [json!("maybe"), json!(""), json!(2)] {
+            assert_eq!(kind(boolean(&value)), "bool_parsing", "{value}");
+        }
+        assert_eq!(kind(boolean(&json!([]))), "bool_type");
+    }
+
+    /// Guards: numbers are no text, and words have to be exact.
+    #[test]
+    fn texts_and_words_are_taken_literally() {
         assert_eq!(string(3)(&json!("añb")), Ok("añb".to_owned()));
         assert_eq!(kind(string(3)(&json!("abcd"))), "string_too_long");
         assert_eq!(kind(string(3)(&json!(1))), "string_type");
+        assert_eq!(choice(&["TS", "HLS"])(&json!("HLS")), Ok("HLS"));
+        assert_eq!(kind(choice(&["TS", "HLS"])(&json!("hls"))), "literal_error");
+        assert_eq!(kind(pattern(&["started", "ended"])(&json!(""))), "string_pattern_mismatch");
         assert_eq!(kind(texts(5, 5)(&json!({ "a": 1 }))), "string_type");
         assert_eq!(kind(texts(5, 5)(&json!([]))), "dict_type");
+        assert_eq!(kind(float(&json!("nan"))), "float_parsing");
+        assert_eq!(float(&json!("0.5")), Ok(0.5));
+    }
+
+    /// Guards: one instant however it is written; without a zone it is UTC; a `+` that became a blank is a fault.
+    #[test]
+    fn moments_come_in_many_forms() {
+        let noon = UNIX_EPOCH + Duration::from_secs(1_769_947_200);
+        for text in [
+            "2026-02-01T12:00:00Z",
+            "2026-02-01T12:00:00",
+            "2026-02-01 12:00:00",
+            "2026-02-01T14:00:00+02:00",
+            "2026-02-01T12:00:00.000000+00:00",
+            "1769947200",
+            "1769947200.0",
+        ] {
+            assert_eq!(moment(&json!(text)), Ok(noon), "{text}");
+        }
+        let midnight = noon - Duration::from_secs(12 * 3600);
+        assert_eq!(moment(&json!("2026-02-01")), Ok(midnight));
+        for text in
+            ["2026-02-01T12:00:00 02:00", "yesterday", "", "1e300", "nan", "2026-13-01", "2026-02-01T"]
+        {
+            assert_eq!(kind(moment(&json!(text))), "datetime_from_date_parsing", "{text}");
+        }
     }
 }

@@ -30,6 +30,7 @@ mod failed_start;
 mod failover;
 mod full_engine;
 mod hls;
+mod hls_only;
 mod hls_players;
 mod hung_engine;
 mod interleavings;

@@ -15,6 +15,6 @@ mod segmenter;
 mod tests;
 
 pub use segmenter::{
-    HeadState, KEPT_TARGETS, PART_TARGET, Part, Point, SLACK, Segment, Segmenter, TARGET_MAX,
+    HeadState, KEPT_TARGETS, Mark, PART_TARGET, Part, Point, SLACK, Segment, Segmenter, TARGET_MAX,
     TARGET_MIN,
 };

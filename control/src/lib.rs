@@ -20,7 +20,9 @@ mod priority;
 mod resolve;
 mod shards;
 
-pub use engines::{Error as EngineError, ports, recipe};
+pub use engines::{
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Setup, YardOptions, instance, ports, recipe,
+};
 pub use plane::{Handle, start};
 
 use sluice_contract::link::{Receiver, Sender};
@@ -51,6 +53,12 @@ pub struct Options {
     pub resolve_timeout: Duration,
     /// A request for an engine is refused after this while no engine shows any sign of life.
     pub no_response_timeout: Duration,
+    /// A request for an engine waits at most this long.
+    pub engine_wait: Duration,
+    /// How engines are kept in Docker, when they are.
+    pub docker: Option<YardOptions>,
+    /// Whether engines were asked for behind a VPN, which is not supported: then there is none at all.
+    pub is_vpn_asked: bool,
     /// `Access-Control-Allow-Origin`: `*` or one origin.
     pub cors_origin: String,
     /// HTTP connections served at once; the next is answered 503.
@@ -78,6 +86,9 @@ impl Default for Options {
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
             no_response_timeout: Duration::from_secs(20),
+            engine_wait: Duration::from_secs(45),
+            docker: None,
+            is_vpn_asked: false,
             cors_origin: "*".to_owned(),
             connections_max: 1024,
             head_bytes_max: 16 * 1024,

@@ -65,6 +65,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             streams_per_engine: options.streams_per_engine,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
+            engine_wait: options.engine_wait,
+            source: source(&options),
         },
         shards.clone(),
         directory.clone(),
@@ -99,6 +101,17 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
     Ok(Handle { runtime: Some(runtime), main: Some(main), stop: Some(stop), shards, directory, board })
+}
+
+fn source(options: &Options) -> engines::Source {
+    match &options.docker {
+        _ if options.is_vpn_asked => engines::Source::VpnRefused,
+        Some(yard) => {
+            let client = crate::docker::Client::new(yard.setup.host.clone());
+            engines::Source::Docker(Box::new(yard.clone()), Arc::new(client))
+        }
+        None => engines::Source::Named,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {

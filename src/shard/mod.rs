@@ -154,7 +154,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             grace: timeouts.grace,
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
-            lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
+            // The answer needs a moment to arrive.
+            lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
             ..Limits::default()
         },
         timing: Timing {

@@ -1,16 +1,21 @@
 //! The one task that owns the plan: messages in, answers out, checks run beside it.
 //!
-//! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
+//! It owns the plan, which grants leases, and the fleet, which keeps engines in Docker, and tells each how the other
+//! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
+//! shard never waits.
 
 use super::check::{CheckFault, check};
+use super::fleet::{Blocked, FleetStanding, View};
 use super::jitter::Jitter;
-use super::plan::{Action, Limits, Plan, Standing};
+use super::plan::{Action, Limits, Outlook, Plan, Standing};
+use super::yard::{News, Yard, YardOptions};
 use super::{Authority, EngineStanding};
+use crate::docker::Docker;
 use crate::shards::Shards;
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, ShardId, StreamKey,
-    Ticket, ToShard,
+    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, Refusal, RefusalCode,
+    ShardId, StreamKey, Ticket, ToShard,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,8 +33,20 @@ const BOARD_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// How long a request without an engine waits for one from a fleet that cannot make any now.
+const RETRY_AFTER_S: u32 = 30;
+
+/// Where engines beyond the named ones come from.
+pub(crate) enum Source {
+    /// Nowhere.
+    Named,
+    /// A VPN was asked for, which is not supported yet: no engine may be reached outside of it.
+    VpnRefused,
+    /// Docker.
+    Docker(Box<YardOptions>, Arc<dyn Docker>),
+}
+
 /// What the service is made of.
-#[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Engines that exist.
     pub(crate) pool: Vec<Authority>,
@@ -43,6 +60,10 @@ pub(crate) struct Options {
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
     pub(crate) no_response_timeout: Duration,
+    /// A request waits for an engine at most this long.
+    pub(crate) engine_wait: Duration,
+    /// Where further engines come from.
+    pub(crate) source: Source,
 }
 
 enum Command {
@@ -59,6 +80,7 @@ enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
+    fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
 }
 
 impl Handle {
@@ -92,6 +114,11 @@ impl Handle {
         self.standing.borrow().clone()
     }
 
+    /// How the engines in Docker stand now, when engines are kept there; never waits.
+    pub(crate) fn fleet(&self) -> Option<Arc<FleetStanding>> {
+        self.fleet.borrow().clone()
+    }
+
     /// A view that tells when the standing changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
@@ -114,8 +141,11 @@ impl Handle {
 
 struct Service {
     plan: Plan,
+    yard: Option<Yard>,
+    engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
+    fleet: watch::Sender<Option<Arc<FleetStanding>>>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<Board>,
@@ -140,18 +170,39 @@ pub(crate) fn start(
         streams_per_engine: options.streams_per_engine,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
+        engine_wait: options.engine_wait,
+        fleet_streams: match &options.source {
+            Source::Docker(yard, _) => yard.limits.streams_per_engine,
+            Source::Named | Source::VpnRefused => 1,
+        },
     };
     // Different processes must not check the same engines in step.
     let jitter = Jitter::new(u64::from(std::process::id()) << 32 | options.epoch.0);
     let now = Instant::now();
-    let plan = Plan::new(now, limits, options.pool, options.fallback, jitter);
+    let is_vpn_refused = matches!(options.source, Source::VpnRefused);
+    let (pool, fallback) = if is_vpn_refused { Default::default() } else { (options.pool, options.fallback) };
+    let mut plan = Plan::new(now, limits, pool, fallback, jitter);
+    if is_vpn_refused {
+        let text = "a VPN is asked for (GLUETUN_CONTAINER_NAME, VPN_MODE) and not supported yet, so no engine is used";
+        let refusal = Refusal::new(RefusalCode::VpnNotSupported, text);
+        plan.set_outlook(Outlook { is_hopeful: false, refusal: Some(refusal) });
+    }
+    let yard = match options.source {
+        Source::Docker(yard, docker) => Some(Yard::new(now, *yard, docker)),
+        Source::Named | Source::VpnRefused => None,
+    };
+    let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
+    let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let service = Service {
         plan,
+        yard,
+        engine_wait: options.engine_wait,
         commands: inbox,
         standing,
+        fleet,
         unconnected: shards.ids().collect(),
         shards,
         directory,
@@ -164,7 +215,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view }
+    Handle { commands, standing: view, fleet: fleet_view }
 }
 
 impl Service {
@@ -181,6 +232,9 @@ impl Service {
                     if let Some(done) = self.take_all(command) {
                         let refusals = self.plan.refuse_all();
                         self.perform(refusals);
+                        if let Some(yard) = &mut self.yard {
+                            yard.stop().await;
+                        }
                         let _ = done.send(());
                         return;
                     }
@@ -189,8 +243,18 @@ impl Service {
                     Ok((engine, outcome)) => self.checked(&engine, outcome),
                     Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
                 },
+                news = news(&mut self.yard) => self.hear(news),
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes what happened in Docker.
+    fn hear(&mut self, news: News) {
+        let now = Instant::now();
+        let Some(yard) = &mut self.yard else { return };
+        if let Some(engine) = yard.take(now, news) {
+            self.plan.look_again(now, &engine);
         }
     }
 
@@ -271,11 +335,30 @@ impl Service {
     /// Ends, because each such grant takes one request out of the queue.
     fn advance(&mut self) {
         loop {
+            self.advance_fleet();
             let actions = self.plan.advance(Instant::now());
             if self.perform(actions) == 0 {
-                return;
+                break;
             }
         }
+        // What the plan just granted, refused or learned may call for engines.
+        self.advance_fleet();
+    }
+
+    /// Tells fleet and plan how the other stands. An engine the fleet gives up has no lease at this moment, and the plan
+    /// hears of it before it grants anything.
+    fn advance_fleet(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let now = Instant::now();
+        let view = View { loads: self.plan.loads(), unplaced: self.plan.unplaced() };
+        let actions = yard.fleet.advance(now, &view);
+        yard.perform(now, actions);
+        self.plan.set_fleet(now, yard.fleet.engines());
+        let blocked = yard.fleet.blocked(now);
+        self.plan.set_outlook(Outlook {
+            is_hopeful: yard.fleet.is_hopeful(now, self.engine_wait),
+            refusal: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        });
     }
 
     /// Does what the plan asks for and tells how many answers could not be delivered.
@@ -293,6 +376,10 @@ impl Service {
                         self.plan.undelivered(answer);
                         undelivered += 1;
                     }
+                }
+                Action::Withdraw { shard, lease } => {
+                    // A shard that does not hear of it notices by itself when its engine stops.
+                    let _ = self.shards.send(shard, ToShard::Withdraw { lease });
                 }
                 Action::Check { engine, authority } => {
                     self.checks.spawn(async move { (engine, check(&authority).await) });
@@ -328,13 +415,51 @@ impl Service {
             }
             changed
         });
+        if let Some(yard) = &self.yard {
+            let standing = yard.fleet.standing(Instant::now());
+            self.fleet.send_if_modified(|shown| {
+                let changed = shown.as_deref() != Some(&standing);
+                if changed {
+                    *shown = Some(Arc::new(standing));
+                }
+                changed
+            });
+        }
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).min()
+        let yard = self.yard.as_ref().and_then(|yard| yard.next_wake(now));
+        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(yard).min()
+    }
+}
+
+/// The next thing to hear from Docker; never when engines are not kept there.
+async fn news(yard: &mut Option<Yard>) -> News {
+    match yard {
+        Some(yard) => yard.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a player is told when the fleet cannot make an engine, and when to come back.
+fn refusal(now: Instant, blocked: Blocked, grace: Duration) -> Refusal {
+    let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX).max(1);
+    match blocked {
+        Blocked::NoDocker { text, .. } => {
+            Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S)
+        }
+        Blocked::CircuitBreaker { until, text } => {
+            let text = format!("too many engines failed to start, the last one because: {text}");
+            let left = until.saturating_duration_since(now);
+            Refusal::new(RefusalCode::CircuitBreaker, text).retry_after(seconds(left))
+        }
+        Blocked::MaxCapacity => {
+            Refusal::new(RefusalCode::MaxCapacity, "no more engines are allowed (MAX_REPLICAS)")
+                .retry_after(seconds(grace))
+        }
     }
 }
 
@@ -361,6 +486,8 @@ mod tests {
             streams_per_engine: None,
             engine_starts_max: 1,
             no_response_timeout: std::time::Duration::from_secs(1),
+            engine_wait: std::time::Duration::from_secs(1),
+            source: Source::Named,
         };
         let mut tasks = JoinSet::new();
         let shards = Arc::new(Shards::new(Vec::new()));

@@ -1,6 +1,7 @@
 //! At most two API calls at a time to one engine: engines serialise them and starve the streams they serve.
 
 use crate::engines::health::State;
+use crate::engines::plan::Kind;
 use crate::engines::{EngineStanding, Standing};
 use sluice_contract::EngineId;
 use std::collections::HashMap;
@@ -99,7 +100,7 @@ impl Calls {
             let of = use_of(engine);
             (
                 of.failed_lately(),
-                engine.is_fallback,
+                engine.kind == Kind::Fallback,
                 engine.state != State::Healthy,
                 of.in_flight,
                 engine.leases,

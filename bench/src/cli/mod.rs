@@ -2,4 +2,5 @@
 
 pub mod engine;
 pub mod floor;
+pub mod image;
 pub mod play;

@@ -1,0 +1,65 @@
+//! What is refused, and that nothing is made then.
+
+use crate::common::{SOON, Setup, until};
+use crate::daemon::Daemon;
+use sluice_bench::channel::nth;
+
+/// Guards the VPN that was asked for: no container is made, no engine is used, and the refusal says why.
+#[test]
+fn a_vpn_that_is_asked_for_makes_no_engine() {
+    let Some(daemon) = Daemon::start() else { return };
+    for (name, value) in [("GLUETUN_CONTAINER_NAME", "gluetun"), ("VPN_MODE", "redundant")] {
+        let appliance = Setup::bare()
+            .env("ENGINE_PROVISIONING", "on")
+            .env("DOCKER_HOST", &daemon.host())
+            .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
+            .env(name, value)
+            .start();
+        let player = appliance.player(nth(0).0).start();
+        assert_eq!(player.wait_head(SOON).expect("a head comes").status, 503);
+        player.wait_end(SOON).expect("a refusal ends");
+        let text = String::from_utf8_lossy(&player.first_bytes()).into_owned();
+        assert!(text.contains("\"code\":\"vpn_not_supported\""), "{text}");
+        assert!(appliance.log_lines().iter().any(|line| line.contains("vpn_not_supported")));
+        assert_eq!(daemon.names("name=acestream"), Vec::<String>::new());
+    }
+}
+
+/// Guards another appliance's engines on the same Docker, and containers with our names and ports that are not ours: all
+/// are left alone and worked around.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let Some(daemon) = Daemon::start() else { return };
+    let setup = |instance: &str| {
+        Setup::bare()
+            .env("ENGINE_PROVISIONING", "on")
+            .env("DOCKER_HOST", &daemon.host())
+            .env("INSTANCE_ID", instance)
+            .env("DATA_DIR", &daemon.directory().join(instance).display().to_string())
+            .env("ENGINE_VARIANT", if instance == "one" { "jopsis-amd64" } else { "AceServe-amd64" })
+            .env("MIN_REPLICAS", "1")
+            .env("MONITOR_INTERVAL_S", "1")
+    };
+    // A program of the host holds the first port, which no list of containers shows.
+    let _held = std::net::TcpListener::bind("127.0.0.1:19000").expect("the port is free");
+    let image = "jopsis/acestream:x64";
+    daemon.docker(&["create", "--name", "acestream-1", image]);
+    let first = setup("one").start();
+    until("the first has its engine", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
+    let second = setup("two").start();
+    until("the second has its engine", || second.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
+    assert_eq!(daemon.running(), ["acestream-2", "acestream-3"]);
+    let label =
+        |name: &str, label: &str| daemon.inspect(name, &format!("{{{{index .Config.Labels \"{label}\"}}}}"));
+    assert_eq!(
+        [label("acestream-2", "sluice.instance"), label("acestream-3", "sluice.instance")],
+        ["one", "two"]
+    );
+    assert_ne!(label("acestream-2", "host.http_port"), "19000");
+    assert_eq!(label("acestream-3", "acestream.https_port"), "");
+    daemon.docker(&["kill", "acestream-2"]);
+    until("it is replaced", || first.metric("sluice_fleet_events_total{event=\"lost\"") == 1.0);
+    until("by its owner", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
+    assert_eq!(second.metric("sluice_fleet_events_total{event=\"lost\""), 0.0);
+    assert_eq!(daemon.names("name=acestream-1"), ["acestream-1"], "a stranger's container was touched");
+}

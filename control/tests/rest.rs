@@ -12,9 +12,11 @@ use common::engine::{Engine, Mood};
 use common::http::{is_ended, read_answer};
 use common::{Bench, number, options, stream};
 use sluice_contract::metric::{Histogram, Name, Sample, Value};
-use sluice_contract::snapshot::{Client, EngineStat, Session, SessionEngine, SessionState, Shard};
+use sluice_contract::snapshot::{
+    Amount, Client, EndedClient, EngineStat, Session, SessionEngine, SessionState, Shard, Splices,
+};
 use sluice_contract::{
-    ClientId, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey, ToControl,
+    ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey, ToControl,
 };
 use std::io::Write;
 use std::sync::Arc;
@@ -36,7 +38,9 @@ fn client(n: u128) -> Client {
         bytes_sent: 4096,
         behind_bytes: 188,
         behind_s: 1.5,
+        rate: 250_000,
         skips: 2,
+        skipped_bytes: 1880,
     }
 }
 
@@ -72,6 +76,12 @@ fn session(n: u8, clients: usize) -> Session {
         continuity_errors: 3,
         discontinuities: 1,
         failovers: 1,
+        splices: Splices {
+            exact: 2,
+            clock: 1,
+            lost: Amount { time: Duration::from_millis(500), bytes: 188_000 },
+            ..Splices::default()
+        },
         stat: Some(EngineStat { status: "dl".into(), peers: 7, ..EngineStat::default() }),
         formats: vec!["h264", "aac"],
     }
@@ -83,6 +93,7 @@ fn publish(bench: &Bench, shard: u16, sessions: Vec<Session>, metrics: Vec<Sampl
         driver: Some("epoll"),
         taken_at: at(10),
         sessions: sessions.into_iter().map(Arc::new).collect(),
+        ended: Vec::new(),
         metrics,
     });
 }
@@ -115,6 +126,15 @@ fn status_counts_watched_sessions_apart_and_has_the_published_shape() {
         (&first["state"], &first["bitrate_bps"], &first["stat"]["peers"]),
         (&"playing".into(), &8_000_000.into(), &7.into())
     );
+    let splices = &first["splices"];
+    assert_eq!(
+        (&splices["exact"], &splices["clock"], &splices["random_access"]),
+        (&2.into(), &1.into(), &0.into())
+    );
+    assert_eq!(
+        (&splices["lost_seconds"], &splices["lost_packets"], &splices["repeated_bytes"]),
+        (&0.5.into(), &1000.into(), &0.into())
+    );
     assert_eq!(
         (&status["sessions"][1]["state"], &status["sessions"][1]["is_active"]),
         (&"grace".into(), &false.into())
@@ -146,6 +166,40 @@ fn a_session_is_found_by_every_name_of_its_broadcast() {
     assert!(client["worker_id"].as_str().unwrap().ends_with(&format!(":{}", std::process::id())));
 }
 
+/// Guards: clients that ended a short while ago are found by every name of their stream with reason and figures, also
+/// when its session is over.
+#[test]
+fn ended_clients_stay_visible_with_their_reason() {
+    let bench = Bench::start(options(&[]), 1);
+    let ended = |n: u128, stream: u8, reason, second| {
+        let of = session(stream, 0);
+        let (key, asked_as, infohash) = (of.key, of.asked_as, of.infohash);
+        Arc::new(EndedClient { key, asked_as, infohash, client: client(n), reason, at: at(second) })
+    };
+    bench.board.publish(Shard {
+        id: ShardId(0),
+        driver: None,
+        taken_at: at(10),
+        sessions: Vec::new(),
+        ended: vec![
+            ended(7, 1, EndReason::TooSlow, 5),
+            ended(8, 2, EndReason::ClientLeft, 6),
+            ended(9, 1, EndReason::WriteTimeout, 7),
+        ],
+        metrics: Vec::new(),
+    });
+    for name in [number(1).to_string(), number(101).to_string(), stream(101).to_string()] {
+        let shown = bench.get(&format!("/proxy/sessions/{name}/clients")).json();
+        assert_eq!(shown["clients"].as_array().unwrap().len(), 0);
+        let ended = shown["ended_clients"].as_array().unwrap();
+        let reasons: Vec<_> = ended.iter().map(|client| client["reason"].as_str().unwrap()).collect();
+        assert_eq!(reasons, ["too_slow", "write_timeout"]);
+        assert_eq!((&ended[0]["ended_at"], &ended[0]["skips"]), (&((T0 + 5) as f64).into(), &2.into()));
+        assert_eq!((&ended[0]["rate_bps"], &ended[0]["skipped_bytes"]), (&2_000_000.into(), &1880.into()));
+        assert_eq!(ended[0]["behind_seconds"], 1.5);
+    }
+}
+
 #[test]
 fn a_whole_key_picks_one_of_several_sessions_of_a_broadcast() {
     let bench = Bench::start(options(&[]), 1);
@@ -169,7 +223,7 @@ fn unknown_streams_are_404_as_a_session_and_empty_as_clients() {
     assert_eq!((answer.status, answer.text()), (404, r#"{"detail":"Session nobody not found"}"#.to_owned()));
     for path in ["/proxy/sessions/nobody/clients", "/proxy/streams/nobody/clients"] {
         let answer = bench.get(path);
-        assert_eq!((answer.status, answer.text()), (200, r#"{"clients":[]}"#.to_owned()));
+        assert_eq!((answer.status, answer.text()), (200, r#"{"clients":[],"ended_clients":[]}"#.to_owned()));
     }
 }
 

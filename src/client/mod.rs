@@ -4,6 +4,7 @@
 //! A client is a descriptor, a cursor and one small pending prefix. It has no task: its shard visits it by the clock.
 //! Nothing here waits. Owner: the shard of the client's session.
 
+mod lag;
 mod refusal;
 mod request;
 mod status;
@@ -15,8 +16,8 @@ pub use status::{health, stream_status, totals};
 use crate::media::ts::stitch;
 use crate::metrics::Counters;
 use crate::session::{Phase, Session};
-use crate::uring::{send_now, set_buffered_bytes_max};
-use crate::window::{AccessPoint, Behind, Sent};
+use crate::uring::{is_writable, send_now, set_buffered_bytes_max};
+use crate::window::{Behind, LagMax, Sent};
 use sluice_contract::{ClientId, EndReason, Guard};
 use std::io;
 use std::net::IpAddr;
@@ -29,8 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub const KEEPALIVE_PACKETS: usize = 7;
 /// Bounds of what the kernel may hold unsent for one player.
 const UNSENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(512 << 10);
-/// How much of the window is looked at to find the counters of packet ids that follow a skip.
-const LOOK_AHEAD_BYTES: usize = 128 << 10;
+/// A client's rate is taken over at least this long.
+const RATE_OVER: Duration = Duration::from_secs(1);
 
 static KEEPALIVE: [u8; KEEPALIVE_PACKETS * crate::media::ts::PACKET] = {
     let packet = stitch::null_packet();
@@ -54,6 +55,10 @@ pub struct Rules {
     pub keepalive_interval: Duration,
     /// Where clients join and skip to.
     pub join_behind: Behind,
+    /// How far behind they may fall.
+    pub lag: LagMax,
+    /// Whether one that is further behind is moved forward; otherwise it is closed.
+    pub skips: bool,
 }
 
 /// Bytes that go out before the cursor moves on.
@@ -105,10 +110,13 @@ pub struct Client {
     session: Rc<Session>,
     cursor: u64,
     prefix: Prefix,
-    /// It fell off the tail: once its prefix is out, it goes on at another place.
+    /// It is too far behind: once its prefix is out and its socket takes more, it goes on at another place.
     fell_behind: bool,
     skips: u32,
+    skipped_bytes: u64,
     bytes_sent: u64,
+    /// When its rate was last taken, of how many bytes, and what it was.
+    rate: (Instant, u64, u64),
     last_delivery: Option<Instant>,
     last_progress: Instant,
     last_keepalive: Option<Instant>,
@@ -148,7 +156,7 @@ impl Client {
             let feed = session.feed();
             let window = feed.window();
             let mut prefix = head.to_vec();
-            let cursor = match window.access().join(behind, window.head()) {
+            let cursor = match window.access().landing(behind, window.head(), session.lag_floor()) {
                 Some(point) => {
                     prefix.extend(stitch::join_prefix(&point.tables, &point.continuity));
                     point.offset
@@ -165,7 +173,9 @@ impl Client {
             prefix: Prefix::Owned(prefix.into(), 0),
             fell_behind: false,
             skips: 0,
+            skipped_bytes: 0,
             bytes_sent: 0,
+            rate: (now, 0, 0),
             last_delivery: None,
             last_progress: now,
             last_keepalive: None,
@@ -179,8 +189,25 @@ impl Client {
     pub fn serve(&mut self, now: Instant, quantum: u64, rules: &Rules, counters: &Counters) -> Served {
         match self.try_serve(now, quantum, rules, counters) {
             Ok(served) => served,
-            Err(error) if is_left(&error) => Served::Gone(EndReason::ClientLeft),
-            Err(_) => Served::Gone(EndReason::ConnectionLost),
+            Err(error) => Served::Gone(self.broken(&error, now, rules)),
+        }
+    }
+
+    /// Why its connection ended, now that the kernel says it did.
+    pub fn hung_up(&self, now: Instant, rules: &Rules) -> EndReason {
+        match socket2::SockRef::from(&self.fd).take_error() {
+            Ok(None) => EndReason::ClientLeft,
+            Ok(Some(error)) | Err(error) => self.broken(&error, now, rules),
+        }
+    }
+
+    /// What a socket error means. The kernel gives a peer that takes nothing the same time as we do, and may be first.
+    fn broken(&self, error: &io::Error, now: Instant, rules: &Rules) -> EndReason {
+        let is_stalled = now.saturating_duration_since(self.last_progress) >= rules.write_timeout / 2;
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => EndReason::ClientLeft,
+            io::ErrorKind::TimedOut if is_stalled => EndReason::WriteTimeout,
+            _ => EndReason::ConnectionLost,
         }
     }
 
@@ -191,16 +218,27 @@ impl Client {
         rules: &Rules,
         counters: &Counters,
     ) -> io::Result<Served> {
+        self.session.note_cursor(self.cursor);
         loop {
             if !self.send_prefix(now)? {
                 return Ok(self.blocked(now, rules));
             }
             if self.fell_behind {
+                // A place chosen for a socket that takes nothing would be the wrong one by the time it does.
+                if !is_writable(self.fd.as_fd())? {
+                    return Ok(self.blocked(now, rules));
+                }
                 self.skip(rules, counters)?;
+            } else if self.is_too_far_behind() {
+                if let Some(end) = self.fall_behind(rules)? {
+                    return Ok(Served::Gone(end));
+                }
+                continue;
+            }
+            if !self.prefix.rest().is_empty() {
                 continue;
             }
             let sent = self.session.feed().window().send(self.fd.as_fd(), self.cursor, quantum)?;
-            self.session.note_cursor(self.cursor);
             match sent {
                 Sent::Bytes(0) | Sent::AtHead => {
                     self.last_progress = now;
@@ -222,10 +260,9 @@ impl Client {
                 }
                 Sent::Blocked => return Ok(self.blocked(now, rules)),
                 Sent::Behind => {
-                    let rest = self.session.feed().window().rest_of_packet(self.cursor)?;
-                    let Some(rest) = rest else { return Ok(Served::Gone(EndReason::Overrun)) };
-                    self.prefix = Prefix::Owned(rest.into(), 0);
-                    self.fell_behind = true;
+                    if let Some(end) = self.fall_behind(rules)? {
+                        return Ok(Served::Gone(end));
+                    }
                 }
                 Sent::Overrun => return Ok(Served::Gone(EndReason::Overrun)),
             }
@@ -254,27 +291,6 @@ impl Client {
             return Served::Gone(EndReason::WriteTimeout);
         }
         Served::Blocked
-    }
-
-    /// Goes on at a random access point, behind tables and a flagged discontinuity.
-    fn skip(&mut self, rules: &Rules, counters: &Counters) -> io::Result<()> {
-        self.fell_behind = false;
-        self.skips += 1;
-        counters.skips.add(1);
-        let feed = self.session.feed();
-        let window = feed.window();
-        let Some(point) = window.access().join(rules.join_behind, window.head()) else {
-            self.cursor = window.tail();
-            return Ok(());
-        };
-        let AccessPoint { offset, tables, continuity, .. } = point;
-        let length = (window.head() - offset).min(LOOK_AHEAD_BYTES as u64) as usize;
-        let mut ahead = vec![0; length - length % crate::media::ts::PACKET];
-        window.read(*offset, &mut ahead)?;
-        let prefix = stitch::skip_prefix(tables, &continuity.looking_ahead(&ahead));
-        self.cursor = *offset;
-        self.prefix = Prefix::Owned(prefix.into(), 0);
-        Ok(())
     }
 
     /// Queues null packets when the stream is silent; whether it did.
@@ -346,6 +362,12 @@ impl Client {
     pub fn snapshot(&mut self, now: Instant) -> sluice_contract::snapshot::Client {
         let idle = now.saturating_duration_since(self.last_delivery.unwrap_or(self.last_progress));
         self.last_active = SystemTime::now().checked_sub(idle).unwrap_or(self.last_active);
+        let (since, bytes, _) = self.rate;
+        let passed = now.saturating_duration_since(since);
+        if passed >= RATE_OVER {
+            let rate = (self.bytes_sent - bytes) as f64 / passed.as_secs_f64();
+            self.rate = (now, self.bytes_sent, rate as u64);
+        }
         let feed = self.session.feed();
         sluice_contract::snapshot::Client {
             id: self.identity.id,
@@ -356,7 +378,9 @@ impl Client {
             bytes_sent: self.bytes_sent,
             behind_bytes: feed.window().head().saturating_sub(self.cursor),
             behind_s: feed.window().access().behind(self.cursor).as_secs_f64(),
+            rate: self.rate.2,
             skips: self.skips,
+            skipped_bytes: self.skipped_bytes,
         }
     }
 
@@ -364,9 +388,4 @@ impl Client {
     pub fn finish(self) {
         crate::uring::finish(self.fd);
     }
-}
-
-/// Whether a socket error means that the player went away by itself.
-fn is_left(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

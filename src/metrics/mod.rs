@@ -7,6 +7,7 @@ mod names;
 
 use hdrhistogram::Histogram as Hdr;
 use sluice_contract::metric::{Histogram, Name, Sample, Value};
+use sluice_contract::snapshot::SpliceKind;
 use sluice_contract::{EndReason, RefusalCode};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -97,12 +98,20 @@ pub struct Counters {
     pub keepalive_packets: Counter,
     /// Players admitted.
     pub clients_started: Counter,
-    /// Times a player was moved forward because it fell off the tail.
+    /// Times a player was moved forward because it was too far behind.
     pub skips: Counter,
+    /// Bytes of media players missed by that.
+    pub skipped_bytes: Counter,
     /// Engine sessions asked for.
     pub engine_starts: Counter,
     /// Engine sessions given back.
     pub engine_stops: Counter,
+    /// Sources joined to a stream where another one had stopped, by how.
+    pub splices: [Counter; SpliceKind::ALL.len()],
+    /// Bytes of media that players missed at such joints, as far as the clock tells.
+    pub splice_lost_bytes: Counter,
+    /// Bytes of media that they were given twice.
+    pub splice_repeated_bytes: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
     /// Tasks that failed: our bugs.
@@ -155,6 +164,11 @@ impl Counters {
         count_in(&self.sessions_ended, &EndReason::ALL, reason);
     }
 
+    /// Counts a source that carries on for another one.
+    pub fn spliced(&self, kind: SpliceKind) {
+        count_in(&self.splices, &SpliceKind::ALL, kind);
+    }
+
     /// Counts a refusal.
     pub fn refusal(&self, code: RefusalCode) {
         count_in(&self.refused, &RefusalCode::ALL, code);
@@ -172,8 +186,11 @@ impl Counters {
             (names::KEEPALIVE_PACKETS, &self.keepalive_packets),
             (names::CLIENTS_STARTED, &self.clients_started),
             (names::SKIPS, &self.skips),
+            (names::SKIPPED_BYTES, &self.skipped_bytes),
             (names::ENGINE_STARTS, &self.engine_starts),
             (names::ENGINE_STOPS, &self.engine_stops),
+            (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
+            (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
             (names::SESSIONS_STARTED, &self.sessions_started),
             (names::PANICS, &self.panics),
         ];
@@ -198,6 +215,13 @@ impl Counters {
         samples.extend(counters.map(|(name, counter)| plain(name, Value::Counter(counter.get()))));
         samples.extend(gauges.map(|(name, value)| plain(name, Value::Gauge(value))));
         samples.extend(durations.map(|(name, value)| plain(name, Value::Histogram(value.sample()))));
+        labelled(
+            &mut samples,
+            names::SPLICES,
+            "kind",
+            &SpliceKind::ALL.map(SpliceKind::as_str),
+            &self.splices,
+        );
         let reasons = EndReason::ALL.map(EndReason::as_str);
         labelled(&mut samples, names::CLIENTS_ENDED, "reason", &reasons, &self.clients_ended);
         labelled(&mut samples, names::SESSIONS_ENDED, "reason", &reasons, &self.sessions_ended);

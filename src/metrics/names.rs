@@ -19,12 +19,26 @@ pub(super) const KEEPALIVE_PACKETS: Name =
 pub(super) const CLIENTS_STARTED: Name = Name { name: "sluice_clients_started", help: "Players admitted" };
 pub(super) const SKIPS: Name = Name {
     name: "sluice_client_skips",
-    help: "Times a player was moved forward because it fell off the window",
+    help: "Times a player was moved forward because it was too far behind",
 };
+pub(super) const SKIPPED_BYTES: Name =
+    Name { name: "sluice_client_skipped_bytes", help: "Bytes of media players missed by that" };
 pub(super) const ENGINE_STARTS: Name =
     Name { name: "sluice_engine_session_starts", help: "Engine sessions asked for" };
 pub(super) const ENGINE_STOPS: Name =
     Name { name: "sluice_engine_session_stops", help: "Engine sessions given back" };
+pub(super) const SPLICES: Name = Name {
+    name: "sluice_splices",
+    help: "Sources joined to a stream where another one had stopped, by kind",
+};
+pub(super) const SPLICE_LOST_BYTES: Name = Name {
+    name: "sluice_splice_lost_bytes",
+    help: "Bytes of media that players missed at splices by the clock",
+};
+pub(super) const SPLICE_REPEATED_BYTES: Name = Name {
+    name: "sluice_splice_repeated_bytes",
+    help: "Bytes of media that players were given twice at splices by the clock",
+};
 pub(super) const SESSIONS_STARTED: Name = Name { name: "sluice_sessions_started", help: "Sessions begun" };
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };

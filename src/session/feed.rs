@@ -1,14 +1,19 @@
 //! From an engine's packets to the window: one pass, per session and never per client.
 //!
-//! Packets of the current source are scanned and appended as they are. When the source was replaced, its packets are
-//! staged first, until a random access point that does not lie in our past; from there on they continue the stream,
-//! behind tables and a flagged discontinuity for every packet id. Pure but for the window's file; the clock is passed
-//! in.
+//! Packets of the current source are scanned and appended as they are. When the source was replaced, the new one goes
+//! through a [`Replacement`] first: if the stream's last packets are found in it, it goes on with the very next one and
+//! nothing shows; else it continues the stream behind tables and a flagged discontinuity for every packet id. Pure but
+//! for the window's file; the clock is passed in.
+
+mod replacement;
 
 use crate::media::ts::{
-    Continuity, Event, MediaTime, NULL_PID, PACKET, Packet, Pcr, Scanner, StreamKind, stitch,
+    Continuity, Event, MediaTime, NEEDLE_BYTES_MAX, NULL_PID, Needle, PACKET, Packet, Pcr, Scanner,
+    StreamKind, clock::Step, clock::TICKS_PER_S, stitch,
 };
 use crate::window::{AccessPoint, Retention, Window};
+use replacement::{End, Join, Place, Replacement};
+use sluice_contract::snapshot::{Amount, SpliceKind, Splices};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,14 +31,8 @@ const BLIND_AFTER: Duration = Duration::from_secs(5);
 /// The same for a stream whose tables are known: broadcasts have been seen with more than eight seconds between two
 /// random access points.
 const BLIND_WITH_TABLES_AFTER: Duration = Duration::from_secs(10);
-/// Staged packets kept: an access unit is recognised within 16 packets of its own id, this is what may lie between.
-const STAGED_BYTES_MAX: usize = 512 << 10;
-/// Clocks that differ by more than this do not belong together.
-const CLOCK_RANGE: i64 = 60 * 27_000_000;
-/// A replacement that stays in our past that long, or for that many bytes, is taken where it is.
-const SEEK_TIME_MAX: Duration = Duration::from_secs(10);
-const SEEK_BYTES_MAX: u64 = 64 << 20;
-
+/// How much of the stream's end is read first to find a needle in; more only if that does not hold one.
+const NEEDLE_BYTES_FIRST: usize = 1400 * PACKET;
 /// Packet ids of former sources that are remembered until they come again.
 const UNANNOUNCED_MAX: usize = 128;
 
@@ -46,6 +45,28 @@ pub struct Counts {
     pub discontinuities: u64,
     /// Packets of a replacement that were passed over.
     pub discarded_bytes: u64,
+    /// How replacements were joined.
+    pub splices: Splices,
+}
+
+/// What some packets of a source came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// There was media among them; null packets are none.
+    pub is_media: bool,
+    /// With them a replacement was joined to the stream.
+    pub splice: Option<Splice>,
+}
+
+/// A replacement has been joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splice {
+    /// How.
+    pub kind: SpliceKind,
+    /// What players miss, as far as the clock tells.
+    pub lost: Amount,
+    /// What they get twice.
+    pub repeated: Amount,
 }
 
 /// The media of one session.
@@ -53,25 +74,30 @@ pub struct Feed {
     window: Window,
     scanner: Scanner,
     replacement: Option<Replacement>,
-    /// Packet ids whose first packet of the new source has to be announced.
-    unannounced: Vec<u16>,
-    last_pcr: Option<Pcr>,
+    unannounced: Vec<Unannounced>,
+    /// The last clock reference, and the packet that carried it.
+    last_pcr: Option<(u64, Pcr)>,
+    /// What lies before did not come from where the present source goes on: no needle reaches back there.
+    seam: u64,
+    /// Where the stream's clock last jumped, other than where we joined two sources.
+    last_jump: Option<u64>,
+    /// The next jump of the clock is one that we made.
+    is_clock_cut: bool,
     first_media: Option<Instant>,
     raps: Vec<AccessPoint>,
     own_discontinuities: u64,
     /// Flags the scanner saw in packets that we added; ours are counted once per stitch, not once per packet id.
     stitched_flags: u64,
     discarded_bytes: u64,
+    splices: Splices,
 }
 
-/// A source that has not been joined to the stream yet.
-struct Replacement {
-    scanner: Scanner,
-    staged: Vec<u8>,
-    /// Bytes seen of it before `staged`.
-    passed: u64,
-    since: Instant,
-    pcrs: Vec<(u64, Pcr)>,
+/// A packet id whose first packet of the new source has to be announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unannounced {
+    pid: u16,
+    /// Only if it does not go on where the former source stopped.
+    unless_in_order: bool,
 }
 
 impl Feed {
@@ -83,11 +109,15 @@ impl Feed {
             replacement: None,
             unannounced: Vec::new(),
             last_pcr: None,
+            seam: 0,
+            last_jump: None,
+            is_clock_cut: false,
             first_media: None,
             raps: Vec::new(),
             own_discontinuities: 0,
             stitched_flags: 0,
             discarded_bytes: 0,
+            splices: Splices::default(),
         }
     }
 
@@ -96,34 +126,34 @@ impl Feed {
         &self.window
     }
 
-    /// Takes whole packets of the current source and returns whether there was media among them (null packets are
-    /// none).
+    /// Takes whole packets of the current source.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn take(&mut self, now: Instant, packets: &[u8]) -> io::Result<bool> {
-        let useful =
+    pub fn take(&mut self, now: Instant, packets: &[u8]) -> io::Result<Taken> {
+        let is_media =
             packets.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID);
-        match self.replacement.take() {
-            None => self.write(now, packets)?,
-            Some(replacement) => self.stage(now, replacement, packets)?,
-        }
-        Ok(useful)
+        let splice = match self.replacement.take() {
+            None => {
+                self.write(now, packets)?;
+                None
+            }
+            Some(mut replacement) => {
+                replacement.look(now, packets);
+                self.join(now, replacement)?
+            }
+        };
+        Ok(Taken { is_media, splice })
     }
 
     /// The next packets come from another source.
     pub fn source_changed(&mut self, now: Instant) {
-        if self.window.head() == 0 {
-            return;
+        if let Some(old) = self.replacement.take() {
+            self.discarded_bytes += old.seen();
         }
-        self.discard_staged();
-        self.replacement = Some(Replacement {
-            scanner: Scanner::new(),
-            staged: Vec::new(),
-            passed: 0,
-            since: now,
-            pcrs: Vec::new(),
-        });
+        if self.window.head() > 0 {
+            self.replacement = Some(Replacement::new(now, self.end()));
+        }
     }
 
     /// Whether media has come that a client can be given.
@@ -176,6 +206,7 @@ impl Feed {
             continuity_errors: counters.continuity_errors,
             discontinuities: self.own_discontinuities + counters.discontinuities - self.stitched_flags,
             discarded_bytes: self.discarded_bytes,
+            splices: self.splices,
         }
     }
 
@@ -194,12 +225,15 @@ impl Feed {
         let mut from = 0;
         for (at, bytes) in whole.iter().enumerate() {
             let packet = Packet::new(bytes);
-            let Some(index) = self.unannounced.iter().position(|pid| *pid == packet.pid()) else { continue };
-            self.unannounced.swap_remove(index);
+            let Some(index) = self.unannounced.iter().position(|it| it.pid == packet.pid()) else { continue };
+            let Unannounced { unless_in_order, .. } = self.unannounced.swap_remove(index);
             self.append(now, &packets[from * PACKET..at * PACKET])?;
-            let before = packet.continuity().wrapping_sub(u8::from(packet.has_payload())) & 0x0f;
-            self.append_stitch(now, &stitch::discontinuity(packet.pid(), before))?;
             from = at;
+            let before = packet.continuity_before();
+            if unless_in_order && self.scanner.continuity().last(packet.pid()) == Some(before) {
+                continue;
+            }
+            self.append_stitch(now, &stitch::discontinuity(packet.pid(), before))?;
         }
         self.append(now, &packets[from * PACKET..])
     }
@@ -212,112 +246,145 @@ impl Feed {
         self.window.append(packets)?;
         self.first_media.get_or_insert(now);
         let mut newest = None;
-        let raps = &mut self.raps;
-        self.scanner.scan(head, packets, &mut |event| match event {
+        let mut gap = None;
+        let Self { raps, scanner, last_pcr, last_jump, is_clock_cut, .. } = self;
+        scanner.scan(head, packets, &mut |event| match event {
             Event::RandomAccess(rap) => raps.push(AccessPoint {
                 offset: rap.offset,
                 media_time: rap.media_time,
                 tables: rap.tables,
                 continuity: rap.continuity,
             }),
-            Event::Pcr { media_time, .. } => newest = Some(media_time),
-            Event::Tables { .. } | Event::ContinuityError { .. } | Event::SourceDiscontinuity { .. } => {}
+            Event::Pcr { offset, media_time, step, .. } => {
+                newest = Some(media_time);
+                let packet = packets[(offset - head) as usize..].first_chunk();
+                let pcr = packet.and_then(|bytes| Packet::new(bytes).pcr());
+                *last_pcr = pcr.map(|pcr| (offset, pcr)).or(*last_pcr);
+                if step == Step::Jump && !std::mem::take(is_clock_cut) {
+                    *last_jump = Some(offset);
+                }
+            }
+            Event::ContinuityError { offset, .. } => gap = Some(offset),
+            Event::Tables { .. } | Event::SourceDiscontinuity { .. } => {}
         });
+        // Another engine may have what is missing here: what lies across the gap is not found in it.
+        self.seam = gap.unwrap_or(self.seam);
         let tail = self.window.tail();
         for point in self.raps.drain(..).filter(|point| point.offset >= tail) {
             self.window.access_mut().push(point);
         }
         if let Some(time) = newest {
             self.window.access_mut().set_head_time(time);
-            self.last_pcr = newest_pcr(&self.scanner, packets).or(self.last_pcr);
         }
         Ok(())
     }
 
-    fn stage(&mut self, now: Instant, mut new: Replacement, packets: &[u8]) -> io::Result<()> {
-        let offset = new.passed + new.staged.len() as u64;
-        new.staged.extend_from_slice(packets);
-        let (mut found, pcrs) = (Vec::new(), &mut new.pcrs);
-        new.scanner.scan(offset, packets, &mut |event| match event {
-            Event::RandomAccess(rap) => found.push(rap),
-            Event::Pcr { offset, .. } => {
-                let at = (offset - new.passed) as usize;
-                let packet = new.staged[at..].first_chunk().and_then(|bytes| Packet::new(bytes).pcr());
-                pcrs.extend(packet.map(|pcr| (offset, pcr)));
+    /// What is known of the stream's end.
+    fn end(&self) -> End {
+        let head = self.window.head();
+        let is_looped = self.last_jump.is_some_and(|offset| offset >= self.window.tail());
+        End { needle: self.needle(), head, clock: self.last_pcr.map(|(_, pcr)| pcr), is_looped }
+    }
+
+    fn needle(&self) -> Option<Needle> {
+        let (head, floor) = (self.window.head(), self.seam.max(self.window.tail()));
+        let pmt_pid = self.scanner.current_tables().map(|tables| tables.pmt_pid);
+        let mut length = NEEDLE_BYTES_FIRST;
+        loop {
+            let from = head.saturating_sub(length as u64).max(floor);
+            let mut bytes = vec![0; (head - from) as usize];
+            self.window.read(from, &mut bytes).ok()?;
+            let needle = Needle::at_end(&bytes, pmt_pid);
+            if needle.is_some() || from == floor || length >= NEEDLE_BYTES_MAX {
+                return needle;
             }
-            _ => {}
-        });
-        let patience_over =
-            now.saturating_duration_since(new.since) >= SEEK_TIME_MAX || new.passed >= SEEK_BYTES_MAX;
-        let usable =
-            |offset: u64| offset >= new.passed && (patience_over || !self.is_past(pcr_at(&new.pcrs, offset)));
-        if let Some(rap) = found.iter().find(|rap| usable(rap.offset)) {
-            let ahead = new.staged.split_off((rap.offset - new.passed) as usize);
-            self.discarded_bytes += rap.offset;
-            return self.join_replacement(now, &rap.tables, &rap.continuity, &ahead);
-        }
-        if patience_over && new.scanner.counters().random_access_points == 0 {
-            // No place to begin at in all that time, nor tables perhaps: whatever it is, it is all there is.
-            let ahead = std::mem::take(&mut new.staged);
-            self.discarded_bytes += new.passed;
-            return self.continue_blindly(now, &ahead);
-        }
-        if new.staged.len() > STAGED_BYTES_MAX {
-            let excess = new.staged.len() - STAGED_BYTES_MAX;
-            let excess = excess.next_multiple_of(PACKET);
-            new.staged.drain(..excess);
-            new.passed += excess as u64;
-            let keep = new.pcrs.partition_point(|(offset, _)| *offset < new.passed).saturating_sub(1);
-            new.pcrs.drain(..keep);
-        }
-        self.replacement = Some(new);
-        Ok(())
-    }
-
-    /// Whether a clock value was delivered already: it lies before our last one, but near enough to be the same clock.
-    fn is_past(&self, pcr: Option<Pcr>) -> bool {
-        match (pcr, self.last_pcr) {
-            (Some(pcr), Some(last)) => (-CLOCK_RANGE..=0).contains(&pcr.since(last)),
-            _ => false,
+            length *= 4;
         }
     }
 
-    fn join_replacement(
-        &mut self,
-        now: Instant,
-        tables: &crate::media::ts::Tables,
-        continuity: &Continuity,
-        ahead: &[u8],
-    ) -> io::Result<()> {
-        let before = self.unannounced_pids();
-        self.scanner.source_changed();
-        let continuity = continuity.looking_ahead(ahead);
-        let prefix = stitch::skip_prefix(tables, &continuity);
-        self.own_discontinuities += 1;
-        let flagged = |pid: u16| continuity.last(pid).is_some();
-        self.unannounced = before.into_iter().filter(|pid| !flagged(*pid)).collect();
+    /// Joins a replacement if it can be joined now.
+    fn join(&mut self, now: Instant, mut new: Replacement) -> io::Result<Option<Splice>> {
+        let Some(join) = new.decide(now, &self.window)? else {
+            self.replacement = Some(new);
+            return Ok(None);
+        };
+        let mut splice =
+            Splice { kind: SpliceKind::Exact, lost: Amount::default(), repeated: Amount::default() };
+        let from = if let Join::At(place) = &join { place.at } else { 0 };
+        let ahead = new.take_staged(from);
+        self.discarded_bytes += new.passed();
+        match join {
+            Join::Exactly { unsure } => {
+                let announce = |pid| Unannounced { pid, unless_in_order: true };
+                self.unannounced.extend(unsure.into_iter().map(announce));
+                self.write(now, &ahead)?;
+            }
+            Join::At(place) => {
+                splice.kind = SpliceKind::RandomAccess;
+                if let Some(clock) = place.clock {
+                    splice.kind = SpliceKind::Clock;
+                    (splice.lost, splice.repeated) = self.distance_to(clock);
+                }
+                self.join_at(now, &place, &ahead)?;
+            }
+            Join::Blindly => {
+                splice.kind = SpliceKind::RandomAccess;
+                self.cut();
+                self.write(now, &ahead)?;
+            }
+        }
+        self.count(splice);
+        Ok(Some(splice))
+    }
+
+    fn count(&mut self, splice: Splice) {
+        let splices = &mut self.splices;
+        *match splice.kind {
+            SpliceKind::Exact => &mut splices.exact,
+            SpliceKind::Clock => &mut splices.clock,
+            SpliceKind::RandomAccess => &mut splices.random_access,
+        } += 1;
+        splices.lost += splice.lost;
+        splices.repeated += splice.repeated;
+    }
+
+    /// What lies between the stream's end and this clock value: lost if it is ahead, repeated if it is behind.
+    fn distance_to(&self, clock: Pcr) -> (Amount, Amount) {
+        let (Some((offset, last)), Some(rate)) = (self.last_pcr, self.rate()) else {
+            return Default::default();
+        };
+        let ticks_of = |bytes: u64| (u128::from(bytes) * u128::from(TICKS_PER_S) / u128::from(rate)) as i64;
+        let ahead = clock.since(last) - ticks_of(self.window.head() - offset);
+        let time = MediaTime::from_ticks(ahead.unsigned_abs()).since(MediaTime::default());
+        let bytes = (time.as_micros() * u128::from(rate) / 1_000_000) as u64;
+        let amount = Amount { time, bytes };
+        if ahead >= 0 { (amount, Amount::default()) } else { (Amount::default(), amount) }
+    }
+
+    fn join_at(&mut self, now: Instant, place: &Place, ahead: &[u8]) -> io::Result<()> {
+        self.cut();
+        let continuity: Continuity = place.continuity.looking_ahead(ahead);
+        let prefix = stitch::skip_prefix(&place.tables, &continuity);
+        self.unannounced.retain(|it| continuity.last(it.pid).is_none());
         self.append_stitch(now, &prefix)?;
+        self.seam = self.window.head();
         self.write(now, ahead)
     }
 
-    fn continue_blindly(&mut self, now: Instant, ahead: &[u8]) -> io::Result<()> {
-        let before = self.unannounced_pids();
-        self.scanner.source_changed();
-        self.own_discontinuities += 1;
-        self.unannounced = before;
-        self.write(now, ahead)
-    }
-
-    /// Every packet id whose counter players know, those included that the last source never brought: what the next
-    /// source brings of them has to be announced.
-    fn unannounced_pids(&mut self) -> Vec<u16> {
-        let mut pids = std::mem::take(&mut self.unannounced);
+    /// What comes next does not continue what is there: every packet id whose counter players know has to be announced,
+    /// those included that the last source never brought.
+    fn cut(&mut self) {
+        self.unannounced.iter_mut().for_each(|it| it.unless_in_order = false);
         for counter in self.scanner.continuity().iter() {
-            if pids.len() < UNANNOUNCED_MAX && !pids.contains(&counter.pid) {
-                pids.push(counter.pid);
+            let is_listed = self.unannounced.iter().any(|it| it.pid == counter.pid);
+            if self.unannounced.len() < UNANNOUNCED_MAX && !is_listed {
+                self.unannounced.push(Unannounced { pid: counter.pid, unless_in_order: false });
             }
         }
-        pids
+        self.scanner.source_changed();
+        self.is_clock_cut = true;
+        self.own_discontinuities += 1;
+        self.seam = self.window.head();
     }
 
     fn append_stitch(&mut self, now: Instant, packets: &[u8]) -> io::Result<()> {
@@ -326,25 +393,6 @@ impl Feed {
         self.stitched_flags += self.scanner.counters().discontinuities - before;
         Ok(())
     }
-
-    fn discard_staged(&mut self) {
-        if let Some(old) = self.replacement.take() {
-            self.discarded_bytes += old.passed + old.staged.len() as u64;
-        }
-    }
-}
-
-/// The clock value in force at an offset: the newest at or before it, else the next one.
-fn pcr_at(pcrs: &[(u64, Pcr)], offset: u64) -> Option<Pcr> {
-    let after = pcrs.partition_point(|(at, _)| *at <= offset);
-    pcrs.get(after.saturating_sub(1)).map(|(_, pcr)| *pcr)
-}
-
-fn newest_pcr(scanner: &Scanner, packets: &[u8]) -> Option<Pcr> {
-    let pid = scanner.current_tables().and_then(|tables| tables.pcr_pid);
-    let (whole, _) = packets.as_chunks::<PACKET>();
-    let of_program = |packet: &Packet<'_>| pid.is_none_or(|pid| packet.pid() == pid);
-    whole.iter().rev().map(Packet::new).filter(of_program).find_map(Packet::pcr)
 }
 
 fn format_name(kind: StreamKind) -> Option<&'static str> {
@@ -362,5 +410,7 @@ fn format_name(kind: StreamKind) -> Option<&'static str> {
     })
 }
 
+#[cfg(test)]
+mod splices;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! A session lives on the shard its key hashes to. It knows no Docker, no VPN, no disk and no player sockets: whoever
 //! hosts it ([`Host`]) gives it engines and tells its clients what became of it. Nothing here is borrowed across a wait.
 
+mod ahead;
 mod feed;
 pub mod machine;
 #[cfg(test)]
@@ -11,13 +12,14 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed};
+pub use feed::{Counts, Feed, Splice, Taken};
 pub use machine::{Limits, Phase};
 
 use crate::engine::{Endpoint, Started};
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
-use crate::window::Reservation;
+use crate::window::{LagMax, Reservation};
+use ahead::Ahead;
 use machine::{Action, Event, Machine, SourceId};
 use sluice_contract::snapshot::{EngineStat, SessionEngine};
 use sluice_contract::{
@@ -29,6 +31,9 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+/// The most that one read of an engine adds to a window.
+const READ_BYTES_MAX: u64 = source::READ_BYTES as u64;
 
 /// What an answer of control is given to arrive in.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
@@ -119,6 +124,10 @@ pub struct Session {
     rescheduled: Signal,
     /// The hindmost cursor of the present walk over the clients, and of the last whole one.
     hindmost: Cell<(u64, u64)>,
+    /// How far the stream has come ahead of real time.
+    ahead: RefCell<Ahead>,
+    /// Clients before this offset are too far behind.
+    lag_floor: Cell<u64>,
     /// Events that arrive while one is handled.
     pending: RefCell<VecDeque<Event>>,
     handling: Cell<bool>,
@@ -180,6 +189,8 @@ impl Session {
             changed: Signal::default(),
             rescheduled: Signal::default(),
             hindmost: Cell::new((u64::MAX, u64::MAX)),
+            ahead: RefCell::new(Ahead::new(now)),
+            lag_floor: Cell::new(0),
             pending: RefCell::default(),
             handling: Cell::new(false),
         });
@@ -252,15 +263,36 @@ impl Session {
         self.info.borrow()
     }
 
-    /// Notes where a client stands.
+    /// Notes where a client stands. One that fell off the window no longer counts.
     pub fn note_cursor(&self, cursor: u64) {
         let (present, last) = self.hindmost.get();
-        self.hindmost.set((present.min(cursor), last));
+        if cursor < present && cursor >= self.feed.borrow().window().tail() {
+            self.hindmost.set((cursor, last));
+        }
     }
 
-    /// A walk over all clients is complete.
-    pub fn walked(&self) {
+    /// A walk over all clients is complete; until the next one, clients may be `lag` behind.
+    pub fn walked(&self, lag: LagMax) {
         self.hindmost.set((u64::MAX, self.hindmost.get().0));
+        if lag == LagMax::default() {
+            return;
+        }
+        let feed = self.feed.borrow();
+        let ahead = self.ahead.borrow().level(Instant::now());
+        let ahead_bytes = (ahead.as_millis() as u64).saturating_mul(feed.rate().unwrap_or(0)) / 1000;
+        // What came in a burst is played in real time: whoever still has it before it is not slow.
+        let lag = LagMax {
+            time: lag.time.map(|time| time + ahead),
+            bytes: lag.bytes.map(|bytes| bytes.saturating_add(ahead_bytes)),
+        };
+        let floor = feed.window().access().lag_floor(lag, feed.window().head());
+        // A burst that moves the bound back lets nobody fall back to where it no longer was.
+        self.lag_floor.set(floor.max(self.lag_floor.get()));
+    }
+
+    /// Clients before this offset are too far behind.
+    pub fn lag_floor(&self) -> u64 {
+        self.lag_floor.get()
     }
 
     /// Why it ended, once it is ending.
@@ -398,7 +430,14 @@ impl Session {
         if let Err(error) = feed.trim(now, needed, self.host.is_pressed()) {
             tracing::warn!(stream = %self.key, %error, "cannot release window memory");
         }
-        feed.window().is_full()
+        if feed.window().is_full() {
+            return true;
+        }
+        // Short of memory, what comes ahead of real time waits with the engine until the players had the chance to take
+        // what is here. A stream in real time is never held up, whoever is slow.
+        let needed = feed.window().head().saturating_sub(present.min(last));
+        let would_lose = |offered: u64| needed + READ_BYTES_MAX > offered;
+        feed.window().shortage().is_some_and(would_lose) && !self.ahead.borrow().level(now).is_zero()
     }
 
     /// Takes packets of a source in. Media of a source that was given up meanwhile is dropped.
@@ -408,16 +447,33 @@ impl Session {
         }
         let now = Instant::now();
         let was_joinable = self.feed.borrow().is_joinable(now);
-        let useful = self.feed.borrow_mut().take(now, packets)?;
+        let taken = self.feed.borrow_mut().take(now, packets)?;
+        self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
+        if let Some(splice) = taken.splice {
+            self.spliced(splice);
+        }
         if !was_joinable && self.feed.borrow().is_joinable(now) {
             self.changed.notify();
         }
-        if useful {
+        if taken.is_media {
             self.last_media.set(now);
             self.info.borrow_mut().last_media_at = Some(SystemTime::now());
             self.handle(Event::Media(source));
         }
         Ok(())
+    }
+
+    fn spliced(&self, splice: Splice) {
+        let counters = self.host.counters();
+        counters.spliced(splice.kind);
+        counters.splice_lost_bytes.add(splice.lost.bytes);
+        counters.splice_repeated_bytes.add(splice.repeated.bytes);
+        tracing::info!(
+            stream = %self.key, kind = splice.kind.as_str(),
+            lost_s = splice.lost.time.as_secs_f64(), repeated_s = splice.repeated.time.as_secs_f64(),
+            "another source carries on"
+        );
+        self.host.changed();
     }
 
     pub(super) fn received(&self, bytes: u64) {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One read from the engine; bounds what is parsed in one go.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 /// Bytes out of sync after which a source is given up.
 const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// How often an engine is asked for its figures.

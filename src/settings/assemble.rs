@@ -8,7 +8,7 @@ use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
     ApiKey, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, Tick, Timeouts, Window,
+    Shards, SlowClient, SlowClients, Tick, Timeouts, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -45,10 +45,12 @@ pub(super) fn settings(
     dotenv: Option<&str>,
 ) -> Result<Loaded, Vec<Error>> {
     let mut reader = Reader::new(process, dotenv);
+    let window = window(&mut reader, host);
     let settings = Settings {
         listen: listen(&mut reader),
         shards: shards(&mut reader, host),
-        window: window(&mut reader, host),
+        slow_clients: slow_clients(&mut reader, window.join_behind),
+        window,
         limits: limits(&mut reader, host),
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
@@ -155,6 +157,28 @@ fn window(reader: &mut Reader, host: &Host) -> Window {
         None => JoinBehind::Media(media),
     };
     Window { total_bytes, join_behind }
+}
+
+fn slow_clients(reader: &mut Reader, join_behind: JoinBehind) -> SlowClients {
+    let action = match reader.choice(&names::SLOW_CLIENT) {
+        Some(1) => SlowClient::Close,
+        _ => SlowClient::Skip,
+    };
+    let lag_max = reader.span(&names::SLOW_CLIENT_LAG_S).filter(|lag| !lag.is_zero());
+    let lag_bytes_max = maximum(reader, &names::SLOW_CLIENT_LAG_MIB).map(|mib| u64::from(mib.get()) * MIB);
+    const REMEDY: &str = "a player would be too slow from its first byte; raise the one or lower the other";
+    match join_behind {
+        JoinBehind::Media(behind) if lag_max.is_some_and(|lag| lag <= behind) => {
+            let other = format!("JOIN_BEHIND_S ({behind:?})");
+            contradiction(reader, &names::SLOW_CLIENT_LAG_S, other, REMEDY);
+        }
+        JoinBehind::Bytes(behind) if lag_bytes_max.is_some_and(|lag| lag <= behind) => {
+            let other = format!("ACEXY_BUFFER ({behind} bytes)");
+            contradiction(reader, &names::SLOW_CLIENT_LAG_MIB, other, REMEDY);
+        }
+        _ => {}
+    }
+    SlowClients { action, lag_max, lag_bytes_max }
 }
 
 fn limits(reader: &mut Reader, host: &Host) -> Limits {

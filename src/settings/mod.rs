@@ -48,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Players that cannot keep up.
+    pub slow_clients: SlowClients,
     /// Engines that exist already.
     pub engines: Engines,
     /// Engines kept in Docker, when they are. `ENGINE_PROVISIONING`.
@@ -132,6 +134,27 @@ pub enum JoinBehind {
     Bytes(u64),
 }
 
+/// How far a player may fall behind, and what happens when it falls further. Where no bound is set the window is the
+/// bound: what it no longer holds cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowClients {
+    /// What happens to it. Default skip; `SLOW_CLIENT`.
+    pub action: SlowClient,
+    /// Media time behind live, more than players join behind it. Default none; `SLOW_CLIENT_LAG_S`.
+    pub lag_max: Option<Duration>,
+    /// Bytes behind live. Default none; `SLOW_CLIENT_LAG_MIB`.
+    pub lag_bytes_max: Option<u64>,
+}
+
+/// What happens to a player that fell too far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It goes on at a random access point nearer to live, behind tables and a flagged discontinuity.
+    Skip,
+    /// It is closed.
+    Close,
+}
+
 /// What is refused, and when. `None` is no limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -191,7 +214,7 @@ pub struct Timeouts {
 pub struct Engines {
     /// Engines named by the operator, in that order, without duplicates. `STATIC_ENGINES`.
     pub static_engines: Vec<EngineAddress>,
-    /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named at all. Where other engines
+    /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named and none is kept in Docker. Where other engines
     /// can be had it is the last resort.
     pub fallback_engine: Option<EngineAddress>,
     /// Streams one engine may carry, if somebody said so. `MAX_STREAMS_PER_ENGINE`.

@@ -309,6 +309,39 @@ pub(super) static ACEXY_BUFFER: Variable = acting(
     "The same distance in bytes. It adds no wait. `JOIN_BEHIND_S` wins when both are set.",
 );
 
+/// `SLOW_CLIENT`
+pub(super) static SLOW_CLIENT: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT",
+    &[],
+    Kind::Choice(&["skip", "close"]),
+    Default::Is("skip"),
+    "What happens to a player that is too far behind: it skips forward to a place it can decode from, or its \
+     connection is closed with the reason `too_slow`.",
+);
+
+/// `SLOW_CLIENT_LAG_S`
+pub(super) static SLOW_CLIENT_LAG_S: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT_LAG_S",
+    &[],
+    seconds(0, 600 * SECOND),
+    Default::Is("0"),
+    "A player is too far behind when so much media lies between it and live; what an engine sends ahead of real \
+     time in a burst comes on top. More than `JOIN_BEHIND_S`. 0 lets it fall back as far as the window reaches, half \
+     a minute.",
+);
+
+/// `SLOW_CLIENT_LAG_MIB`
+pub(super) static SLOW_CLIENT_LAG_MIB: Variable = acting(
+    Group::Window,
+    "SLOW_CLIENT_LAG_MIB",
+    &[],
+    count(0, 1 << 20),
+    Default::Is("0"),
+    "The same in MiB; what is reached first counts. 0 is as far as the window reaches.",
+);
+
 /// `MAX_CLIENTS`
 pub(super) static MAX_CLIENTS: Variable = acting(
     Group::Limits,
@@ -489,7 +522,7 @@ pub(super) static ACEXY_HOST: Variable = acting(
     "ACEXY_HOST",
     &[],
     Kind::Text("a host name or address"),
-    Default::Means("`localhost`, when no engine is named at all or `ACEXY_PORT` is set"),
+    Default::Means("`localhost`, when `ACEXY_PORT` is set, or no engine is named and none is kept in Docker"),
     "One more engine that exists already. Every other engine is preferred to it.",
 );
 
@@ -1071,6 +1104,9 @@ pub static ALL: &[&Variable] = &[
     &WINDOW_TOTAL_MIB,
     &JOIN_BEHIND_S,
     &ACEXY_BUFFER,
+    &SLOW_CLIENT,
+    &SLOW_CLIENT_LAG_S,
+    &SLOW_CLIENT_LAG_MIB,
     &MAX_CLIENTS,
     &MAX_CLIENTS_PER_STREAM,
     &MAX_CLIENTS_PER_IP,

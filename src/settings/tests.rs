@@ -55,6 +55,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             shards: Shards { count: 4, driver: Driver::Auto, tick: Tick::Adaptive },
             window: Window { total_bytes: 4 << 30, join_behind: JoinBehind::Media(seconds(10)) },
+            slow_clients: SlowClients { action: SlowClient::Skip, lag_max: None, lag_bytes_max: None },
             limits: Limits {
                 clients_max: None,
                 stream_clients_max: None,
@@ -425,4 +426,25 @@ fn an_env_file_that_cannot_be_read_or_is_none_is_a_fault_and_a_missing_one_is_no
     assert!(matches!(read_dotenv(&file), Err(Error::DotenvTooLarge { .. })));
     assert!(matches!(read_dotenv(&directory), Err(Error::DotenvUnreadable { .. })));
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// Guards: the bounds of slow players are read, and one that a player would be beyond from its first byte is refused.
+#[test]
+fn slow_players_have_bounds_behind_the_place_they_join_at() {
+    let close =
+        settings(&[("SLOW_CLIENT", "Close"), ("SLOW_CLIENT_LAG_S", "15"), ("SLOW_CLIENT_LAG_MIB", "8")]);
+    let expected = SlowClients {
+        action: SlowClient::Close,
+        lag_max: Some(Duration::from_secs(15)),
+        lag_bytes_max: Some(8 << 20),
+    };
+    assert_eq!(close.slow_clients, expected);
+    for (name, value, other, remote) in [
+        ("SLOW_CLIENT_LAG_S", "10", "JOIN_BEHIND_S", ("JOIN_BEHIND_S", "10")),
+        ("SLOW_CLIENT_LAG_MIB", "1", "ACEXY_BUFFER", ("ACEXY_BUFFER", "2MiB")),
+    ] {
+        let fault = faults(&[(name, value), remote]).concat();
+        assert!(fault.contains(name) && fault.contains(other), "{fault}");
+    }
+    assert!(faults(&[("SLOW_CLIENT", "drop")]).concat().contains("skip, close"));
 }

@@ -158,8 +158,9 @@ impl Bus {
         self.leavers.collect(|token| left.push(token));
         for token in left {
             let key = (token & u64::from(u32::MAX)) as usize;
-            if self.seats.get(key).is_some_and(|seat| u64::from(seat.generation) == token >> 32) {
-                self.remove(key, EndReason::ClientLeft);
+            let seat = self.seats.get(key).filter(|seat| u64::from(seat.generation) == token >> 32);
+            if let Some(reason) = seat.map(|seat| seat.client.hung_up(Instant::now(), &shard.rules)) {
+                self.remove(key, reason);
             }
         }
         let began = Instant::now();
@@ -235,7 +236,7 @@ impl Bus {
         let took = now - self.walk_began;
         shard.counters.tick_length.record(took);
         for session in shard.sessions.borrow().values() {
-            session.walked();
+            session.walked(shard.rules.lag);
         }
         if self.setting == Tick::Adaptive {
             let share = self.busy.as_secs_f64() / took.as_secs_f64().max(1e-9);
@@ -302,17 +303,23 @@ fn tell_off(shard: &Shard) {
             return;
         }
         for (client, reason) in gone {
-            shard.counters.client_ended(reason);
-            let (session, identity) = (client.session().clone(), client.identity());
-            tracing::debug!(
-                stream = %session.key(), client = %identity.id, address = %identity.address,
-                bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
-            );
-            client.finish();
-            session.leave();
+            tell_off_one(shard, client, reason);
         }
         shard.dirty.set(true);
     }
+}
+
+/// Counts, remembers and closes a client that is over, and tells its session.
+pub(super) fn tell_off_one(shard: &Shard, mut client: Client, reason: EndReason) {
+    shard.counters.client_ended(reason);
+    shard.ended.borrow_mut().remember(&mut client, reason, Instant::now());
+    let (session, identity) = (client.session().clone(), client.identity());
+    tracing::debug!(
+        stream = %session.key(), client = %identity.id, address = %identity.address,
+        bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
+    );
+    client.finish();
+    session.leave();
 }
 
 /// Records how late timers fire while the shard is busy: the first thing to suffer when something does not let the

@@ -7,10 +7,12 @@
 //! - `bus` walks over the clients,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
+//! - `ended` remembers clients for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
 mod bus;
+mod ended;
 mod inbox;
 mod play;
 mod publish;
@@ -20,9 +22,9 @@ use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
 use crate::session::{Host, Limits, Session, Timing};
-use crate::settings::{self, JoinBehind, Settings};
+use crate::settings::{self, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
-use crate::window::{Behind, Budget};
+use crate::window::{Behind, Budget, LagMax};
 use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
@@ -96,6 +98,7 @@ pub(crate) struct Shard {
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
+    ended: RefCell<ended::Ended>,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -149,6 +152,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
                 JoinBehind::Media(time) => Behind::Media(time),
                 JoinBehind::Bytes(bytes) => Behind::Bytes(bytes),
             },
+            lag: LagMax { time: settings.slow_clients.lag_max, bytes: settings.slow_clients.lag_bytes_max },
+            skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
             grace: timeouts.grace,
@@ -173,6 +178,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        ended: RefCell::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),

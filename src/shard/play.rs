@@ -293,23 +293,16 @@ fn admit(
     if let Some(asked) = joined_running {
         shard.counters.join_time.record(asked.elapsed());
     }
-    let reason = match served {
-        Visit::Gone(reason) => reason,
+    shard.dirty.set(true);
+    shard.busy.notify();
+    let (client, reason) = match served {
+        Visit::Gone(reason) => (Box::new(client), reason),
         visit => match shard.bus.borrow_mut().board(client, visit == Visit::More) {
-            Ok(()) => {
-                shard.boarded.notify();
-                shard.dirty.set(true);
-                shard.busy.notify();
-                return;
-            }
-            Err(client) => {
-                client.finish();
-                EndReason::Internal
-            }
+            Ok(()) => return shard.boarded.notify(),
+            Err(client) => (client, EndReason::Internal),
         },
     };
-    shard.counters.client_ended(reason);
-    session.leave();
+    super::bus::tell_off_one(shard, *client, reason);
 }
 
 /// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is thrown away, bounded.

@@ -82,6 +82,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         driver: Some(shard.driver.as_str()),
         taken_at: SystemTime::now(),
         sessions,
+        ended: shard.ended.borrow_mut().recent(at),
         metrics,
     });
 }
@@ -119,6 +120,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         continuity_errors: counts.continuity_errors,
         discontinuities: counts.discontinuities,
         failovers: info.sources.saturating_sub(1),
+        splices: counts.splices,
         stat: info.stat.clone(),
         formats: feed.formats(),
     }

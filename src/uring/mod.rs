@@ -31,7 +31,7 @@ pub use epoll::LeaverSet;
 pub use limits::{raise_descriptor_limit, tcp_memory_bytes};
 pub use listener::{Listener, bind, local_port};
 pub use memfd::{BLOCK, Memfd};
-pub use options::{keep_alive, set_buffered_bytes_max, set_player_options};
+pub use options::{is_writable, keep_alive, set_buffered_bytes_max, set_player_options};
 pub use signal::Signal;
 pub(crate) use socket::send_now;
 pub use socket::{Socket, finish};

@@ -26,6 +26,14 @@ pub fn keep_alive(socket: BorrowedFd<'_>, idle: Duration) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_keepalive(&probe.with_retries(3))
 }
 
+/// Whether a socket would take bytes now; also when it is dead, which the next send tells.
+///
+/// # Errors
+/// When the kernel cannot say.
+pub fn is_writable(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    sys::is_writable(socket)
+}
+
 /// Bounds what the kernel holds unsent for a socket (`TCP_NOTSENT_LOWAT`). The send buffer's own size is left to the
 /// kernel, which grows it with the network's need. Without the bound, one stalled player holds 4 MiB of it.
 ///

@@ -61,6 +61,13 @@ pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Resu
     check_size(unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
+/// Whether a socket would take bytes now.
+pub(super) fn is_writable(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry, which lives across the call; a timeout of 0 never waits.
+    Ok(check(unsafe { libc::poll(&raw mut poll, 1, 0) })? > 0)
+}
+
 /// Sets an integer option of the TCP layer.
 pub(super) fn set_tcp_option(
     socket: BorrowedFd<'_>,

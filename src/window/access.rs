@@ -31,6 +31,15 @@ pub enum Behind {
     Bytes(u64),
 }
 
+/// How far behind the head a client may fall; `None` is as far as the window reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LagMax {
+    /// By media time.
+    pub time: Option<Duration>,
+    /// By bytes.
+    pub bytes: Option<u64>,
+}
+
 /// The random access points of a window, oldest first, and the media time of its head.
 #[derive(Debug, Default)]
 pub struct AccessIndex {
@@ -80,6 +89,27 @@ impl AccessIndex {
             Behind::Bytes(bytes) => point.offset + bytes <= head,
         };
         self.points.iter().rev().find(far_enough).or_else(|| self.points.front())
+    }
+
+    /// Where a client goes on that may not stand before `least`: where it would join, or the first point that is not too
+    /// far back, or the newest one.
+    pub fn landing(&self, behind: Behind, head: u64, least: u64) -> Option<&AccessPoint> {
+        let fits = |point: &&AccessPoint| point.offset >= least;
+        self.join(behind, head)
+            .filter(fits)
+            .or_else(|| self.points.iter().find(fits))
+            .or_else(|| self.points.back())
+    }
+
+    /// The offset that no client may stand before. By media time it is a random access point that is too far back
+    /// itself, so that whoever stands before it certainly is.
+    pub fn lag_floor(&self, lag: LagMax, head: u64) -> u64 {
+        let by_time = lag.time.and_then(|time| {
+            let limit = self.head_time.back(time);
+            self.points.iter().rev().find(|point| point.media_time < limit).map(|point| point.offset)
+        });
+        let by_bytes = lag.bytes.map(|bytes| head.saturating_sub(bytes));
+        by_time.max(by_bytes).unwrap_or(0)
     }
 
     /// Media time between the newest point at or before `offset` and the head; how far behind a cursor is.

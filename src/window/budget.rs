@@ -13,6 +13,7 @@ pub struct Budget {
     total: u64,
     reserved: AtomicU64,
     waiting: AtomicUsize,
+    starving: AtomicUsize,
 }
 
 /// One session's part of the budget; given back when dropped.
@@ -26,15 +27,22 @@ pub struct Reservation {
 #[derive(Debug)]
 pub struct Waiting(Arc<Budget>);
 
+/// A session with less memory than a stream of its rate needs; while one exists there is pressure, and newcomers get
+/// nothing.
+#[derive(Debug)]
+pub struct Starving(Arc<Budget>);
+
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: u64) -> Arc<Self> {
-        Arc::new(Self { total, reserved: AtomicU64::new(0), waiting: AtomicUsize::new(0) })
+        let (reserved, waiting, starving) = Default::default();
+        Arc::new(Self { total, reserved, waiting, starving })
     }
 
-    /// Reserves `bytes`, or nothing when they are not there.
+    /// Reserves `bytes` for a newcomer, or nothing when they are not there or a session that plays needs them.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
+        let is_first_come = self.starving.load(Ordering::Relaxed) == 0;
+        (is_first_come && self.take(bytes)).then(|| Reservation { budget: self.clone(), bytes })
     }
 
     /// Declares that somebody waits for memory.
@@ -43,9 +51,9 @@ impl Budget {
         Waiting(self.clone())
     }
 
-    /// Whether somebody waits for memory.
+    /// Whether somebody waits for memory or plays with too little.
     pub fn is_pressed(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting.load(Ordering::Relaxed) > 0 || self.starving.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes in all.
@@ -70,6 +78,12 @@ impl Drop for Waiting {
     }
 }
 
+impl Drop for Starving {
+    fn drop(&mut self) {
+        self.0.starving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Reservation {
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
@@ -82,6 +96,21 @@ impl Reservation {
         if more > 0 && !self.budget.is_pressed() && self.budget.take(more) {
             self.bytes = bytes;
         }
+    }
+
+    /// Grows to the `least` bytes that playing takes, whoever else waits; whether it holds them.
+    pub fn claim(&mut self, least: u64) -> bool {
+        let more = least.saturating_sub(self.bytes);
+        if more > 0 && self.budget.take(more) {
+            self.bytes = least;
+        }
+        self.bytes >= least
+    }
+
+    /// Declares that it holds less than playing takes.
+    pub fn starve(&self) -> Starving {
+        self.budget.starving.fetch_add(1, Ordering::Relaxed);
+        Starving(self.budget.clone())
     }
 
     /// Gives back what lies above `bytes`.
@@ -128,5 +157,24 @@ mod tests {
         drop(waiting);
         one.grow_to(20);
         assert_eq!(one.bytes(), 20);
+    }
+
+    /// Guards: a session that plays gets what its rate needs at least before newcomers do, and says so while it does
+    /// not have it.
+    #[test]
+    fn what_plays_is_fed_before_newcomers() {
+        let budget = Budget::new(100);
+        let mut one = budget.reserve(40).unwrap();
+        let other = budget.reserve(40).unwrap();
+        let newcomer = budget.wait();
+        assert!(one.claim(60), "a newcomer that waits came first");
+        assert!(!one.claim(70));
+        assert_eq!(one.bytes(), 60, "it took part of what it needs");
+        let starving = one.starve();
+        drop((newcomer, other));
+        assert!(budget.is_pressed() && budget.reserve(10).is_none(), "a newcomer came before what plays");
+        assert!(one.claim(70));
+        drop(starving);
+        assert!(!budget.is_pressed() && budget.reserve(10).is_some());
     }
 }

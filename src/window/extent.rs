@@ -21,6 +21,9 @@ const RELEASE_DELAY: Duration = Duration::from_secs(2);
 /// What a window always keeps offered, however slow its stream.
 pub const WINDOW_BYTES_MIN: u64 = 8 << 20;
 
+/// And how much of a fast one, so that a whole piece of an engine that delivers in pieces fits: media time.
+const OFFERED_TIME_MIN: Duration = Duration::from_secs(4);
+
 /// Memory that is in use but not offered, whatever the rate: the block before the tail, the block the tail stands in,
 /// and one more for the reads of one slice. What arrives while releasing lags comes on top.
 pub const OVERHEAD_BYTES: u64 = 3 * BLOCK;
@@ -32,6 +35,8 @@ pub struct Retention {
     bytes: u64,
     /// Bytes in use but not offered.
     overhead: u64,
+    /// Bytes offered that playing without losses takes.
+    least: u64,
 }
 
 impl Retention {
@@ -39,7 +44,18 @@ impl Retention {
     pub fn new(bytes: u64, rate: u64) -> Self {
         // Half a second more than the delay, because releases come in whole blocks and at the pace of reads.
         let lag = rate * (RELEASE_DELAY.as_millis() as u64 + 500) / 1000;
-        Self { bytes: bytes.max(WINDOW_BYTES_MIN), overhead: OVERHEAD_BYTES + lag }
+        let least = WINDOW_BYTES_MIN.max(rate * OFFERED_TIME_MIN.as_secs());
+        Self { bytes: bytes.max(least), overhead: OVERHEAD_BYTES + lag, least }
+    }
+
+    /// Bytes offered.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// The memory that even a spent budget has to give, unless it is too small for the streams it holds.
+    pub fn least_bytes(self) -> u64 {
+        self.least + self.overhead
     }
 
     /// The memory this needs, what is not offered included.

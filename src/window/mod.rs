@@ -18,8 +18,8 @@ mod extent;
 #[cfg(test)]
 mod tests;
 
-pub use access::{AccessIndex, AccessPoint, Behind};
-pub use budget::{Budget, Reservation, Waiting};
+pub use access::{AccessIndex, AccessPoint, Behind, LagMax};
+pub use budget::{Budget, Reservation, Starving, Waiting};
 pub use extent::{Extent, OVERHEAD_BYTES, Retention, WINDOW_BYTES_MIN};
 
 /// What a session needs before it may begin.
@@ -53,6 +53,12 @@ pub struct Window {
     extent: Extent,
     access: AccessIndex,
     reservation: Reservation,
+    /// Held while the reservation is below what a stream of this rate needs at least.
+    starving: Option<Starving>,
+    /// Bytes that may be offered at present.
+    offered_max: u64,
+    /// Whether that is less than was asked for.
+    is_short: bool,
 }
 
 impl Window {
@@ -66,6 +72,9 @@ impl Window {
             extent: Extent::default(),
             access: AccessIndex::default(),
             reservation,
+            starving: None,
+            offered_max: WINDOW_BYTES_MIN,
+            is_short: false,
         })
     }
 
@@ -91,10 +100,19 @@ impl Window {
         let wanted = retention.resident_bytes();
         if wanted > self.reservation.bytes() {
             self.reservation.grow_to(wanted);
-        } else if self.extent.resident() <= wanted {
+        }
+        // What a stream of its rate needs at least goes before what newcomers want and others have to spare.
+        if self.reservation.claim(retention.least_bytes()) {
+            self.starving = None;
+        } else if self.starving.is_none() {
+            self.starving = Some(self.reservation.starve());
+        }
+        if wanted < self.reservation.bytes() && self.extent.resident() <= wanted {
             self.reservation.shrink_to(wanted.max(self.extent.resident()));
         }
-        self.extent.retain(now, retention.within(self.reservation.bytes()));
+        let affordable = retention.within(self.reservation.bytes());
+        (self.offered_max, self.is_short) = (affordable.bytes(), affordable != retention);
+        self.extent.retain(now, affordable);
         self.access.forget_before(self.extent.tail());
         if let Some((from, to)) = self.extent.releasable(now) {
             self.memfd.release(from, to)?;
@@ -107,6 +125,11 @@ impl Window {
     /// the two seconds that releasing lags behind the tail.
     pub fn is_full(&self) -> bool {
         self.extent.resident() >= self.reservation.bytes()
+    }
+
+    /// Bytes it can offer while memory is short; `None` when it holds all that was asked for.
+    pub fn shortage(&self) -> Option<u64> {
+        self.is_short.then_some(self.offered_max)
     }
 
     /// Sends from `cursor` on, at most `count` bytes.

@@ -256,6 +256,52 @@ fn joins_are_as_far_behind_as_asked_or_at_the_oldest_point() {
     assert_eq!(access.behind(0), Duration::from_secs(5), "before the oldest point it counts from there");
 }
 
+/// Guards where a client may not stand and where it goes on instead: behind the bound only what certainly is, at the
+/// place of a joiner, nearer where that is too far back, and at the newest point where even that is.
+#[test]
+fn clients_too_far_behind_land_within_their_bound() {
+    let point = |second: u64| AccessPoint {
+        offset: second * 188_000,
+        media_time: MediaTime::from_ticks(second * 27_000_000),
+        tables: tables(),
+        continuity: Continuity::new([]),
+    };
+    let (mut access, head) = (AccessIndex::default(), 30 * 188_000);
+    let seconds = |seconds| LagMax { time: Some(Duration::from_secs(seconds)), bytes: None };
+    assert_eq!(access.lag_floor(seconds(1), head), 0, "a stream without points has no bound in time");
+    (0..30).step_by(2).for_each(|second| access.push(point(second)));
+    access.set_head_time(MediaTime::from_ticks(30 * 27_000_000));
+    assert_eq!(access.lag_floor(LagMax::default(), head), 0);
+    assert_eq!(access.lag_floor(seconds(15), head), 14 * 188_000);
+    assert_eq!(access.lag_floor(seconds(14), head), 14 * 188_000, "at the bound is not beyond it");
+    assert_eq!(access.lag_floor(seconds(31), head), 0);
+    let both = LagMax { bytes: Some(188_000), ..seconds(15) };
+    assert_eq!(access.lag_floor(both, head), 29 * 188_000, "the nearer bound counts");
+    let behind = Behind::Media(Duration::from_secs(10));
+    let landing = |least: u64| access.landing(behind, head, least).unwrap().offset / 188_000;
+    assert_eq!((landing(0), landing(20 * 188_000), landing(20 * 188_000 + 1)), (20, 20, 22));
+    assert_eq!(landing(29 * 188_000), 28, "there is none near enough");
+}
+
+/// Guards: a window whose budget is spent says what it can offer, takes what its rate needs at least before newcomers,
+/// and lets them in again when it has that.
+#[test]
+fn a_fast_stream_takes_the_memory_its_rate_needs() {
+    let budget = Budget::new(36 * MIB);
+    let mut window = Window::new(budget.reserve(SESSION_BYTES_MIN).unwrap()).unwrap();
+    let other = budget.reserve(SESSION_BYTES_MIN).unwrap();
+    let fast = Retention::new(0, 3 * MIB);
+    assert!(fast.least_bytes() > SESSION_BYTES_MIN + 5 * MIB);
+    let now = Instant::now();
+    window.trim(now, fast).unwrap();
+    assert!(window.shortage().is_some_and(|offered| offered < fast.bytes()), "{:?}", window.shortage());
+    assert!(budget.reserve(MIB).is_none(), "a newcomer got what the stream needs");
+    drop(other);
+    window.trim(now, fast).unwrap();
+    assert_eq!((window.shortage(), budget.reserved()), (None, fast.resident_bytes()));
+    assert!(budget.reserve(MIB).is_some());
+}
+
 /// Guards: the index stays bounded and in order when a stream has more points than it keeps.
 #[test]
 fn a_stream_of_nothing_but_access_points_is_thinned_out() {

@@ -41,7 +41,9 @@ mod one_session;
 mod scene;
 mod settings_at_work;
 mod shutdown;
+mod slow_contract;
 mod slow_player;
+mod splice;
 mod stage;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 fn a_stalled_player_hurts_only_itself() {
     let rate = 4 * RATE;
     let engine = engine(vec![ChannelSpec::synthetic(0, rate)]);
-    let appliance = Setup::with_engines(&[&engine]).env("WRITE_TIMEOUT_S", "2").start();
+    let appliance = Setup::with_engines(&[&engine]).env("WRITE_TIMEOUT_S", "6").start();
     let players = watching(5, &appliance, &engine, 0);
     players.iter().for_each(|player| player.forget_gaps());
     let stalled: Vec<_> = (0..3)
@@ -29,8 +29,9 @@ fn a_stalled_player_hurts_only_itself() {
     let closed = || appliance.metric("sluice_clients_ended_total{reason=\"write_timeout\"");
     until("the stalled players are closed", || closed() >= 3.0);
     for player in &players {
-        // Bounded generously: a tick is 50 ms, the machine is shared.
-        assert!(player.longest_gap() < Duration::from_secs(1), "{:?}", player.longest_gap());
+        // A fan-out that waited for a stalled player would make a gap of the write timeout; a tick is 50 ms, the rest is
+        // the machine's.
+        assert!(player.longest_gap() < Duration::from_secs(3), "{:?}", player.longest_gap());
         assert_eq!((player.end(), player.report().faults_or_losses()), (None, Vec::new()));
     }
     assert_eq!(appliance.json("/proxy/status")["total_clients"], 5);

@@ -82,3 +82,33 @@ pub fn signal(pid: u32, signal: i32) {
     // SAFETY: no pointers are passed.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }
+
+/// What a connection holds in the kernel, seen from outside.
+#[derive(Debug)]
+pub struct SocketMemory {
+    /// Bytes of kernel memory for what is to be sent.
+    pub send_memory: u64,
+    /// Bytes that the peer has not acknowledged.
+    pub unsent_or_in_flight: u64,
+}
+
+/// The established connections of a local port.
+pub fn sockets_of_port(port: u16) -> Vec<SocketMemory> {
+    let shown = Command::new("ss")
+        .args(["--no-header", "--oneline", "--tcp", "--numeric", "--memory", "state", "established"])
+        .arg(format!("( sport = :{port} )"))
+        .output()
+        .expect("ss of iproute2 is there: make test installs it");
+    assert!(shown.status.success(), "{shown:?}");
+    String::from_utf8_lossy(&shown.stdout).lines().map(socket_memory).collect()
+}
+
+fn socket_memory(line: &str) -> SocketMemory {
+    // Receive queue, send queue, addresses, then skmem:(r…,rb…,t…,tb…,f…,w…,…): t is with the device, w queued.
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text:?} in {line}"));
+    let queued = line.split_whitespace().nth(1).map(number).expect("a send queue");
+    let (_, memory) = line.split_once("skmem:(").unwrap_or_else(|| panic!("no memory in {line}"));
+    let fields: Vec<&str> = memory.trim_end_matches(')').split(',').collect();
+    let field = |at: usize, name: &str| number(fields[at].strip_prefix(name).expect("fields in their order"));
+    SocketMemory { send_memory: field(2, "t").max(field(5, "w")), unsent_or_in_flight: queued }
+}

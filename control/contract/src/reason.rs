@@ -14,6 +14,8 @@ pub enum EndReason {
     ConnectionLost,
     /// Client: its socket took nothing for the write timeout.
     WriteTimeout,
+    /// Client: it fell further behind than it may, and `SLOW_CLIENT=close`.
+    TooSlow,
     /// Client: the window moved on while bytes were being sent to it; counted as our bug.
     Overrun,
     /// The start was given up before media came, because nobody waited for it any more.
@@ -38,10 +40,11 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientLeft,
         Self::ConnectionLost,
         Self::WriteTimeout,
+        Self::TooSlow,
         Self::Overrun,
         Self::Abandoned,
         Self::StartFailed,
@@ -60,6 +63,7 @@ impl EndReason {
             Self::ClientLeft => "client_left",
             Self::ConnectionLost => "connection_lost",
             Self::WriteTimeout => "write_timeout",
+            Self::TooSlow => "too_slow",
             Self::Overrun => "overrun",
             Self::Abandoned => "abandoned",
             Self::StartFailed => "start_failed",

@@ -9,7 +9,7 @@ use crate::reason::EndReason;
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// One slot per shard, written by its shard, read by all.
 pub struct Board {
@@ -47,13 +47,22 @@ pub struct Shard {
     pub taken_at: SystemTime,
     /// Sessions, including those in their grace period.
     pub sessions: Vec<Arc<Session>>,
+    /// Clients that ended a short while ago, oldest first; bounded in number and time.
+    pub ended: Vec<Arc<EndedClient>>,
     /// Metric values.
     pub metrics: Vec<Sample>,
 }
 
 impl Shard {
     fn empty(id: ShardId) -> Self {
-        Self { id, driver: None, taken_at: SystemTime::UNIX_EPOCH, sessions: Vec::new(), metrics: Vec::new() }
+        Self {
+            id,
+            driver: None,
+            taken_at: SystemTime::UNIX_EPOCH,
+            sessions: Vec::new(),
+            ended: Vec::new(),
+            metrics: Vec::new(),
+        }
     }
 }
 
@@ -71,6 +80,63 @@ pub enum SessionState {
     Grace,
     /// The engine session is being stopped.
     Stopping,
+}
+
+/// How a source went on where another one had stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpliceKind {
+    /// With the very next packet: nothing lost, nothing repeated, nothing flagged.
+    Exact,
+    /// Where its clock went on, flagged: what was lost or repeated is known by the clock.
+    Clock,
+    /// At a random access point, flagged: nothing is known about what was lost or repeated.
+    RandomAccess,
+}
+
+impl SpliceKind {
+    /// Every kind, for metrics that show zeros.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Clock, Self::RandomAccess];
+
+    /// Stable machine-readable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Clock => "clock",
+            Self::RandomAccess => "random_access",
+        }
+    }
+}
+
+/// Media that players missed, or were given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// By the stream's clock.
+    pub time: Duration,
+    /// What that comes to at the stream's rate.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.time += other.time;
+        self.bytes += other.bytes;
+    }
+}
+
+/// How the sources of a session were joined to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Splices {
+    /// [`SpliceKind::Exact`].
+    pub exact: u64,
+    /// [`SpliceKind::Clock`].
+    pub clock: u64,
+    /// [`SpliceKind::RandomAccess`].
+    pub random_access: u64,
+    /// Lost at splices by the clock.
+    pub lost: Amount,
+    /// Repeated at splices by the clock.
+    pub repeated: Amount,
 }
 
 /// One session.
@@ -118,6 +184,8 @@ pub struct Session {
     pub discontinuities: u64,
     /// Sources opened after the first.
     pub failovers: u64,
+    /// How they were joined to each other.
+    pub splices: Splices,
     /// The engine's own figures, newest first poll.
     pub stat: Option<EngineStat>,
     /// Video and audio formats from the PMT, e.g. `h264`, `aac`.
@@ -202,15 +270,27 @@ pub struct Client {
     pub behind_bytes: u64,
     /// Seconds behind the head.
     pub behind_s: f64,
-    /// Times it was moved forward because it fell off the tail.
+    /// Bytes per second its socket took lately, over a second or more.
+    pub rate: u64,
+    /// Times it was moved forward because it was too far behind.
     pub skips: u32,
+    /// Media it missed by that, bytes.
+    pub skipped_bytes: u64,
 }
 
-/// A client or session that ended; kept for logs and events.
+/// A client that ended a short while ago.
 #[derive(Clone, Debug)]
-pub struct Ended {
-    /// Why.
+pub struct EndedClient {
+    /// The stream it played.
+    pub key: StreamKey,
+    /// The selector of that stream's first player.
+    pub asked_as: Selector,
+    /// Canonical infohash of that stream, if it was known.
+    pub infohash: Option<Hex40>,
+    /// Its record as it was at the end.
+    pub client: Client,
+    /// Why it ended.
     pub reason: EndReason,
-    /// When.
+    /// When it ended.
     pub at: SystemTime,
 }

@@ -8,10 +8,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
-use sluice_contract::snapshot::{Client, EngineStat, Session, SessionState, Shard};
-use sluice_contract::{Alias, Hex40, Options, Selector};
+use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
+use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
+
+/// Bytes of a transport stream packet.
+const PACKET_BYTES: u64 = 188;
 
 /// `host:pid`, as client records have it.
 static WORKER: LazyLock<String> = LazyLock::new(|| {
@@ -63,6 +66,7 @@ struct SessionView {
     continuity_errors: u64,
     discontinuities: u64,
     failovers: u64,
+    splices: SplicesView,
     formats: Vec<&'static str>,
     is_encrypted: bool,
     stat_url: Option<Arc<str>>,
@@ -109,11 +113,43 @@ impl SessionView {
             continuity_errors: session.continuity_errors,
             discontinuities: session.discontinuities,
             failovers: session.failovers,
+            splices: SplicesView::new(&session.splices),
             formats: session.formats.clone(),
             is_encrypted: engine.is_some_and(|engine| engine.is_encrypted),
             stat_url: engine.and_then(|engine| engine.stat_url.clone()),
             command_url: engine.and_then(|engine| engine.command_url.clone()),
             stat: session.stat.clone(),
+        }
+    }
+}
+
+/// How the sources of a session were joined to each other, and what that cost its clients.
+#[derive(Serialize)]
+struct SplicesView {
+    exact: u64,
+    clock: u64,
+    random_access: u64,
+    lost_seconds: f64,
+    lost_packets: u64,
+    lost_bytes: u64,
+    repeated_seconds: f64,
+    repeated_packets: u64,
+    repeated_bytes: u64,
+}
+
+impl SplicesView {
+    fn new(splices: &Splices) -> Self {
+        let Splices { exact, clock, random_access, lost, repeated } = *splices;
+        Self {
+            exact,
+            clock,
+            random_access,
+            lost_seconds: lost.time.as_secs_f64(),
+            lost_packets: lost.bytes / PACKET_BYTES,
+            lost_bytes: lost.bytes,
+            repeated_seconds: repeated.time.as_secs_f64(),
+            repeated_packets: repeated.bytes / PACKET_BYTES,
+            repeated_bytes: repeated.bytes,
         }
     }
 }
@@ -132,7 +168,9 @@ struct ClientView {
     shard: u16,
     behind_bytes: u64,
     behind_seconds: f64,
+    rate_bps: u64,
     skips: u32,
+    skipped_bytes: u64,
 }
 
 impl ClientView {
@@ -149,8 +187,27 @@ impl ClientView {
             shard: shard.id.0,
             behind_bytes: client.behind_bytes,
             behind_seconds: client.behind_s,
+            rate_bps: client.rate.saturating_mul(8),
             skips: client.skips,
+            skipped_bytes: client.skipped_bytes,
         }
+    }
+}
+
+/// A client that ended: its record as it was then, and why.
+#[derive(Serialize)]
+struct EndedClientView {
+    #[serde(flatten)]
+    client: ClientView,
+    ended_at: f64,
+    reason: EndReason,
+}
+
+impl EndedClientView {
+    fn new(ended: &EndedClient, shard: &Shard) -> Self {
+        let client =
+            ClientView { stats_updated_at: epoch_s(ended.at), ..ClientView::new(&ended.client, shard) };
+        Self { client, ended_at: epoch_s(ended.at), reason: ended.reason }
     }
 }
 
@@ -162,6 +219,7 @@ struct SessionsView {
 #[derive(Serialize)]
 struct ClientsView {
     clients: Vec<ClientView>,
+    ended_clients: Vec<EndedClientView>,
 }
 
 /// `GET /proxy/status`.
@@ -201,16 +259,19 @@ pub(crate) async fn session(State(sources): State<Sources>, Path(id): Path<Strin
 }
 
 /// `GET /proxy/sessions/{id}/clients` and `GET /proxy/streams/{key}/clients`: the clients of every session of the
-/// stream; an unknown stream has none.
+/// stream and those that ended a short while ago, newest last; an unknown stream has none.
 pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
     let wanted = Wanted::new(&sources, &id);
-    let mut clients = Vec::new();
+    let (mut clients, mut ended_clients) = (Vec::new(), Vec::new());
     for shard in &sources.board.read() {
         let named = shard.sessions.iter().filter(|session| wanted.names(session));
         clients
             .extend(named.flat_map(|session| &session.clients).map(|client| ClientView::new(client, shard)));
+        let named = shard.ended.iter().filter(|ended| wanted.names_ended(ended));
+        ended_clients.extend(named.map(|ended| EndedClientView::new(ended, shard)));
     }
-    Json(ClientsView { clients }).into_response()
+    ended_clients.sort_by(|one, other| one.ended_at.total_cmp(&other.ended_at));
+    Json(ClientsView { clients, ended_clients }).into_response()
 }
 
 fn is_active(session: &Session) -> bool {
@@ -240,11 +301,19 @@ impl<'a> Wanted<'a> {
     }
 
     fn names(&self, session: &Session) -> bool {
-        let infohash = session.infohash.or(session.key.infohash());
+        self.names_stream(&session.key, session.asked_as, session.infohash)
+    }
+
+    fn names_ended(&self, ended: &EndedClient) -> bool {
+        self.names_stream(&ended.key, ended.asked_as, ended.infohash)
+    }
+
+    fn names_stream(&self, key: &StreamKey, asked_as: Selector, infohash: Option<Hex40>) -> bool {
+        let infohash = infohash.or(key.infohash());
         let by_number = self.number.is_some()
-            && (self.number == Some(session.asked_as.value())
-                || self.number == Some(session.key.selector().value())
+            && (self.number == Some(asked_as.value())
+                || self.number == Some(key.selector().value())
                 || self.number == infohash);
-        by_number || (infohash.is_some() && infohash == self.infohash) || self.text == session.key.to_string()
+        by_number || (infohash.is_some() && infohash == self.infohash) || self.text == key.to_string()
     }
 }

@@ -163,6 +163,7 @@ impl Bench {
             driver: None,
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
+            ended: Vec::new(),
             metrics: Vec::new(),
         });
     }
@@ -307,6 +308,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         continuity_errors: 0,
         discontinuities: 0,
         failovers: 0,
+        splices: Default::default(),
         stat: None,
         formats: Vec::new(),
     }

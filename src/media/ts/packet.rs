@@ -132,7 +132,7 @@ impl<'a> Packet<'a> {
 }
 
 /// The whole packets of `bytes`, in order; a shorter rest is left out.
-pub fn packets(bytes: &[u8]) -> impl ExactSizeIterator<Item = Packet<'_>> {
+pub fn packets(bytes: &[u8]) -> impl ExactSizeIterator<Item = Packet<'_>> + DoubleEndedIterator {
     bytes.as_chunks::<PACKET>().0.iter().map(Packet::new)
 }
 

@@ -180,6 +180,11 @@ impl Scanner {
         self.psi.in_force()
     }
 
+    /// Whose access units random access points are looked for in, once tables tell.
+    pub fn access_pid(&self) -> Option<u16> {
+        self.detector.pid()
+    }
+
     /// The continuity counters behind the last packet.
     pub fn continuity(&self) -> Continuity {
         let mut counters = Vec::with_capacity(TRACKED_PIDS_MAX);

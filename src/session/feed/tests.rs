@@ -1,33 +1,34 @@
 //! What a feed makes of its sources: one stream that players can follow, whatever the engines do.
 
+use super::replacement::{SEEK_TIME_MAX, SEEK_TIME_UNRELATED, STAGED_BYTES_MAX};
 use super::*;
 use crate::media::ts::testing::{AUDIO_PID, PMT_PID, Parts, VIDEO_PID, Writer, seconds};
 use crate::window::{Behind, Budget};
 
 const MIB: u64 = 1 << 20;
-const SECOND: u64 = 27_000_000;
+pub(super) const SECOND: u64 = 27_000_000;
 
-fn feed() -> Feed {
+pub(super) fn feed() -> Feed {
     let bytes = 256 * MIB;
     Feed::new(Window::new(Budget::new(bytes).reserve(bytes).unwrap()).unwrap())
 }
 
 /// Gives media in pieces as reads bring it.
-fn give(feed: &mut Feed, now: Instant, media: &[u8]) {
+pub(super) fn give(feed: &mut Feed, now: Instant, media: &[u8]) {
     for packets in media.chunks(100 * PACKET) {
-        assert!(feed.take(now, packets).unwrap());
+        assert!(feed.take(now, packets).unwrap().is_media);
     }
 }
 
 /// All that is in the window.
-fn content(feed: &Feed) -> Vec<u8> {
+pub(super) fn content(feed: &Feed) -> Vec<u8> {
     let mut bytes = vec![0; feed.window.head() as usize];
     feed.window.read(0, &mut bytes).unwrap();
     bytes
 }
 
 /// Continuity errors a player counts that takes flagged discontinuities for granted, and the packet ids flagged.
-fn seen_by_player(bytes: &[u8]) -> (u64, Vec<u16>) {
+pub(super) fn seen_by_player(bytes: &[u8]) -> (u64, Vec<u16>) {
     let mut scanner = Scanner::new();
     scanner.scan(0, bytes, &mut |_| ());
     let flagged =
@@ -35,7 +36,7 @@ fn seen_by_player(bytes: &[u8]) -> (u64, Vec<u16>) {
     (scanner.counters().continuity_errors, flagged.map(|packet| packet.pid()).collect())
 }
 
-fn pcr(ticks: u64) -> Option<Pcr> {
+pub(super) fn pcr(ticks: u64) -> Option<Pcr> {
     Some(Pcr::new(ticks % Pcr::MODULUS / 300, (ticks % 300) as u16))
 }
 
@@ -102,8 +103,8 @@ fn a_stream_without_access_points_is_joinable_in_the_end() {
 fn null_packets_are_not_media() {
     let (now, mut feed) = (Instant::now(), feed());
     let nulls = [stitch::null_packet(), stitch::null_packet()].concat();
-    assert!(!feed.take(now, &nulls).unwrap());
-    assert!(feed.take(now, &[&nulls[..], &seconds(1, 0)].concat()).unwrap());
+    assert!(!feed.take(now, &nulls).unwrap().is_media);
+    assert!(feed.take(now, &[&nulls[..], &seconds(1, 0)].concat()).unwrap().is_media);
 }
 
 /// Guards the memory rule: half a minute is kept; an engine's burst moves that out as far as the hindmost client needs,
@@ -166,15 +167,22 @@ fn a_replacement_behind_the_wrap_of_the_clock_is_new() {
     assert_eq!(seen_by_player(&content(&feed)).0, 0);
 }
 
-/// Guards: a clock that is far away is another clock, not our past.
+/// Guards: a source with another clock is searched for our place while its burst may bring it; then it is joined where a
+/// picture begins.
 #[test]
-fn a_replacement_with_another_clock_joins_at_once() {
+fn a_replacement_with_another_clock_joins_at_an_access_point() {
     let (now, mut feed) = (Instant::now(), feed());
     give(&mut feed, now, &seconds(3, 1_000 * SECOND));
+    let before = feed.window.head();
     feed.source_changed(now);
-    give(&mut feed, now, &seconds(2, 100 * SECOND));
+    let other = seconds(3, 100 * SECOND);
+    let (burst, later) = other.split_at(1000 * PACKET);
+    give(&mut feed, now + SEEK_TIME_UNRELATED - Duration::from_millis(1), burst);
+    assert_eq!(feed.window.head(), before, "it was taken too early");
+    give(&mut feed, now + SEEK_TIME_UNRELATED, later);
     let counts = feed.counts();
     assert_eq!((counts.discontinuities, counts.discarded_bytes), (1, 2 * PACKET as u64));
+    assert_eq!(counts.splices, Splices { random_access: 1, ..Splices::default() });
     assert_eq!(seen_by_player(&content(&feed)).0, 0);
 }
 
@@ -245,7 +253,8 @@ fn a_packet_id_that_comes_late_is_announced_when_it_comes() {
         give(&mut feed, now, &seconds(3, 0));
         for source in 0..=between {
             feed.source_changed(now);
-            give(&mut feed, now, &video(2, 20, (100 + 100 * source) * SECOND, true));
+            let then = now + SEEK_TIME_UNRELATED;
+            give(&mut feed, then, &video(2, 20, (100 + 100 * source) * SECOND, true));
         }
         let mut writer = Writer::new();
         *writer.next(AUDIO_PID) = 7;
@@ -285,11 +294,10 @@ fn staged_media_is_bounded() {
     for _ in 0..20 {
         for packets in video(1, 100, SECOND, true).chunks(read - read % PACKET) {
             feed.take(now, packets).unwrap();
-            let staged = feed.replacement.as_ref().expect("it is in the past");
-            assert!(staged.staged.len() <= STAGED_BYTES_MAX, "{}", staged.staged.len());
-            assert!(staged.pcrs.len() <= STAGED_BYTES_MAX / PACKET, "{}", staged.pcrs.len());
+            let (staged, _, listed) = feed.replacement.as_ref().expect("it is in the past").memory();
+            assert!(staged <= STAGED_BYTES_MAX && listed <= STAGED_BYTES_MAX / PACKET, "{staged} {listed}");
         }
     }
     let staged = feed.replacement.as_ref().unwrap();
-    assert!(staged.passed > 8 * MIB && staged.staged.capacity() <= 2 * (STAGED_BYTES_MAX + read));
+    assert!(staged.passed() > 7 * MIB && staged.memory().1 <= 2 * (STAGED_BYTES_MAX + read));
 }

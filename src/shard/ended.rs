@@ -1,0 +1,44 @@
+//! Clients that ended, remembered for a while: whoever asks why a player was cut finds it.
+
+use crate::client::Client;
+use sluice_contract::EndReason;
+use sluice_contract::snapshot::EndedClient;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Ended clients remembered per shard.
+const ENDED_MAX: usize = 256;
+/// How long each is remembered.
+const ENDED_FOR: Duration = Duration::from_secs(300);
+
+/// The clients that ended last, oldest first.
+#[derive(Default)]
+pub(super) struct Ended(VecDeque<(Instant, Arc<EndedClient>)>);
+
+impl Ended {
+    /// Remembers a client that ends now.
+    pub(super) fn remember(&mut self, client: &mut Client, reason: EndReason, now: Instant) {
+        let session = client.session().clone();
+        let record = EndedClient {
+            key: session.key().clone(),
+            asked_as: session.info().asked_as,
+            infohash: session.info().infohash,
+            client: client.snapshot(now),
+            reason,
+            at: SystemTime::now(),
+        };
+        if self.0.len() == ENDED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, Arc::new(record)));
+    }
+
+    /// Those that ended a short while ago, oldest first.
+    pub(super) fn recent(&mut self, now: Instant) -> Vec<Arc<EndedClient>> {
+        while self.0.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= ENDED_FOR) {
+            self.0.pop_front();
+        }
+        self.0.iter().map(|(_, record)| record.clone()).collect()
+    }
+}

@@ -42,8 +42,12 @@ const DRAIN_MAX: Duration = Duration::from_secs(15);
 const ENDED_CONFIRMED: Duration = Duration::from_secs(1);
 /// An event makes a list come, and several at once make one.
 const EVENT_DELAY: Duration = Duration::from_millis(100);
+/// Docker tells of an end before its lists show it, on a busy host half a second before: it is looked at again then.
+const EVENT_SETTLED: Duration = Duration::from_secs(1);
 /// First and longest pause after a failed start, a failed removal, or a list that came to nothing.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Longest pause between two looks for a daemon that is away: it may be back any moment, and looking costs it nothing.
+const ABSENCE_RETRY_MAX: Duration = Duration::from_secs(3);
 /// Owner of ports held by containers that are not ours.
 const STRANGERS: &str = "(other containers)";
 
@@ -169,6 +173,8 @@ pub(crate) struct Fleet {
     is_listing: bool,
     is_listed: bool,
     list_at: Instant,
+    /// A list begun before this may not show yet what was noticed.
+    settled_at: Instant,
     list_failures: u32,
     provision_at: Instant,
     replace_at: Option<Instant>,
@@ -199,6 +205,7 @@ impl Fleet {
             is_listing: false,
             is_listed: false,
             list_at: now,
+            settled_at: now,
             list_failures: 0,
             provision_at: now,
             replace_at: None,
@@ -223,6 +230,7 @@ impl Fleet {
     /// Something happened in Docker: look soon.
     pub(crate) fn noticed(&mut self, now: Instant) {
         self.list_at = self.list_at.min(now + EVENT_DELAY);
+        self.settled_at = now + EVENT_SETTLED;
     }
 
     /// Docker cannot be used. Nothing follows from it about engines.
@@ -242,11 +250,14 @@ impl Fleet {
             Err(error) => {
                 self.absent(now, error);
                 self.list_failures = self.list_failures.saturating_add(1);
-                self.list_at = now + doubled(self.list_failures);
+                self.list_at = now + doubled(self.list_failures).min(ABSENCE_RETRY_MAX);
             }
             Ok(list) => {
                 self.list_failures = 0;
                 self.list_at = now + self.limits.list_interval;
+                if begun < self.settled_at {
+                    self.list_at = self.list_at.min(self.settled_at);
+                }
                 if self.absence.take().is_some() {
                     tracing::info!("Docker answers again");
                 }

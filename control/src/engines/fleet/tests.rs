@@ -443,6 +443,21 @@ fn failed_starts_leave_nothing() {
     }
 }
 
+/// Guards an engine that ends as soon as it starts: Docker tells of the end before its lists show it, and starts the
+/// process again soon, so that one look right after the event is not enough.
+#[test]
+fn a_crash_loop_is_seen() {
+    let mut world = World::new(FleetLimits { min: 1, ..limits() });
+    world.fate = Fate::Hangs;
+    world.pass(Duration::from_millis(200));
+    world.fleet.noticed(world.now);
+    world.pass(Duration::from_millis(500));
+    world.containers.get_mut("acestream-1").unwrap().container.state = State::Restarting;
+    world.pass(Duration::from_secs(1));
+    let trouble = world.fleet.standing(world.now).trouble.map(|trouble| trouble.code);
+    assert_eq!(trouble, Some("engine_exited"));
+}
+
 /// Guards ports of other programs and names of other containers: the next ones are tried, and nothing counts as failed.
 #[test]
 fn taken_ports_and_names_are_passed_over() {

@@ -8,6 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+/// Where the daemon listens as if it were another machine's.
+pub const REMOTE: &str = "10.99.0.1:2375";
+
 /// Images of the recipes, and how each takes its arguments.
 const IMAGES: [(&str, &str); 4] = [
     ("ghcr.io/krinkuto11/acestream-http-proxy:latest", "variables"),
@@ -37,6 +40,7 @@ impl Daemon {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         if space::enter().expect("root may make a network namespace") {
             run(Command::new("ip").args(["link", "set", "lo", "up"]));
+            run(Command::new("ip").args(["address", "add", "10.99.0.1/32", "dev", "lo"]));
         }
         // The path of a socket has to be short.
         let directory = std::env::temp_dir().join(format!("sluice-{}", std::process::id()));
@@ -61,7 +65,8 @@ impl Daemon {
         let path = |name: &str| self.directory.join(name).display().to_string();
         let child = Command::new("dockerd")
             .args(["--data-root", &path("data"), "--exec-root", &path("run"), "--pidfile", &path("pid")])
-            .args(["--host", &self.host(), "--shutdown-timeout", "3"])
+            .args(["--host", &self.host(), "--host", &format!("tcp://{REMOTE}"), "--tls=false"])
+            .args(["--shutdown-timeout", "3"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -90,7 +95,12 @@ impl Daemon {
 
     /// What `DOCKER_HOST` has to be.
     pub fn host(&self) -> String {
-        format!("unix://{}", self.directory.join("sock").display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("sock")
     }
 
     /// A directory for whoever uses this daemon.
@@ -125,6 +135,26 @@ impl Daemon {
     /// A field of a container, by Docker's template language.
     pub fn inspect(&self, container: &str, template: &str) -> String {
         self.docker(&["inspect", "--format", template, container]).trim().to_owned()
+    }
+
+    /// Makes an image `sluice:test` of the appliance and the libraries it is linked with.
+    pub fn import_appliance(&self) {
+        let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        let linked = run(Command::new("ldd").arg(binary));
+        let libraries = linked.split_whitespace().filter_map(|word| word.strip_prefix('/'));
+        let mut tar = Command::new("tar")
+            .args(["--create", "--dereference", "--directory", "/"])
+            .args(libraries)
+            .arg("--directory")
+            .arg(binary.parent().unwrap())
+            .arg("sluice")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tar runs");
+        let mut import =
+            self.command(&["import", "--change", r#"ENTRYPOINT ["/sluice"]"#, "-", "sluice:test"]);
+        run(import.stdin(tar.stdout.take().unwrap()));
+        assert!(tar.wait().unwrap().success());
     }
 
     /// Makes an image of the simulated engine alone.

@@ -20,6 +20,7 @@
 mod common;
 mod daemon;
 mod life;
+mod placements;
 mod refusals;
 mod space;
 #[allow(

@@ -48,18 +48,54 @@ fn what_is_not_ours_is_left_alone() {
     until("the first has its engine", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
     let second = setup("two").start();
     until("the second has its engine", || second.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
-    assert_eq!(daemon.running(), ["acestream-2", "acestream-3"]);
     let label =
         |name: &str, label: &str| daemon.inspect(name, &format!("{{{{index .Config.Labels \"{label}\"}}}}"));
-    assert_eq!(
-        [label("acestream-2", "sluice.instance"), label("acestream-3", "sluice.instance")],
-        ["one", "two"]
-    );
-    assert_ne!(label("acestream-2", "host.http_port"), "19000");
-    assert_eq!(label("acestream-3", "acestream.https_port"), "");
-    daemon.docker(&["kill", "acestream-2"]);
+    let of = |instance: &str| {
+        let mut names = daemon.running();
+        names.retain(|name| label(name, "sluice.instance") == instance);
+        assert_eq!(names.len(), 1, "{names:?}");
+        names.remove(0)
+    };
+    let (one, two) = (of("one"), of("two"));
+    assert_ne!(label(&one, "host.http_port"), "19000");
+    assert_ne!(label(&one, "host.http_port"), label(&two, "host.http_port"));
+    assert_eq!(label(&two, "acestream.https_port"), "");
+    daemon.docker(&["kill", &one]);
     until("it is replaced", || first.metric("sluice_fleet_events_total{event=\"lost\"") == 1.0);
     until("by its owner", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
     assert_eq!(second.metric("sluice_fleet_events_total{event=\"lost\""), 0.0);
     assert_eq!(daemon.names("name=acestream-1"), ["acestream-1"], "a stranger's container was touched");
+}
+
+/// Guards starts that cannot succeed, an image nobody has and one whose engine refuses its arguments: the cause stands in
+/// the refusal with its remedy, and no container is left.
+#[test]
+fn starts_that_fail_are_named_and_leave_nothing() {
+    let Some(daemon) = Daemon::start() else { return };
+    let image = "jopsis/acestream:arm32-v3.2.13";
+    for code in ["pull", "exited"] {
+        if code == "exited" {
+            // This one takes no command, and the recipe gives one.
+            daemon.docker(&["tag", "jopsis/acestream:x64", image]);
+        }
+        let appliance = Setup::bare()
+            .env("ENGINE_PROVISIONING", "on")
+            .env("DOCKER_HOST", &daemon.host())
+            .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
+            .env("ENGINE_VARIANT", "jopsis-arm32")
+            .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")
+            .env("MIN_REPLICAS", "1")
+            .start();
+        until("the breaker is open", || appliance.metric("sluice_fleet_breaker{state=\"open\"") == 1.0);
+        until("nothing is left", || daemon.names("name=acestream").is_empty());
+        let player = appliance.player(nth(0).0).start();
+        let head = player.wait_head(2 * SOON).expect("a head comes");
+        player.wait_end(SOON).expect("a refusal ends");
+        let text = String::from_utf8_lossy(&player.first_bytes()).into_owned();
+        assert_eq!(head.status, 503, "{text}");
+        let wait: u64 = head.header("retry-after").expect("a hint").parse().expect("seconds");
+        assert!((200..=300).contains(&wait), "{wait}");
+        let cause = if code == "pull" { image } else { "ended before it answered" };
+        assert!(text.contains("\"code\":\"circuit_breaker\"") && text.contains(cause), "{text}");
+    }
 }

@@ -214,17 +214,20 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> anyhow::Result<s
     let defaults = sluice_control::Options::default();
     if let Some(demo) = demo {
         let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
+        // The demo leaves nothing behind: its data directory is memory.
         return Ok(sluice_control::Options { static_engines, ..defaults });
     }
     let engines = &settings.engines;
     Ok(sluice_control::Options {
         static_engines: engines.static_engines.iter().map(|address| engine(address.to_string())).collect(),
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
+        assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
         no_response_timeout: settings.timeouts.no_response,
         engine_wait: engines.wait,
         docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
         is_vpn_asked: settings.is_vpn_asked,
+        data_dir: Some(settings.data_dir.clone()),
         ..defaults
     })
 }

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod channel;
+pub mod chaos;
 pub mod cli;
 pub mod demo;
 pub mod engine;

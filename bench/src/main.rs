@@ -22,6 +22,8 @@ enum Command {
     Image(cli::image::Args),
     /// Play with thousands of players and measure what they and the server experience.
     Play(Box<cli::play::Args>),
+    /// Let engines fail under players that check every packet.
+    Chaos(Box<cli::chaos::Args>),
     /// Measure the least CPU that fan-out can cost on this machine.
     Floor(cli::floor::Args),
     /// The players' process of `floor`.
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Command::Engine(args) => cli::engine::run(args),
         Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
+        Command::Chaos(args) => cli::chaos::run(*args),
         Command::Floor(args) => cli::floor::run(args),
         Command::FloorPlayers(args) => cli::floor::run_players(args),
     }

@@ -3,8 +3,9 @@
 //! Built by [`start`], taken down by [`Handle::stop`], which hands the wiring back so that a new control can be started
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
-//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which broadcast an id names), `api`
-//! (HTTP on connections handed over by shards) and `metrics` (Prometheus text). Each is started with its options and
+//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
+//! broadcast an id names), `api` (HTTP on connections handed over by shards), `store` (what survives a restart) and
+//! `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
@@ -19,15 +20,23 @@ mod plane;
 mod priority;
 mod resolve;
 mod shards;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its vocabulary is whole; the rooms for events, streams and settings use the rest of it"
+)]
+mod store;
 
 pub use engines::{
     BreakerLimits, Error as EngineError, FleetLimits, Ranges, Setup, YardOptions, instance, ports, recipe,
 };
 pub use plane::{Handle, start};
+pub use store::Error as StoreError;
 
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{Directory, ToControl, ToShard};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +54,8 @@ pub struct Options {
     pub static_engines: Vec<StaticEngine>,
     /// Used when no other engine can be had in time.
     pub fallback_engine: Option<StaticEngine>,
+    /// Used while engines were to be kept in Docker and there was none yet.
+    pub assumed_engine: Option<StaticEngine>,
     /// Leases per engine. `None`: nobody set a cap, and no request is refused for it.
     pub streams_per_engine: Option<u32>,
     /// Starts in flight per engine; more make an engine slower, not faster.
@@ -75,6 +86,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Threads of the plane.
     pub worker_threads: usize,
+    /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -82,6 +95,7 @@ impl Default for Options {
         Self {
             static_engines: Vec::new(),
             fallback_engine: None,
+            assumed_engine: None,
             streams_per_engine: None,
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
@@ -97,6 +111,7 @@ impl Default for Options {
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             worker_threads: 2,
+            data_dir: None,
         }
     }
 }
@@ -119,6 +134,9 @@ pub enum Error {
     /// An engine is misnamed.
     #[error(transparent)]
     Engines(#[from] engines::Error),
+    /// The data directory is somebody else's.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// An option has a value that cannot work.
     #[error("option {name} is {value}, allowed is {allowed}")]
     Option {

@@ -2,12 +2,13 @@
 //! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
 
 use crate::shards::Shards;
+use crate::store::{self, Record};
 use crate::{Error, Options, Wiring, api, engines, metrics, priority, resolve};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -16,6 +17,8 @@ use tokio::task::{JoinHandle, JoinSet};
 const BATCH_MAX: usize = 64;
 /// Threads for name look-ups, which block.
 const BLOCKING_THREADS_MAX: usize = 4;
+/// What the store is given for its last commit, whatever is left until the deadline.
+const STORE_GRACE: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
 /// The generation of the newest control in this process; each start makes the next.
@@ -40,6 +43,9 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
+    let (store, loaded) =
+        store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -54,6 +60,9 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
 
     let Wiring { inbox, shards, directory, board } = wiring;
     let shards = Arc::new(Shards::new(shards));
+    for (number, infohash) in loaded.aliases {
+        directory.learn(number, infohash);
+    }
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -66,7 +75,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
-            source: source(&options),
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -78,6 +87,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines.clone(),
         shards.clone(),
         directory.clone(),
+        store.clone(),
         &mut tasks,
     );
     let metrics = metrics::Metrics::new(metrics::Sources {
@@ -86,6 +96,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         shards: shards.clone(),
         engines: engines.clone(),
         resolve: resolve.counts(),
+        store: store.clone(),
     });
     let api = api::start(
         api_options(&options),
@@ -96,19 +107,19 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             metrics: Arc::new(metrics),
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), tasks };
+    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
     Ok(Handle { runtime: Some(runtime), main: Some(main), stop: Some(stop), shards, directory, board })
 }
 
-fn source(options: &Options) -> engines::Source {
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
     match &options.docker {
         _ if options.is_vpn_asked => engines::Source::VpnRefused,
         Some(yard) => {
             let client = crate::docker::Client::new(yard.setup.host.clone());
-            engines::Source::Docker(Box::new(yard.clone()), Arc::new(client))
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
         }
         None => engines::Source::Named,
     }
@@ -204,6 +215,7 @@ struct Plane {
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
 
@@ -238,6 +250,8 @@ impl Plane {
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        // Last, so that what the others did while they stopped is stored as well.
+        self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");
         self.inbox
     }
@@ -250,9 +264,11 @@ impl Plane {
             ToControl::Lease(request) => self.engines.request(request).await,
             ToControl::Abandon { shard, ticket } => self.engines.abandon(shard, ticket).await,
             ToControl::Return(lease) => self.engines.give_back(lease).await,
+            ToControl::Silence { lease, is_silent } => self.engines.silence(lease, is_silent).await,
             ToControl::Resolve(request) => self.resolve.request(request),
             ToControl::Learned { selector, infohash, .. } => {
                 self.directory.learn(selector.value(), infohash);
+                self.store.put(Record::Alias { number: selector.value(), infohash, at: SystemTime::now() });
                 self.engines.learned(selector.value(), infohash).await;
             }
             ToControl::Connection(connection) => self.api.serve(connection),

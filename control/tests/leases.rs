@@ -9,10 +9,10 @@
 mod common;
 
 use common::engine::{Engine, Mood};
-use common::{Bench, PATIENCE, options, stream};
-use sluice_contract::snapshot::SessionState;
+use common::{Bench, PATIENCE, options, session, stream};
+use sluice_contract::snapshot::{Session, SessionState};
 use sluice_contract::{EngineFault, LeaseRequest, LeaseReturn, RefusalCode, ToControl, ToShard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A moment in which nothing is expected to happen.
 const QUIET: Duration = Duration::from_millis(300);
@@ -49,6 +49,32 @@ fn a_full_engine_makes_the_next_wait_until_a_lease_comes_back() {
     assert!(bench.shards[1].try_next(QUIET).is_none(), "granted over capacity");
     bench.shards[0].tell(ToControl::Return(LeaseReturn { id: lease.id, fault: None }));
     assert!(bench.shards[1].answer(ticket).is_ok());
+}
+
+/// Guards: while a request waits for room, the shard of the session that nobody has watched for longest is asked to end
+/// it, once.
+#[test]
+fn an_unwatched_session_is_asked_for_its_place() {
+    let engine = Engine::start();
+    let mut bench = Bench::start(
+        sluice_control::Options { streams_per_engine: Some(2), ..options(&[engine.authority()]) },
+        1,
+    );
+    let leases = [1, 2].map(|n| bench.shards[0].lease(stream(n)));
+    let left = |n: u8, seconds| Session {
+        idle_since: Some(SystemTime::now() - Duration::from_secs(seconds)),
+        ..session(n, SessionState::Grace, Some(&leases[usize::from(n) - 1]))
+    };
+    bench.publish(vec![left(1, 20), left(2, 30)]);
+    let shard = &mut bench.shards[0];
+    let ticket = shard.ask(stream(4), PATIENCE);
+    match shard.next() {
+        ToShard::Yield { key } => assert_eq!(key, stream(2)),
+        other => panic!("expected a yield, got {other:?}"),
+    }
+    assert!(shard.try_next(QUIET).is_none(), "one place is enough for one play");
+    shard.tell(ToControl::Return(LeaseReturn { id: leases[1].id, fault: None }));
+    assert!(shard.answer(ticket).is_ok());
 }
 
 #[test]
@@ -145,6 +171,7 @@ fn a_shard_can_have_the_same_engine_again_after_giving_it_back() {
         shard: shard.id,
         stream: stream(1),
         avoid: vec![first.engine.clone()],
+        wanted: None,
         deadline: Instant::now() + PATIENCE,
     };
     let asked = Instant::now();

@@ -4,6 +4,7 @@
 //! A client is a descriptor, a cursor and one small pending prefix. It has no task: its shard visits it by the clock.
 //! Nothing here waits. Owner: the shard of the client's session.
 
+pub mod hls;
 mod lag;
 mod refusal;
 mod request;

@@ -14,10 +14,10 @@ pub const fn status_of(code: RefusalCode) -> u16 {
         Code::NotFound | Code::ContentNotFound => 404,
         Code::MethodNotAllowed => 405,
         Code::HeadTimeout => 408,
+        Code::RangeNotSatisfiable => 416,
         Code::AddressClientsMax | Code::AddressRate => 429,
         Code::HeadTooLarge => 431,
         Code::Internal => 500,
-        Code::NotImplemented => 501,
         Code::EngineUnreachable | Code::EngineError | Code::NotMpegTs => 502,
         Code::ClientsMax
         | Code::StreamClientsMax

@@ -112,8 +112,18 @@ pub struct Counters {
     pub splice_lost_bytes: Counter,
     /// Bytes of media that they were given twice.
     pub splice_repeated_bytes: Counter,
+    /// Moves of sessions that were done.
+    pub moves_done: Counter,
+    /// Moves that came to nothing.
+    pub moves_failed: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
+    /// Playlists given to HLS players.
+    pub hls_playlists: Counter,
+    /// Segments and parts that were begun to be sent.
+    pub hls_segments: Counter,
+    /// Segments and parts that were not sent to their end.
+    pub hls_cut: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
     /// Clients that ended, by reason.
@@ -169,6 +179,11 @@ impl Counters {
         count_in(&self.splices, &SpliceKind::ALL, kind);
     }
 
+    /// Counts a move that is over.
+    pub fn moved(&self, is_done: bool) {
+        if is_done { &self.moves_done } else { &self.moves_failed }.add(1);
+    }
+
     /// Counts a refusal.
     pub fn refusal(&self, code: RefusalCode) {
         count_in(&self.refused, &RefusalCode::ALL, code);
@@ -191,7 +206,12 @@ impl Counters {
             (names::ENGINE_STOPS, &self.engine_stops),
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
+            (names::MOVES_DONE, &self.moves_done),
+            (names::MOVES_FAILED, &self.moves_failed),
             (names::SESSIONS_STARTED, &self.sessions_started),
+            (names::HLS_PLAYLISTS, &self.hls_playlists),
+            (names::HLS_SEGMENTS, &self.hls_segments),
+            (names::HLS_CUT, &self.hls_cut),
             (names::PANICS, &self.panics),
         ];
         let gauges = [

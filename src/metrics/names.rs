@@ -39,7 +39,19 @@ pub(super) const SPLICE_REPEATED_BYTES: Name = Name {
     name: "sluice_splice_repeated_bytes",
     help: "Bytes of media that players were given twice at splices by the clock",
 };
+pub(super) const MOVES_DONE: Name =
+    Name { name: "sluice_session_moves_done", help: "Sessions moved to another engine while they played" };
+pub(super) const MOVES_FAILED: Name =
+    Name { name: "sluice_session_moves_failed", help: "Moves of sessions that came to nothing" };
 pub(super) const SESSIONS_STARTED: Name = Name { name: "sluice_sessions_started", help: "Sessions begun" };
+pub(super) const HLS_PLAYLISTS: Name =
+    Name { name: "sluice_hls_playlists", help: "Playlists given to HLS players" };
+pub(super) const HLS_SEGMENTS: Name =
+    Name { name: "sluice_hls_segments", help: "Segments and parts that were begun to be sent" };
+pub(super) const HLS_CUT: Name = Name {
+    name: "sluice_hls_segments_cut",
+    help: "Segments and parts not sent to their end: the player left, took nothing, or was too late",
+};
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };
 pub(super) const CLIENTS: Name = Name { name: "sluice_clients", help: "Players connected" };

@@ -12,7 +12,7 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed, Splice, Taken};
+pub use feed::{Counts, Feed, Followed, Kept, Splice, Taken};
 pub use machine::{Limits, Phase};
 
 use crate::engine::{Endpoint, Started};
@@ -41,11 +41,13 @@ const LEASE_MARGIN: Duration = Duration::from_secs(1);
 /// What a session needs of its shard.
 pub trait Host {
     /// Asks control for an engine; the answer comes as an event to the session.
-    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket;
+    fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket;
     /// The answer is no longer wanted.
     fn abandon_lease(&self, ticket: Ticket);
     /// Gives a lease back.
     fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>);
+    /// The source that plays on this lease has fallen silent, or come back.
+    fn silent(&self, lease: LeaseId, is_silent: bool);
     /// An engine named the infohash behind a key. Answers whether another session of that broadcast lives here.
     fn learned(&self, session: &Session, infohash: Hex40) -> bool;
     /// The session is ending: end its clients.
@@ -60,6 +62,15 @@ pub trait Host {
     fn counters(&self) -> &Counters;
     /// Whether memory is short.
     fn is_pressed(&self) -> bool;
+}
+
+/// What kind of engine a session asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Engines to avoid, worst last.
+    pub avoid: Vec<EngineId>,
+    /// No other engine will do.
+    pub wanted: Option<EngineId>,
 }
 
 /// Times an engine is given, and how it is spoken to.
@@ -113,6 +124,10 @@ pub struct Session {
     machine: RefCell<Machine>,
     feed: RefCell<Feed>,
     sources: RefCell<HashMap<SourceId, Rc<Closing>>>,
+    /// The source that the feed follows.
+    following: Cell<Option<SourceId>>,
+    /// What is shown of the engines of sources that are open.
+    opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
     refusal: RefCell<Option<Refusal>>,
     info: RefCell<Info>,
@@ -182,6 +197,8 @@ impl Session {
             machine: RefCell::new(Machine::new(limits, now, serial)),
             feed: RefCell::new(Feed::new(window)),
             sources: RefCell::default(),
+            following: Cell::new(None),
+            opened: RefCell::default(),
             ticket: Cell::new(None),
             refusal: RefCell::default(),
             garbage_before: Cell::new((None, 0)),
@@ -248,6 +265,14 @@ impl Session {
         self.machine.borrow().idle_since().is_some()
     }
 
+    /// How long nobody has watched it; `None` while somebody does, or while it starts or ends.
+    pub fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let machine = self.machine.borrow();
+        let since =
+            machine.idle_since().filter(|_| !matches!(machine.phase(), Phase::Starting | Phase::Ending))?;
+        Some(now.saturating_duration_since(since))
+    }
+
     /// When media last came from an engine.
     pub fn last_media(&self) -> Instant {
         self.last_media.get()
@@ -256,6 +281,11 @@ impl Session {
     /// Looks at the media. The borrow must not be kept across a wait.
     pub fn feed(&self) -> std::cell::Ref<'_, Feed> {
         self.feed.borrow()
+    }
+
+    /// Has more media kept than continuous players need.
+    pub fn keep(&self, kept: Kept) {
+        self.feed.borrow_mut().keep(kept);
     }
 
     /// What is shown of it.
@@ -327,11 +357,11 @@ impl Session {
 
     fn act(self: &Rc<Self>, action: Action) {
         match action {
-            Action::RequestLease { avoid } => {
+            Action::RequestLease { avoid, wanted } => {
                 // Control answers a little earlier than the wait ends, so that its reason arrives before ours.
                 let margin = (self.limits.lease_timeout / 4).min(LEASE_MARGIN);
                 let deadline = Instant::now() + self.limits.lease_timeout - margin;
-                self.ticket.set(Some(self.host.request_lease(self, avoid, deadline)));
+                self.ticket.set(Some(self.host.request_lease(self, Wish { avoid, wanted }, deadline)));
             }
             Action::AbandonLease => {
                 if let Some(ticket) = self.ticket.take() {
@@ -346,7 +376,21 @@ impl Session {
                 let failed = self.clone();
                 spawn(source::run(self.clone(), order), move |panic| failed.panicked(panic));
             }
+            Action::Promote(source) => self.promote(source),
+            Action::Silent { lease, is_silent } => {
+                tracing::info!(stream = %self.key, is_silent, "the engine's silence changed");
+                self.host.silent(lease, is_silent);
+            }
+            Action::Moved(is_done) => {
+                self.host.counters().moved(is_done);
+                tracing::info!(stream = %self.key, is_done, "a move is over");
+            }
             Action::Close(source) => {
+                self.opened.borrow_mut().remove(&source);
+                if self.following.get() == Some(source) {
+                    self.following.set(None);
+                    self.feed.borrow_mut().forget_follower();
+                }
                 if let Some(closing) = self.sources.borrow_mut().remove(&source) {
                     closing.ask();
                 }
@@ -418,11 +462,12 @@ impl Session {
         &self.timing
     }
 
-    pub(super) fn feed_mut<T>(&self, change: impl FnOnce(&mut Feed) -> T) -> T {
-        change(&mut self.feed.borrow_mut())
+    /// Whether a source has to wait with what it brings, because the window is full. One that follows adds nothing to it.
+    pub(super) fn holds_up(&self, source: SourceId) -> bool {
+        self.machine.borrow().current() == Some(source) && self.is_window_full()
     }
 
-    pub(super) fn is_window_full(&self) -> bool {
+    fn is_window_full(&self) -> bool {
         let now = Instant::now();
         let (present, last) = self.hindmost.get();
         let mut feed = self.feed.borrow_mut();
@@ -440,9 +485,35 @@ impl Session {
         feed.window().shortage().is_some_and(would_lose) && !self.ahead.borrow().level(now).is_zero()
     }
 
+    /// The media of a source is about to come.
+    pub(super) fn media_begins(&self, source: SourceId) {
+        let machine = self.machine.borrow();
+        let mut feed = self.feed.borrow_mut();
+        if machine.current() == Some(source) {
+            feed.source_changed(Instant::now());
+        } else if machine.follower() == Some(source) {
+            feed.follower_changed(Instant::now());
+            self.following.set(Some(source));
+        }
+    }
+
     /// Takes packets of a source in. Media of a source that was given up meanwhile is dropped.
     pub(super) fn media(self: &Rc<Self>, source: SourceId, packets: &[u8]) -> std::io::Result<()> {
-        if self.machine.borrow().current() != Some(source) {
+        let (current, follower) = {
+            let machine = self.machine.borrow();
+            (machine.current(), machine.follower())
+        };
+        if follower == Some(source) {
+            let followed = self.feed.borrow_mut().follow(Instant::now(), packets)?;
+            if followed.is_media {
+                self.handle(Event::Media(source));
+            }
+            if followed.is_ahead {
+                self.handle(Event::CaughtUp(source));
+            }
+            return Ok(());
+        }
+        if current != Some(source) {
             return Ok(());
         }
         let now = Instant::now();
@@ -461,6 +532,28 @@ impl Session {
             self.handle(Event::Media(source));
         }
         Ok(())
+    }
+
+    /// The stream goes on with the source that has followed.
+    fn promote(self: &Rc<Self>, source: SourceId) {
+        let now = Instant::now();
+        self.following.set(None);
+        if let Some(started) = self.opened.borrow().get(&source) {
+            self.info.borrow_mut().engine = Some(started.clone());
+        }
+        let promoted = self.feed.borrow_mut().promote(now);
+        match promoted {
+            Ok(Some(splice)) => {
+                self.last_media.set(now);
+                self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
+                self.spliced(splice);
+            }
+            Ok(None) => {}
+            // Its next packets meet the same shortage, and end it.
+            Err(error) => tracing::warn!(stream = %self.key, %error, "cannot keep media"),
+        }
+        self.changed.notify();
+        self.host.changed();
     }
 
     fn spliced(&self, splice: Splice) {
@@ -500,8 +593,12 @@ impl Session {
 
     fn engine_opened(self: &Rc<Self>, order: &Order, endpoint: &Endpoint, started: &Started) {
         {
+            let engine = source::describe_engine(&order.lease, endpoint, started);
+            self.opened.borrow_mut().insert(order.id, engine.clone());
             let mut info = self.info.borrow_mut();
-            info.engine = Some(source::describe_engine(&order.lease, endpoint, started));
+            if self.machine.borrow().current() == Some(order.id) {
+                info.engine = Some(engine);
+            }
             info.infohash = info.infohash.or(started.infohash);
             tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
         }

@@ -161,9 +161,9 @@ async fn read(
     let mut buffer = vec![0u8; READ_BYTES];
     let mut filled = 0;
     let mut aligner = Aligner::default();
-    session.feed_mut(|feed| feed.source_changed(Instant::now()));
+    session.media_begins(order.id);
     loop {
-        while session.is_window_full() {
+        while session.holds_up(order.id) {
             sleep(FULL_WAIT).await;
         }
         let count = if watch.flowing.get() {

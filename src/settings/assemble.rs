@@ -7,13 +7,16 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Window,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
+    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long an HLS player may be silent, unless set.
+const HLS_IDLE: Duration = Duration::from_secs(15);
 
 const MIB: u64 = 1 << 20;
 
@@ -49,6 +52,13 @@ pub(super) fn settings(
     let settings = Settings {
         listen: listen(&mut reader),
         shards: shards(&mut reader, host),
+        warm: Warm {
+            channels: reader
+                .count(&names::WARM_CHANNELS)
+                .and_then(|count| count.try_into().ok())
+                .unwrap_or(0),
+            time: reader.span(&names::WARM_S).unwrap_or_default(),
+        },
         slow_clients: slow_clients(&mut reader, window.join_behind),
         window,
         limits: limits(&mut reader, host),
@@ -57,6 +67,7 @@ pub(super) fn settings(
         docker: docker::docker(&mut reader),
         is_vpn_asked: docker::is_vpn_asked(&mut reader),
         strict_pid: reader.switch(&names::STRICT_PID),
+        hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),
         log_level: log_level(&mut reader),
@@ -69,6 +80,12 @@ pub(super) fn settings(
     } else {
         Err(reader.errors)
     }
+}
+
+fn hls(reader: &mut Reader) -> Hls {
+    let (mode, switch) = (reader.choice(&names::PROXY_STREAM_MODE), reader.switch(&names::ACEXY_M3U8));
+    let idle = reader.span(&names::ACEXY_M3U8_STREAM_TIMEOUT).unwrap_or(HLS_IDLE);
+    Hls { by_default: mode == Some(1) || switch, idle }
 }
 
 fn listen(reader: &mut Reader) -> Listen {
@@ -276,9 +293,10 @@ fn engines(reader: &mut Reader) -> Engines {
     let port = reader.count(&names::ACEXY_PORT).and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
     let host = reader.value(&names::ACEXY_HOST, engine_host).unwrap_or_else(|| "localhost".to_owned());
     // Where engines are made, one that nobody named would only be waited for in vain.
-    let is_assumed = static_engines.is_empty() && !docker::is_wanted(reader);
-    let fallback_engine =
-        (is_fallback_given || is_assumed).then(|| EngineAddress::new(&host, port).ok()).flatten();
+    let is_default = static_engines.is_empty() && !docker::is_wanted(reader);
+    let usual = EngineAddress::new(&host, port).ok();
+    let assumed_engine = usual.clone().filter(|_| docker::is_tried(reader));
+    let fallback_engine = usual.filter(|_| is_fallback_given || is_default);
 
     let scheme = reader.given(&names::ACEXY_SCHEME);
     if let Some(given) = scheme.filter(|given| !given.value.eq_ignore_ascii_case("http")) {
@@ -293,8 +311,10 @@ fn engines(reader: &mut Reader) -> Engines {
     Engines {
         static_engines,
         fallback_engine,
+        assumed_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
         wait: reader.span(&names::ENGINE_WAIT_S).unwrap_or_default(),
+        spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
 }

@@ -24,6 +24,22 @@ pub(super) fn is_wanted(reader: &mut Reader) -> bool {
     }
 }
 
+/// Whether they are to be kept there only because nobody said anything of engines: where there is no Docker then, none is missed.
+pub(super) fn is_tried(reader: &mut Reader) -> bool {
+    let said: [&'static Variable; 7] = [
+        &names::STATIC_ENGINES,
+        &names::ACEXY_HOST,
+        &names::ACEXY_PORT,
+        &names::DOCKER_HOST,
+        &names::ENGINE_VARIANT,
+        &names::MIN_REPLICAS,
+        &names::MAX_REPLICAS,
+    ];
+    is_wanted(reader)
+        && reader.choice(&names::ENGINE_PROVISIONING) != Some(1)
+        && said.into_iter().all(|variable| reader.given(variable).is_none())
+}
+
 /// Whether engines were asked for behind a VPN.
 pub(super) fn is_vpn_asked(reader: &mut Reader) -> bool {
     let is_redundant = reader.choice(&names::VPN_MODE) == Some(1);
@@ -232,12 +248,30 @@ mod tests {
         ] {
             let settings = load(vars).unwrap();
             assert_eq!(settings.docker.is_some(), is_wanted, "{vars:?}");
-            let is_assumed = vars.is_empty() || vars[0].0 == "ENGINE_PROVISIONING";
+            let is_default = vars.is_empty() || vars[0].0 == "ENGINE_PROVISIONING";
             assert_eq!(
-                settings.engines.fallback_engine.is_some() && is_assumed,
-                is_assumed && !is_wanted,
+                settings.engines.fallback_engine.is_some() && is_default,
+                is_default && !is_wanted,
                 "{vars:?}"
             );
+        }
+    }
+
+    /// Guards that an engine is assumed only where nobody said anything of engines or of Docker.
+    #[test]
+    fn an_engine_is_assumed_when_nothing_is_said() {
+        let assumed = |vars: &[(&str, &str)]| load(vars).unwrap().engines.assumed_engine;
+        assert_eq!(assumed(&[]).map(|engine| engine.to_string()).as_deref(), Some("localhost:6878"));
+        for vars in [
+            ("STATIC_ENGINES", "a:1"),
+            ("ACEXY_PORT", "7000"),
+            ("DOCKER_HOST", "unix:///run/docker.sock"),
+            ("ENGINE_VARIANT", "jopsis-amd64"),
+            ("MIN_REPLICAS", "1"),
+            ("ENGINE_PROVISIONING", "on"),
+            ("ENGINE_PROVISIONING", "off"),
+        ] {
+            assert_eq!(assumed(&[vars]), None, "{vars:?}");
         }
     }
 

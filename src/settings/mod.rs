@@ -48,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Streams kept after their last player.
+    pub warm: Warm,
     /// Players that cannot keep up.
     pub slow_clients: SlowClients,
     /// Engines that exist already.
@@ -58,12 +60,24 @@ pub struct Settings {
     pub is_vpn_asked: bool,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
     pub strict_pid: bool,
+    /// Players over HLS.
+    pub hls: Hls,
     /// Directory of everything that survives a restart. Default `./data`; `DATA_DIR`.
     pub data_dir: PathBuf,
     /// What routes that change something ask for. `API_KEY`.
     pub api_key: ApiKey,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+}
+
+/// Players over HLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hls {
+    /// Whether `/ace/getstream` sends players to HLS. Default false; `PROXY_STREAM_MODE`, `ACEXY_M3U8`.
+    pub by_default: bool,
+    /// One that asks for nothing for so long, and for three target durations, has left. Default 15 s;
+    /// `ACEXY_M3U8_STREAM_TIMEOUT`.
+    pub idle: Duration,
 }
 
 /// Listening sockets and whom to believe about a player's address.
@@ -132,6 +146,23 @@ pub enum JoinBehind {
     Media(Duration),
     /// Bytes, as acexy's buffer size says it.
     Bytes(u64),
+}
+
+/// Streams that outlive their last player for longer than the grace period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// How many, those left last. Default 3; `WARM_CHANNELS`.
+    pub channels: u32,
+    /// How long each, from when its last player left; at least the grace period to have an effect. Default 20 s;
+    /// `WARM_S`.
+    pub time: Duration,
+}
+
+impl Warm {
+    /// How long a stream may outlive its last player at most, when the grace period is `grace`.
+    pub fn longest(&self, grace: Duration) -> Duration {
+        if self.channels == 0 { grace } else { grace.max(self.time) }
+    }
 }
 
 /// How far a player may fall behind, and what happens when it falls further. Where no bound is set the window is the
@@ -217,10 +248,14 @@ pub struct Engines {
     /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named and none is kept in Docker. Where other engines
     /// can be had it is the last resort.
     pub fallback_engine: Option<EngineAddress>,
+    /// `localhost:6878`, taken to be there as long as there is no Docker, when nothing at all is said of engines.
+    pub assumed_engine: Option<EngineAddress>,
     /// Streams one engine may carry, if somebody said so. `MAX_STREAMS_PER_ENGINE`.
     pub streams_per_engine_max: Option<NonZeroU32>,
     /// A play request waits so long for an engine. Default 45 s; `ENGINE_WAIT_S`.
     pub wait: Duration,
+    /// Players of a stream from which on a spare source is kept; none means never. `WARM_SPARE_CLIENTS_MIN`.
+    pub spare_clients_min: Option<NonZeroU32>,
     /// `User-Agent` of requests to engines. `ENGINE_USER_AGENT`.
     pub user_agent: String,
 }

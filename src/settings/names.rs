@@ -411,7 +411,29 @@ pub(super) static PROXY_GRACE_PERIOD: Variable = acting(
     &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD"],
     seconds(0, HOUR),
     Default::Is("5"),
-    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing.",
+    "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing. While a play \
+     waits for an engine it may be given up after a second.",
+);
+
+/// `WARM_CHANNELS`
+pub(super) static WARM_CHANNELS: Variable = acting(
+    Group::Timeouts,
+    "WARM_CHANNELS",
+    &[],
+    count(0, 1000),
+    Default::Is("3"),
+    "So many streams, those whose last players left last, outlive them for `WARM_S` instead, so that zapping back to \
+     them is a join. They go as soon as a play waits for memory, or for an engine, then the oldest first.",
+);
+
+/// `WARM_S`
+pub(super) static WARM_S: Variable = acting(
+    Group::Timeouts,
+    "WARM_S",
+    &[],
+    seconds(0, HOUR),
+    Default::Is("20"),
+    "How long those streams outlive their last player. Not longer than `PROXY_GRACE_PERIOD` it has no effect.",
 );
 
 /// `START_TIMEOUT_S`
@@ -522,7 +544,7 @@ pub(super) static ACEXY_HOST: Variable = acting(
     "ACEXY_HOST",
     &[],
     Kind::Text("a host name or address"),
-    Default::Means("`localhost`, when `ACEXY_PORT` is set, or no engine is named and none is kept in Docker"),
+    Default::Means("`localhost`, when `ACEXY_PORT` is set or there is no engine and no Docker"),
     "One more engine that exists already. Every other engine is preferred to it.",
 );
 
@@ -556,6 +578,17 @@ pub(super) static ENGINE_WAIT_S: Variable = acting(
     "A play request waits so long for an engine, first come, first served, and calls for another one meanwhile. Then it gets 503 with the cause.",
 );
 
+/// `WARM_SPARE_CLIENTS_MIN`
+pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
+    Group::Engines,
+    "WARM_SPARE_CLIENTS_MIN",
+    &[],
+    count(0, PEOPLE_MAX),
+    Default::Is("0"),
+    "From that many players of a stream on, a second engine session of it is kept open and takes over at once when the \
+     first goes. Costs one more stream on another engine. 0 is never.",
+);
+
 /// `ENGINE_USER_AGENT`
 pub(super) static ENGINE_USER_AGENT: Variable = acting(
     Group::Engines,
@@ -573,7 +606,9 @@ pub(super) static ENGINE_PROVISIONING: Variable = acting(
     &[],
     Kind::Choice(&["auto", "on", "off"]),
     Default::Is("auto"),
-    "Whether engines are kept in Docker. `auto` does unless engines are named (`STATIC_ENGINES`, `ACEXY_HOST`, `ACEXY_PORT`) and nothing is said of engines in Docker (`DOCKER_HOST`, `ENGINE_VARIANT`, `MIN_REPLICAS`, `MAX_REPLICAS`).",
+    "Whether engines are kept in Docker. `auto` does unless engines are named (`STATIC_ENGINES`, `ACEXY_HOST`, `ACEXY_PORT`) \
+     and nothing is said of engines in Docker (`DOCKER_HOST`, `ENGINE_VARIANT`, `MIN_REPLICAS`, `MAX_REPLICAS`). When \
+     nothing is said of either and there is no Docker, an engine at `localhost:6878` is used until there is one.",
 );
 
 /// `DOCKER_HOST`
@@ -972,6 +1007,17 @@ pub(super) static STRICT_PID: Variable = acting(
     "Answers a play request that carries `pid` with 400, as acexy does. Otherwise `pid` is ignored.",
 );
 
+/// `PROXY_STREAM_MODE`
+pub(super) static PROXY_STREAM_MODE: Variable = acting(
+    Group::General,
+    "PROXY_STREAM_MODE",
+    &["STREAM_MODE"],
+    Kind::Choice(&["TS", "HLS"]),
+    Default::Is("TS"),
+    "What `/ace/getstream` gives. With `HLS` it sends players to `/ace/manifest.m3u8`, whatever the engine; that address \
+     itself is there in either mode.",
+);
+
 /// `DATA_DIR`
 pub(super) static DATA_DIR: Variable = acting(
     Group::General,
@@ -979,7 +1025,8 @@ pub(super) static DATA_DIR: Variable = acting(
     &[],
     Kind::Text("a directory"),
     Default::Is("./data"),
-    "Where everything lives that survives a restart.",
+    "Where everything lives that survives a restart; made when missing, and used by one instance at a time. With `--demo` \
+     nothing is kept.",
 );
 
 /// `API_KEY`
@@ -1048,26 +1095,25 @@ pub(super) static ACEXY_ORCH_APIKEY: Variable = Variable {
 };
 
 /// `ACEXY_M3U8`
-pub(super) static ACEXY_M3U8: Variable = Variable {
-    name: "ACEXY_M3U8",
-    aliases: &[],
-    group: Group::Acexy,
-    kind: Kind::Switch,
-    default: Default::Is("false"),
-    meaning: "No effect: `/ace/getstream` always answers MPEG-TS. The URL decides the form, not a setting.",
-    effect: Effect::Nothing("/ace/getstream always answers MPEG-TS; the URL decides the form, not a setting"),
-};
+pub(super) static ACEXY_M3U8: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "The same as `PROXY_STREAM_MODE=HLS`.",
+);
 
 /// `ACEXY_M3U8_STREAM_TIMEOUT`
-pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = Variable {
-    name: "ACEXY_M3U8_STREAM_TIMEOUT",
-    aliases: &["ACEXY_TIMEOUT"],
-    group: Group::Acexy,
-    kind: seconds(0, 24 * HOUR),
-    default: Default::Means("not set"),
-    meaning: "No effect: it ended idle streams of acexy's playlist mode. `PROXY_GRACE_PERIOD` ends idle streams here.",
-    effect: Effect::Nothing("it belongs to acexy's playlist mode; PROXY_GRACE_PERIOD ends idle streams here"),
-};
+pub(super) static ACEXY_M3U8_STREAM_TIMEOUT: Variable = acting(
+    Group::Acexy,
+    "ACEXY_M3U8_STREAM_TIMEOUT",
+    &["ACEXY_TIMEOUT"],
+    seconds(0, 24 * HOUR),
+    Default::Means("15 s"),
+    "An HLS player that has asked for nothing for so long has left; three target durations at least. \
+     `PROXY_GRACE_PERIOD` begins then.",
+);
 
 /// `ACEXY_CONTAINER_ID`
 pub(super) static ACEXY_CONTAINER_ID: Variable = Variable {
@@ -1114,6 +1160,8 @@ pub static ALL: &[&Variable] = &[
     &MAX_PLAYS_PER_IP_BURST,
     &MAX_CONNECTIONS,
     &PROXY_GRACE_PERIOD,
+    &WARM_CHANNELS,
+    &WARM_S,
     &START_TIMEOUT_S,
     &START_TIMEOUT_MAX_S,
     &NO_RESPONSE_TIMEOUT,
@@ -1128,6 +1176,7 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
     &ENGINE_WAIT_S,
+    &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &ENGINE_PROVISIONING,
     &DOCKER_HOST,
@@ -1169,6 +1218,7 @@ pub static ALL: &[&Variable] = &[
     &GLUETUN_CONTAINER_NAME,
     &VPN_MODE,
     &STRICT_PID,
+    &PROXY_STREAM_MODE,
     &DATA_DIR,
     &API_KEY,
     &LOG_LEVEL,

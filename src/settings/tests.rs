@@ -55,6 +55,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             shards: Shards { count: 4, driver: Driver::Auto, tick: Tick::Adaptive },
             window: Window { total_bytes: 4 << 30, join_behind: JoinBehind::Media(seconds(10)) },
+            warm: Warm { channels: 3, time: seconds(20) },
             slow_clients: SlowClients { action: SlowClient::Skip, lag_max: None, lag_bytes_max: None },
             limits: Limits {
                 clients_max: None,
@@ -79,14 +80,17 @@ fn with_nothing_set_everything_has_its_documented_default() {
             engines: Engines {
                 static_engines: vec![],
                 fallback_engine: None,
+                assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
                 wait: seconds(45),
+                spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
             // The room of these settings checks its own defaults.
             docker: settings.docker.clone(),
             is_vpn_asked: false,
             strict_pid: false,
+            hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),
             api_key: ApiKey::Generated,
             log_level: LogLevel::Info,
@@ -243,18 +247,25 @@ fn a_buffer_size_is_the_join_distance_in_bytes() {
 
 #[test]
 fn names_of_acexy_without_effect_say_so() {
-    for (name, value) in [
-        ("ACEXY_M3U8", "true"),
-        ("ACEXY_TIMEOUT", "60s"),
-        ("ACEXY_M3U8_STREAM_TIMEOUT", "60s"),
-        ("ACEXY_CONTAINER_ID", "0123456789ab"),
-        ("DEBUG_LOG_DIR", "./debug_logs"),
-    ] {
+    for (name, value) in [("ACEXY_CONTAINER_ID", "0123456789ab"), ("DEBUG_LOG_DIR", "./debug_logs")] {
         assert!(warning(&[(name, value)]).starts_with(&format!("{name} has no effect: ")));
         assert_eq!(settings(&[(name, value)]), settings(&[]));
     }
-    assert!(loaded(&[("ACEXY_M3U8", "false")]).warnings.is_empty());
     assert_eq!(faults(&[("ACEXY_M3U8", "1"), ("ACEXY_TIMEOUT", "soon")]).len(), 2);
+}
+
+/// Guards: both programs' names for HLS players act.
+#[test]
+fn hls_has_the_names_of_both_programs() {
+    let hls = |vars: &[(&str, &str)]| settings(vars).hls;
+    for (name, value) in [("PROXY_STREAM_MODE", "hls"), ("STREAM_MODE", "HLS"), ("ACEXY_M3U8", "true")] {
+        assert!(hls(&[(name, value)]).by_default, "{name}");
+    }
+    assert!(!hls(&[("PROXY_STREAM_MODE", "TS"), ("ACEXY_M3U8", "false")]).by_default);
+    for name in ["ACEXY_TIMEOUT", "ACEXY_M3U8_STREAM_TIMEOUT"] {
+        assert_eq!(hls(&[(name, "60s")]).idle, Duration::from_secs(60), "{name}");
+    }
+    assert_eq!(faults(&[("PROXY_STREAM_MODE", "DASH")]).len(), 1);
 }
 
 #[test]

@@ -312,8 +312,10 @@ fn tell_off(shard: &Shard) {
 /// Counts, remembers and closes a client that is over, and tells its session.
 pub(super) fn tell_off_one(shard: &Shard, mut client: Client, reason: EndReason) {
     shard.counters.client_ended(reason);
-    shard.ended.borrow_mut().remember(&mut client, reason, Instant::now());
-    let (session, identity) = (client.session().clone(), client.identity());
+    let now = Instant::now();
+    let (session, shown) = (client.session().clone(), client.snapshot(now));
+    shard.ended.borrow_mut().remember(&session, shown, reason, now);
+    let identity = client.identity();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address,
         bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"

@@ -1,8 +1,8 @@
 //! Clients that ended, remembered for a while: whoever asks why a player was cut finds it.
 
-use crate::client::Client;
+use crate::session::Session;
 use sluice_contract::EndReason;
-use sluice_contract::snapshot::EndedClient;
+use sluice_contract::snapshot::{Client, EndedClient};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,13 +18,12 @@ pub(super) struct Ended(VecDeque<(Instant, Arc<EndedClient>)>);
 
 impl Ended {
     /// Remembers a client that ends now.
-    pub(super) fn remember(&mut self, client: &mut Client, reason: EndReason, now: Instant) {
-        let session = client.session().clone();
+    pub(super) fn remember(&mut self, session: &Session, client: Client, reason: EndReason, now: Instant) {
         let record = EndedClient {
             key: session.key().clone(),
             asked_as: session.info().asked_as,
             infohash: session.info().infohash,
-            client: client.snapshot(now),
+            client,
             reason,
             at: SystemTime::now(),
         };

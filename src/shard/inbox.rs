@@ -91,6 +91,18 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
         ToShard::Connection(connection) => {
             shard.spawn(serve::run(shard.clone(), connection, serve::Arrival::Handed));
         }
+        ToShard::Yield { key } => {
+            let session = shard.sessions.borrow().get(&key).cloned();
+            if let Some(session) = session.filter(|session| session.is_idle()) {
+                session.handle(Event::End(EndReason::Yielded));
+            }
+        }
+        ToShard::Move { key, engine } => {
+            let session = shard.sessions.borrow().get(&key).cloned();
+            if let Some(session) = session {
+                session.handle(Event::Move(engine));
+            }
+        }
         ToShard::Stop { key } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {

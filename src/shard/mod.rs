@@ -4,7 +4,7 @@
 //! What reaches a shard from outside comes through its bounded inbox as owned messages. All state below is touched by
 //! this thread alone; nothing of it is borrowed across a wait.
 //!
-//! - `bus` walks over the clients,
+//! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
 //! - `ended` remembers clients for a while after their end,
@@ -13,6 +13,7 @@
 mod accept;
 mod bus;
 mod ended;
+mod hls;
 mod inbox;
 mod play;
 mod publish;
@@ -21,7 +22,7 @@ mod serve;
 use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
-use crate::session::{Host, Limits, Session, Timing};
+use crate::session::{Host, Limits, Session, Timing, Wish};
 use crate::settings::{self, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
@@ -29,8 +30,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal,
+    RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -99,6 +100,7 @@ pub(crate) struct Shard {
     counters: Counters,
     bus: bus::Shared,
     ended: RefCell<ended::Ended>,
+    hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -156,9 +158,11 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            grace: timeouts.grace,
+            // The housekeeper ends those that are not to be kept so long.
+            grace: settings.warm.longest(timeouts.grace),
             abandon: Limits::default().abandon.min(timeouts.grace),
             empty_timeout: timeouts.empty,
+            spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
             // The answer needs a moment to arrive.
             lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
             ..Limits::default()
@@ -179,6 +183,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
         ended: RefCell::default(),
+        hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),
@@ -200,6 +205,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
     }
     shard.keep("walk", bus::run);
+    shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
     inbox::run(shard, wiring.inbox).await;
@@ -290,15 +296,18 @@ impl Shard {
     fn stream_clients(&self, session: &Session) -> usize {
         let waiting = self.waiting.borrow().get(&session.serial()).copied().unwrap_or(0);
         let mut bus = self.bus.borrow_mut();
-        waiting + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+        waiting
+            + self.hls.viewers_of(session.serial())
+            + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
     }
 }
 
 impl Host for Shard {
-    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket {
+    fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket {
         let ticket = self.ticket(Pending::Lease(Rc::downgrade(session)));
         let stream = session.key().clone();
-        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, deadline };
+        let Wish { avoid, wanted } = wish;
+        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, wanted, deadline };
         self.arc_self().tell(ToControl::Lease(request));
         ticket
     }
@@ -310,6 +319,10 @@ impl Host for Shard {
 
     fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>) {
         self.arc_self().tell(ToControl::Return(LeaseReturn { id: lease, fault }));
+    }
+
+    fn silent(&self, lease: LeaseId, is_silent: bool) {
+        self.arc_self().tell(ToControl::Silence { lease, is_silent });
     }
 
     fn learned(&self, session: &Session, infohash: Hex40) -> bool {
@@ -331,6 +344,7 @@ impl Host for Shard {
 
     fn ending(&self, session: &Session, reason: EndReason) {
         bus::end_clients(self, session.serial(), reason);
+        hls::end_viewers(self, session.serial(), reason);
         self.dirty.set(true);
     }
 
@@ -340,6 +354,7 @@ impl Host for Shard {
             sessions.remove(session.key());
         }
         drop(sessions);
+        self.hls.forget(session.serial());
         self.directory.unlead(session.key());
         self.counters.session_ended(reason);
         self.dirty.set(true);

@@ -7,9 +7,9 @@ use super::bus::QUANTUM;
 use super::serve::{Served, hand_to_shard};
 use super::{Pending, Resolving, Shard};
 use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request};
-use crate::http::{Method, RequestHead, write};
+use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
 use crate::session::{Phase, Readiness, Session};
-use crate::uring::{Signal, Socket};
+use crate::uring::Signal;
 use crate::window::Reservation;
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
@@ -17,6 +17,7 @@ use sluice_contract::{
     Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, StreamKey, ToControl, directory,
 };
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,13 +34,26 @@ const MERGES_MAX: usize = 3;
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 /// Why a player does not get its stream.
-enum Failure {
+pub(super) enum Failure {
     /// It went away by itself.
     Left,
     /// It is told why.
     Refused(Refusal),
     /// Its session gave way to another: look again.
     Merged,
+}
+
+/// Where a player's stream was found.
+pub(super) enum Found {
+    /// On this shard; the player counts as a member of the session.
+    Here {
+        session: Rc<Session>,
+        guard: Guard,
+        /// Media was there already.
+        was_running: bool,
+    },
+    /// On another one.
+    Elsewhere(usize),
 }
 
 impl From<Refusal> for Failure {
@@ -58,28 +72,41 @@ pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
     if head.method == Method::Head {
         return served.close_after(write::stream_head(head.minor_version)).await;
     }
+    match find(&shard, &served, &request).await {
+        Ok(Found::Here { session, guard, was_running }) => {
+            admit(&shard, served, &head, session, guard, was_running.then_some(asked));
+        }
+        Ok(Found::Elsewhere(owner)) => hand_to_shard(&shard, owner, served).await,
+        Err(Failure::Left) => left(&shard, served),
+        Err(Failure::Refused(refusal)) => served.close_with(&shard, &refusal, false).await,
+        Err(Failure::Merged) => served.close_with(&shard, &keeps_moving(), false).await,
+    }
+}
+
+/// Finds the session of a request and joins it, or the shard that owns it. Follows a stream that is found to be another
+/// one a few times.
+pub(super) async fn find(
+    shard: &Rc<Shard>,
+    served: &Served,
+    request: &PlayRequest,
+) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
-        let key = match until_left(&served.socket, find_key(&shard, &request)).await {
-            Some(Ok(key)) => key,
-            Some(Err(refusal)) => return served.close_with(&shard, &refusal, false).await,
-            None => return left(&shard, served),
-        };
+        let key = until_left(served, find_key(shard, request)).await.ok_or(Failure::Left)??;
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
-            return hand_to_shard(&shard, usize::from(owner.0), served).await;
+            return Ok(Found::Elsewhere(usize::from(owner.0)));
         }
-        match join(&shard, &served, &request, &key).await {
-            Ok((session, guard, was_running)) => {
-                return admit(&shard, served, &head, session, guard, was_running.then_some(asked));
-            }
-            Err(Failure::Left) => return left(&shard, served),
-            Err(Failure::Refused(refusal)) => return served.close_with(&shard, &refusal, false).await,
+        match join(shard, served, request, &key).await {
             Err(Failure::Merged) => {}
+            outcome => return outcome,
         }
     }
-    let refusal =
-        Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
-    served.close_with(&shard, &refusal, false).await;
+    Err(Failure::Merged)
+}
+
+/// What a player is told whose stream was found to be another one time and again.
+pub(super) fn keeps_moving() -> Refusal {
+    Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1)
 }
 
 fn left(shard: &Shard, served: Served) {
@@ -165,24 +192,19 @@ async fn join(
     served: &Served,
     request: &PlayRequest,
     key: &StreamKey,
-) -> Result<(Rc<Session>, Guard, bool), Failure> {
+) -> Result<Found, Failure> {
     let guard = shard.admission.client(served.client, Instant::now())?;
-    let session = match until_left(&served.socket, session_of(shard, request, key)).await {
+    let session = match until_left(served, session_of(shard, request, key)).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
     };
-    if let Some(max) = shard.settings.limits.stream_clients_max
-        && shard.stream_clients(&session) >= max.get() as usize
-    {
-        let detail = "this stream has as many players as it may";
-        return Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10).into());
-    }
+    check_stream_limit(shard, &session)?;
     let was_running = session.readiness() == Readiness::Ready;
     let membership = Membership::new(shard, session.clone());
     loop {
         let seen = session.changed().count();
         match session.readiness() {
-            Readiness::Ready => return Ok((membership.keep(), guard, was_running)),
+            Readiness::Ready => return Ok(Found::Here { session: membership.keep(), guard, was_running }),
             Readiness::Refused(_) if session.end_reason() == Some(EndReason::Merged) => {
                 return Err(Failure::Merged);
             }
@@ -191,10 +213,21 @@ async fn join(
         }
         // A stream without random access points becomes joinable by time alone.
         let changed = timeout(Duration::from_secs(1), session.changed().after(seen));
-        match until_left(&served.socket, changed).await {
+        match until_left(served, changed).await {
             Some(_) => {}
             None => return Err(Failure::Left),
         }
+    }
+}
+
+/// Whether a stream may have another player.
+pub(super) fn check_stream_limit(shard: &Shard, session: &Session) -> Result<(), Refusal> {
+    match shard.settings.limits.stream_clients_max {
+        Some(max) if shard.stream_clients(session) >= max.get() as usize => {
+            let detail = "this stream has as many players as it may";
+            Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -261,6 +294,18 @@ fn start(
     Ok(session)
 }
 
+/// Who asks.
+pub(super) fn identity(address: IpAddr, head: &RequestHead) -> Identity {
+    let user_agent = head.header("user-agent").unwrap_or("unknown");
+    let cut = user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
+    Identity {
+        id: ClientId(uuid::Uuid::new_v4().as_u128()),
+        address,
+        user_agent: user_agent[..cut].into(),
+        connected_at: SystemTime::now(),
+    }
+}
+
 fn admit(
     shard: &Rc<Shard>,
     served: Served,
@@ -269,14 +314,7 @@ fn admit(
     guard: Guard,
     joined_running: Option<Instant>,
 ) {
-    let user_agent = head.header("user-agent").unwrap_or("unknown");
-    let cut = user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
-    let identity = Identity {
-        id: ClientId(uuid::Uuid::new_v4().as_u128()),
-        address: served.client,
-        user_agent: user_agent[..cut].into(),
-        connected_at: SystemTime::now(),
-    };
+    let identity = identity(served.client, head);
     let now = Instant::now();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
@@ -305,16 +343,14 @@ fn admit(
     super::bus::tell_off_one(shard, *client, reason);
 }
 
-/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is thrown away, bounded.
-async fn until_left<T>(socket: &Socket, wait: impl Future<Output = T>) -> Option<T> {
-    const HEARD_BYTES_MAX: usize = 64 << 10;
+/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is kept, bounded.
+pub(super) async fn until_left<T>(served: &Served, wait: impl Future<Output = T>) -> Option<T> {
     let gone = async {
         let mut scrap = [0; 1024];
-        let mut heard = 0;
-        while heard < HEARD_BYTES_MAX {
-            match socket.recv(&mut scrap).await {
+        while served.heard.borrow().len() < HEAD_BYTES_MAX {
+            match served.socket.recv(&mut scrap).await {
                 Ok(0) | Err(_) => return,
-                Ok(count) => heard += count,
+                Ok(count) => served.heard.borrow_mut().extend_from_slice(&scrap[..count]),
             }
         }
     };

@@ -20,6 +20,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
     loop {
         let seen = shard.busy.count();
         relieve(&shard);
+        cool(&shard);
         now(&shard);
         let is_idle = shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0;
         if is_idle && !shard.dirty.get() {
@@ -42,6 +43,35 @@ fn relieve(shard: &Rc<Shard>) {
     }
 }
 
+/// Ends the sessions nobody watches whose grace period is over, unless they are among those that are kept warm: the
+/// ones left last, over all shards. Whichever stays ends by itself when its time is over.
+fn cool(shard: &Rc<Shard>) {
+    let (grace, kept) = (shard.settings.timeouts.grace, shard.settings.warm.channels as usize);
+    let now = Instant::now();
+    let idle_since = |session: &Session| session.info().idle_since;
+    let over: Vec<Rc<Session>> = {
+        let sessions = shard.sessions.borrow();
+        let is_over = |session: &&Rc<Session>| session.idle_for(now).is_some_and(|idle| idle >= grace);
+        sessions.values().filter(is_over).cloned().collect()
+    };
+    if over.is_empty() {
+        return;
+    }
+    let shown = shard.board.read();
+    let elsewhere = shown.iter().filter(|other| other.id != shard.id).flat_map(|other| &other.sessions);
+    let mut left: Vec<SystemTime> = elsewhere
+        .filter(|session| session.state == SessionState::Grace)
+        .filter_map(|session| session.idle_since)
+        .collect();
+    left.extend(shard.sessions.borrow().values().filter_map(|session| idle_since(session)));
+    for session in over {
+        let since = idle_since(&session);
+        if left.iter().filter(|left| Some(**left) > since).count() >= kept {
+            session.handle(Event::End(EndReason::ClientLeft));
+        }
+    }
+}
+
 /// Publishes the present state.
 pub(super) fn now(shard: &Rc<Shard>) {
     shard.dirty.set(false);
@@ -55,6 +85,10 @@ pub(super) fn now(shard: &Rc<Shard>) {
         }
         (bus.len(), bus.tick())
     };
+    for (serial, client) in shard.hls.snapshots() {
+        clients.entry(serial).or_default().push(client);
+    }
+    let clients_total = clients_total + shard.hls.viewers();
     let waiting = shard.waiting.borrow();
     let sessions: Vec<Arc<snapshot::Session>> = shard
         .sessions

@@ -1,6 +1,6 @@
 //! A connection between requests: reads a head, answers what a shard answers itself, hands on the rest.
 
-use super::{Shard, play};
+use super::{Shard, hls, play};
 use crate::client::{answer, health, stream_status, totals};
 use crate::http::proxied::{ProxyParsed, client_address, parse_proxy};
 use crate::http::request::HeadReader;
@@ -8,6 +8,7 @@ use crate::http::{HEAD_BYTES_MAX, HeadError, Method, Parsed, RequestHead, write}
 use crate::uring::{Socket, keep_alive, set_player_options};
 use monoio::time::timeout;
 use sluice_contract::{Connection, Guard, Refusal, RefusalCode, ToControl, ToShard};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -35,6 +36,8 @@ pub(super) enum Arrival {
 pub(super) struct Served {
     pub socket: Socket,
     pub unread: Vec<u8>,
+    /// What came while the request at hand was waited on: it follows `unread`.
+    pub heard: RefCell<Vec<u8>>,
     pub peer: SocketAddr,
     pub client: IpAddr,
     pub accepted_at: Instant,
@@ -49,19 +52,25 @@ impl Served {
             shard.refused(RefusalCode::Descriptors);
             return None;
         };
-        Some(Self { socket, unread, peer, client, accepted_at, guard })
+        Some(Self { socket, unread, heard: RefCell::default(), peer, client, accepted_at, guard })
     }
 
     /// The value that travels to another thread.
     pub(super) fn into_connection(self) -> Connection {
         Connection {
             fd: self.socket.into_fd(),
-            unread: self.unread,
+            unread: [self.unread, self.heard.into_inner()].concat(),
             peer: self.peer,
             client: self.client,
             accepted_at: self.accepted_at,
             guard: self.guard,
         }
+    }
+
+    /// The first `consumed` bytes were a request that has been answered.
+    pub(super) fn consume(&mut self, consumed: usize) {
+        self.unread.drain(..consumed);
+        self.unread.append(self.heard.get_mut());
     }
 
     /// Answers and ends the connection.
@@ -225,6 +234,9 @@ async fn serve_one(
         }
     }
     let reply = match path.trim_end_matches('/') {
+        "/ace/getstream" if shard.settings.hls.by_default => {
+            return hls::redirect(shard, served, head, consumed).await;
+        }
         "/ace/getstream" => {
             served.client = client_address(
                 served.client,
@@ -234,11 +246,10 @@ async fn serve_one(
             play::run(shard.clone(), served, head).await;
             return None;
         }
+        "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await,
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read())),
-        "/ace/manifest.m3u8" => {
-            Err(Refusal::new(RefusalCode::NotImplemented, "HLS is not available, use /ace/getstream"))
-        }
+        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.supply())),
+        path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };
     if let Err(refusal) = &reply {
@@ -251,7 +262,7 @@ async fn serve_one(
     .await
 }
 
-async fn answer_and_go_on(
+pub(super) async fn answer_and_go_on(
     mut served: Served,
     head: &RequestHead,
     consumed: usize,
@@ -266,7 +277,7 @@ async fn answer_and_go_on(
     // An answer of ours fits any socket buffer; a peer that does not read it loses its place.
     match timeout(IDLE_TIMEOUT, served.socket.send_all(&bytes)).await {
         Ok(Ok(())) => {
-            served.unread.drain(..consumed);
+            served.consume(consumed);
             Some(served)
         }
         _ => None,

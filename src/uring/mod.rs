@@ -34,6 +34,6 @@ pub use memfd::{BLOCK, Memfd};
 pub use options::{is_writable, keep_alive, set_buffered_bytes_max, set_player_options};
 pub use signal::Signal;
 pub(crate) use socket::send_now;
-pub use socket::{Socket, finish};
+pub use socket::{Socket, finish, reset};
 pub use task::{caught, caught_call, spawn};
 pub use turns::Turns;

@@ -8,6 +8,8 @@ use std::time::Duration;
 /// Points kept at most. A stream of one-frame groups at 60 per second fills a 30 s window with 1,800; beyond the
 /// bound every second point is dropped, which costs a joiner some milliseconds of position and nothing else.
 const POINTS_MAX: usize = 2048;
+/// Breaks kept at most: sources that are replaced every second for a minute.
+const BREAKS_MAX: usize = 64;
 
 /// A place where decoding can begin.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub struct LagMax {
 pub struct AccessIndex {
     points: VecDeque<AccessPoint>,
     head_time: MediaTime,
+    /// Offsets from which on the stream does not continue what comes before, oldest first.
+    breaks: VecDeque<u64>,
 }
 
 impl AccessIndex {
@@ -80,6 +84,27 @@ impl AccessIndex {
         while self.points.front().is_some_and(|point| point.offset < tail) {
             self.points.pop_front();
         }
+        while self.breaks.front().is_some_and(|at| *at < tail) {
+            self.breaks.pop_front();
+        }
+    }
+
+    /// Notes that what comes from `offset` on does not continue the stream; offsets only grow.
+    pub fn note_break(&mut self, offset: u64) {
+        if self.breaks.len() == BREAKS_MAX {
+            self.breaks.pop_front();
+        }
+        self.breaks.push_back(offset);
+    }
+
+    /// The first break behind `after` and not behind `until`.
+    pub fn break_between(&self, after: u64, until: u64) -> Option<u64> {
+        self.breaks.iter().copied().find(|at| (after + 1..=until).contains(at))
+    }
+
+    /// The points behind an offset, oldest first.
+    pub fn after(&self, offset: u64) -> impl Iterator<Item = &AccessPoint> {
+        self.points.range(self.points.partition_point(|point| point.offset <= offset)..)
     }
 
     /// Where a client joins: the newest point at least `behind` the head, else the oldest there is.

@@ -137,7 +137,15 @@ impl Window {
     /// # Errors
     /// The socket's error.
     pub fn send(&self, socket: BorrowedFd<'_>, cursor: u64, count: u64) -> io::Result<Sent> {
-        if cursor < self.extent.tail() {
+        if cursor < self.extent.tail() { Ok(Sent::Behind) } else { self.send_kept(socket, cursor, count) }
+    }
+
+    /// The same for whoever began before the tail moved on: also sends what is no longer offered, until it is released.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn send_kept(&self, socket: BorrowedFd<'_>, cursor: u64, count: u64) -> io::Result<Sent> {
+        if cursor < self.extent.release_mark() {
             return Ok(Sent::Behind);
         }
         let there = self.extent.head() - cursor;

@@ -6,9 +6,11 @@ use sluice_bench::player::http::{self, Response};
 use sluice_bench::player::{Plan, Player};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long anything may take that should be quick; generous, because the machine is shared.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -16,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// How an appliance is started.
 pub struct Setup {
     command: Command,
+    data: TempDir,
 }
 
 /// A running appliance; ended when dropped, its log printed when the test fails.
@@ -23,6 +26,8 @@ pub struct Appliance {
     child: Child,
     log: Arc<Log>,
     ports: Vec<u16>,
+    /// Its `DATA_DIR`, gone with it.
+    data: TempDir,
 }
 
 #[derive(Default)]
@@ -33,7 +38,7 @@ struct Log {
 
 impl Setup {
     /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
-    /// short grace period. Anything else is set by [`Setup::env`].
+    /// short grace period and nothing kept warm. Anything else is set by [`Setup::env`].
     pub fn with_engines(engines: &[&Engine]) -> Self {
         let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
         Self::bare().env("STATIC_ENGINES", &addresses.join(","))
@@ -42,7 +47,7 @@ impl Setup {
     /// An appliance without any engine setting.
     pub fn bare() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
         // Whatever Docker this machine has is not the tests' to fill.
         command.env("ENGINE_PROVISIONING", "off");
@@ -50,8 +55,11 @@ impl Setup {
             .env("SHARDS", "2")
             .env("NO_COLOR", "1")
             .env("LOG_LEVEL", "debug")
-            .env("PROXY_GRACE_PERIOD", "2s");
+            .env("PROXY_GRACE_PERIOD", "2s")
+            .env("WARM_CHANNELS", "0");
         command.env("RUST_BACKTRACE", "1");
+        let data = tempfile::tempdir_in(directory).expect("a data directory");
+        command.env("DATA_DIR", data.path());
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
             Ok("epoll") => drop(command.env("DRIVER", "epoll")),
@@ -59,7 +67,7 @@ impl Setup {
             Ok(other) => panic!("SLUICE_TEST_DRIVER={other} is none of io_uring, epoll, seccomp"),
             Err(_) => {}
         }
-        Self { command }
+        Self { command, data }
     }
 
     /// Sets a variable.
@@ -100,7 +108,7 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub fn start(self) -> Appliance {
-        let mut command = self.command;
+        let Self { mut command, data } = self;
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Log::default());
@@ -113,7 +121,7 @@ impl Setup {
             sink.lines.lock().unwrap().1 = true;
             sink.changed.notify_all();
         });
-        let mut appliance = Appliance { child, log, ports: Vec::new() };
+        let mut appliance = Appliance { child, log, ports: Vec::new(), data };
         appliance.wait_log("the shards run", |lines| {
             lines.iter().filter(|line| line.contains("shard started")).count() >= 1
                 && lines.iter().any(|line| line.contains("listening"))
@@ -135,6 +143,11 @@ impl Appliance {
     /// Where it listens on its further addresses.
     pub fn more_addrs(&self) -> Vec<SocketAddr> {
         self.ports[1..].iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into()).collect()
+    }
+
+    /// Its `DATA_DIR`.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// Process id.
@@ -186,10 +199,26 @@ impl Appliance {
         }
     }
 
+    /// Waits until so many engines have been found healthy: before that, one that is known may get everything.
+    pub fn wait_healthy(&self, engines: usize) {
+        let is_healthy = |line: &&String| line.contains("health changed") && line.contains("\"healthy\"");
+        self.wait_log("the engines are healthy", |lines| lines.iter().filter(is_healthy).count() >= engines);
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         sys::signal(self.child.id(), libc::SIGTERM);
         eventually_within("the appliance ends", within, || self.child.try_wait().unwrap())
+    }
+
+    /// Ends it with SIGKILL and starts another one, as `setup` says, on the data directory it leaves.
+    pub fn kill_and_start(mut self, setup: Setup) -> Self {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        let Setup { mut command, .. } = setup;
+        command.env("DATA_DIR", self.data.path());
+        let fresh = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        Setup { command, data: std::mem::replace(&mut self.data, fresh) }.start()
     }
 
     /// Open descriptors of the process.

@@ -17,13 +17,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const NOBODY: u32 = 65_534;
 
 /// What a program said: standard output, and what it complained of.
-struct Said {
-    out: String,
-    complaints: String,
+pub struct Said {
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub complaints: String,
 }
 
 /// Runs a program to its end. `None`, with the reason printed, where it is not installed; in CI that is a failure.
-fn run(command: &mut Command) -> Option<Said> {
+pub fn run(command: &mut Command) -> Option<Said> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) => output,
@@ -37,6 +39,14 @@ fn run(command: &mut Command) -> Option<Said> {
     let said = Said { out: text(&output.stdout), complaints: text(&output.stderr) };
     assert!(output.status.success(), "{program}: {} {}", said.out, said.complaints);
     Some(said)
+}
+
+/// Lets a program run that refuses to be started by root, as VLC does; only root can become somebody else.
+pub fn not_as_root(command: &mut Command) {
+    command.env("HOME", "/tmp").current_dir("/tmp");
+    if std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0) {
+        command.uid(NOBODY).gid(NOBODY);
+    }
 }
 
 /// Guards: what `make run` shows: a real decoder finds H.264 and AAC, and decodes seconds of it from the first byte, as
@@ -81,11 +91,7 @@ fn vlc_plays_the_demo() {
     let url = format!("http://{}/ace/getstream?id={}", appliance.addr(), nth(0).0);
     let mut command = Command::new("cvlc");
     command.args(["--no-color", "-vv", "--vout=dummy", "--aout=dummy", "--run-time=5", "--play-and-exit"]);
-    command.arg(&url).arg("vlc://quit").env("HOME", "/tmp").current_dir("/tmp");
-    // VLC does not run as root, and only root can become somebody else.
-    if std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0) {
-        command.uid(NOBODY).gid(NOBODY);
-    }
+    not_as_root(command.arg(&url).arg("vlc://quit"));
     let Some(said) = run(&mut command) else { return };
     for sign in ["Received first picture", "AAC channels: 2 samplerate: 48000"] {
         assert!(said.complaints.contains(sign), "no {sign}: {}", said.complaints);

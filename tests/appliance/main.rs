@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod chaos;
 mod client_address;
 mod common;
 mod contract;
@@ -28,6 +29,8 @@ mod engines_apart;
 mod failed_start;
 mod failover;
 mod full_engine;
+mod hls;
+mod hls_players;
 mod hung_engine;
 mod interleavings;
 mod join;
@@ -45,6 +48,7 @@ mod slow_contract;
 mod slow_player;
 mod splice;
 mod stage;
+mod state;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

@@ -17,6 +17,8 @@ pub struct LeaseRequest {
     pub stream: StreamKey,
     /// Engines that failed this session recently, worst last. They are granted only when no other can be had.
     pub avoid: Vec<EngineId>,
+    /// No other engine will do: the session is moved there.
+    pub wanted: Option<EngineId>,
     /// Control answers by then, with a refusal if need be; afterwards the shard no longer waits.
     pub deadline: Instant,
 }
@@ -34,6 +36,8 @@ pub struct Lease {
     pub address: SocketAddr,
     /// `host:port` as the operator wrote it: the `Host` header, and what the API shows.
     pub authority: Arc<str>,
+    /// What it shares with other engines, such as a VPN node: they fall silent together. `None` when it stands alone.
+    pub group: Option<Arc<str>>,
 }
 
 /// A shard gives a lease back.

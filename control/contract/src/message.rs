@@ -1,7 +1,7 @@
 //! What travels over the links between shards and control.
 
 use crate::connection::Connection;
-use crate::ids::{Alias, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
+use crate::ids::{Alias, EngineId, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
 use crate::lease::{Lease, LeaseRequest, LeaseReturn};
 use crate::reason::Refusal;
 use std::time::Instant;
@@ -58,6 +58,14 @@ pub enum ToControl {
     },
     /// Give an engine back.
     Return(LeaseReturn),
+    /// The source that plays on this lease has fallen silent, longer than it is used to pause, or come back. Engines that
+    /// fall silent together have something in common.
+    Silence {
+        /// Which lease.
+        lease: LeaseId,
+        /// Silent, or back.
+        is_silent: bool,
+    },
     /// Ask for a canonical key; answered by [`ToShard::Resolved`].
     Resolve(ResolveRequest),
     /// An engine's start answer named the infohash behind a selector.
@@ -102,6 +110,18 @@ pub enum ToShard {
     },
     /// A connection whose next request is for the data plane, or for a session this shard owns.
     Connection(Connection),
+    /// End the session of this key if nobody watches it, reason `yielded`: a play waits for its engine.
+    Yield {
+        /// Which session.
+        key: StreamKey,
+    },
+    /// Move the session of this key to another engine while it plays: this one, or any.
+    Move {
+        /// Which session.
+        key: StreamKey,
+        /// Where to.
+        engine: Option<EngineId>,
+    },
     /// End the session of this key, reason `stopped`.
     Stop {
         /// Which session.

@@ -30,6 +30,8 @@ pub enum EndReason {
     Merged,
     /// Given up to free memory.
     Memory,
+    /// Session: nobody watched it, and a play waited for its engine.
+    Yielded,
     /// Ended by the operator.
     Stopped,
     /// The appliance is shutting down.
@@ -40,7 +42,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientLeft,
         Self::ConnectionLost,
         Self::WriteTimeout,
@@ -52,6 +54,7 @@ impl EndReason {
         Self::EmptyTimeout,
         Self::Merged,
         Self::Memory,
+        Self::Yielded,
         Self::Stopped,
         Self::Shutdown,
         Self::Internal,
@@ -71,6 +74,7 @@ impl EndReason {
             Self::EmptyTimeout => "empty_timeout",
             Self::Merged => "merged",
             Self::Memory => "memory",
+            Self::Yielded => "yielded",
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
@@ -100,8 +104,8 @@ pub enum RefusalCode {
     MethodNotAllowed,
     /// No such route or stream.
     NotFound,
-    /// The route exists but its feature does not yet.
-    NotImplemented,
+    /// The range asked for lies outside of the segment.
+    RangeNotSatisfiable,
     /// `MAX_CLIENTS` reached.
     ClientsMax,
     /// `MAX_CLIENTS_PER_STREAM` reached.
@@ -156,7 +160,7 @@ impl RefusalCode {
         Self::HeadTimeout,
         Self::MethodNotAllowed,
         Self::NotFound,
-        Self::NotImplemented,
+        Self::RangeNotSatisfiable,
         Self::ClientsMax,
         Self::StreamClientsMax,
         Self::AddressClientsMax,
@@ -191,7 +195,7 @@ impl RefusalCode {
             Self::HeadTimeout => "head_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
-            Self::NotImplemented => "not_implemented",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::ClientsMax => "clients_max",
             Self::StreamClientsMax => "stream_clients_max",
             Self::AddressClientsMax => "address_clients_max",

@@ -1,4 +1,4 @@
-//! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
+//! What a shard shows of itself, and control of engines: published whole, read without locks by whoever answers a status request.
 //!
 //! A shard publishes at most a few times a second and only while something changes; readers never make it wait, and
 //! a hung engine or a busy control plane cannot keep a reader from an answer.
@@ -6,20 +6,23 @@
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
 use crate::metric::Sample;
 use crate::reason::EndReason;
+use crate::supply::Supply;
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// One slot per shard, written by its shard, read by all.
+/// One slot per shard, written by its shard, and one written by control; read by all.
 pub struct Board {
     shards: Vec<ArcSwap<Shard>>,
+    supply: ArcSwap<Supply>,
 }
 
 impl Board {
     /// A board for `shards` shards that have not published yet.
     pub fn new(shards: u16) -> Self {
-        Self { shards: (0..shards).map(|id| ArcSwap::from_pointee(Shard::empty(ShardId(id)))).collect() }
+        let empty = |id| ArcSwap::from_pointee(Shard::empty(ShardId(id)));
+        Self { shards: (0..shards).map(empty).collect(), supply: ArcSwap::default() }
     }
 
     /// Replaces what shard `snapshot.id` shows.
@@ -28,6 +31,16 @@ impl Board {
     /// When the id is outside the board: a wiring mistake.
     pub fn publish(&self, snapshot: Shard) {
         self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
+    }
+
+    /// Replaces what control shows of where engines come from.
+    pub fn publish_supply(&self, supply: Supply) {
+        self.supply.store(Arc::new(supply));
+    }
+
+    /// Where engines come from.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.supply.load_full()
     }
 
     /// The newest snapshot of every shard, in shard order.

@@ -4,12 +4,13 @@ use super::time::{epoch_s, rfc3339, seconds_between};
 use super::{Sources, error};
 use crate::engines::authority::split;
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
-use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
+use sluice_contract::{Alias, EndReason, EngineId, Hex40, Options, Selector, StreamKey, ToShard};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -248,14 +249,70 @@ pub(crate) async fn sessions(State(sources): State<Sources>) -> Response {
 
 /// `GET /proxy/sessions/{id}`.
 pub(crate) async fn session(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
-    let wanted = Wanted::new(&sources, &id);
-    let shards = sources.board.read();
-    let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
-    // One broadcast may play with several options; the plain one is meant unless the whole key is given.
-    match named.min_by_key(|session| !session.key.options.is_empty()) {
-        Some(session) => Json(SessionView::new(session, SystemTime::now())).into_response(),
+    match find(&sources, &id) {
+        Some(session) => Json(SessionView::new(&session, SystemTime::now())).into_response(),
         None => error::detail(StatusCode::NOT_FOUND, format!("Session {id} not found")),
     }
+}
+
+/// The session a caller names. One broadcast may play with several options; the plain one is meant unless the whole key
+/// is given.
+fn find(sources: &Sources, id: &str) -> Option<Arc<Session>> {
+    let wanted = Wanted::new(sources, id);
+    let shards = sources.board.read();
+    let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
+    named.min_by_key(|session| !session.key.options.is_empty()).cloned()
+}
+
+/// What a move may say.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveRequest {
+    /// The engine to move to; any other one if none is named.
+    engine: Option<String>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MoveView {
+    status: &'static str,
+    key: String,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// `POST /proxy/sessions/{id}/move`: to another engine while it plays. Answers when the move begins; how it ends is told by
+/// the session's engine, and counted.
+pub(crate) async fn move_session(
+    State(sources): State<Sources>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    let request = if body.is_empty() { Ok(MoveRequest::default()) } else { serde_json::from_slice(&body) };
+    let MoveRequest { engine, reason } = match request {
+        Ok(request) => request,
+        Err(error) => return error::detail(StatusCode::BAD_REQUEST, format!("not a move: {error}")),
+    };
+    let Some(session) = find(&sources, &id) else {
+        return error::detail(StatusCode::NOT_FOUND, format!("Session {id} not found"));
+    };
+    let from = session.engine.as_ref().map(|engine| engine.id.to_string());
+    if session.state != SessionState::Playing {
+        let text = "only a session that plays and is watched can be moved";
+        return error::detail(StatusCode::CONFLICT, text);
+    }
+    if engine.is_some() && engine == from {
+        return error::detail(StatusCode::CONFLICT, "the session plays on this engine already");
+    }
+    tracing::info!(stream = %session.key, to = engine, reason, "a session is to be moved");
+    let target = engine.as_deref().map(|engine| EngineId(engine.into()));
+    let message = ToShard::Move { key: session.key.clone(), engine: target };
+    if sources.shards.send(session.shard, message).is_err() {
+        return error::detail(StatusCode::SERVICE_UNAVAILABLE, "the shard is busy, retry shortly");
+    }
+    let view = MoveView { status: "moving", key: session.key.to_string(), from, to: engine };
+    (StatusCode::ACCEPTED, Json(view)).into_response()
 }
 
 /// `GET /proxy/sessions/{id}/clients` and `GET /proxy/streams/{key}/clients`: the clients of every session of the

@@ -4,7 +4,7 @@ use super::{Options, Sources, cors, error, panel, proxy};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::Body as _;
@@ -27,6 +27,7 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .route("/proxy/status", get(proxy::status))
         .route("/proxy/sessions", get(proxy::sessions))
         .route("/proxy/sessions/{id}", get(proxy::session))
+        .route("/proxy/sessions/{id}/move", post(proxy::move_session))
         .route("/proxy/sessions/{id}/clients", get(proxy::clients))
         .route("/proxy/streams/{id}/clients", get(proxy::clients))
         .route("/ace/{*path}", any(stray))

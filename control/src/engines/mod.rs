@@ -17,6 +17,7 @@ pub mod recipe;
 mod service;
 pub(crate) mod survey;
 mod yard;
+mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use plan::{EngineStanding, Standing};

@@ -21,6 +21,7 @@ use sluice_contract::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Requests that may wait at once; the next is refused. Far above the sessions an appliance can start together.
@@ -106,6 +107,8 @@ pub(crate) struct Counts {
     pub(crate) abandoned: u64,
     /// Answers that could not be delivered.
     pub(crate) undelivered: u64,
+    /// Times a source fell silent.
+    pub(crate) silences: u64,
     /// Refusals by code.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Faults reported by shards, by kind.
@@ -131,6 +134,10 @@ pub(crate) struct EngineStanding {
     pub(crate) starts: usize,
     /// Where it comes from.
     pub(crate) kind: Kind,
+    /// Leases whose source is silent.
+    pub(crate) silent: usize,
+    /// What it shares with others.
+    pub(crate) group: Option<Arc<str>>,
 }
 
 /// How everything stands.
@@ -140,6 +147,10 @@ pub(crate) struct Standing {
     pub(crate) engines: Vec<EngineStanding>,
     /// Requests waiting for an engine.
     pub(crate) waiting: usize,
+    /// Whether the fleet may bring an engine to those who wait.
+    pub(crate) is_hopeful: bool,
+    /// Groups of which every engine in use, and more than one, is silent: what they share is at fault.
+    pub(crate) silent_groups: Vec<Arc<str>>,
     /// Counts since this control started.
     pub(crate) counts: Counts,
 }
@@ -175,6 +186,7 @@ struct Held {
     shard: ShardId,
     broadcast: Hex40,
     start_until: Option<Instant>,
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -183,6 +195,8 @@ struct Engine {
     kind: Kind,
     /// Leases it may carry; `None` never refuses.
     capacity: Option<u32>,
+    /// What it shares with others, such as a VPN node.
+    group: Option<Arc<str>>,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -190,7 +204,15 @@ struct Engine {
 
 impl Engine {
     fn new(now: Instant, authority: Authority, kind: Kind, capacity: Option<u32>) -> Self {
-        Self { authority, kind, capacity, health: Health::new(now), leases: HashMap::new(), granted_at: 0 }
+        Self {
+            authority,
+            kind,
+            capacity,
+            group: None,
+            health: Health::new(now),
+            leases: HashMap::new(),
+            granted_at: 0,
+        }
     }
 
     /// Leases it could still be given.
@@ -302,6 +324,11 @@ impl Plan {
             let refusal =
                 Refusal::new(RefusalCode::NoEngine, "no engine is configured").retry_after(RETRY_AFTER_S);
             self.refuse(waiting.request, refusal);
+        } else if let Some(wanted) =
+            waiting.request.wanted.as_ref().filter(|wanted| !self.engines.contains_key(wanted))
+        {
+            let refusal = Refusal::new(RefusalCode::NoEngine, format!("there is no engine {wanted}"));
+            self.refuse(waiting.request, refusal);
         } else if allowed.is_zero() {
             let refusal = self.refusal_for(now, &waiting);
             self.refuse(waiting.request, refusal);
@@ -332,6 +359,28 @@ impl Plan {
         }
     }
 
+    /// The source on a lease fell silent, or came back. Tells which groups have fallen silent as a whole by that.
+    pub(crate) fn silence(&mut self, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
+        let before = self.silent_groups();
+        let engine = self.home.get(&lease).and_then(|engine| self.engines.get_mut(engine));
+        let Some(held) = engine.and_then(|engine| engine.leases.get_mut(&lease)) else { return Vec::new() };
+        held.is_silent = is_silent;
+        self.counts.silences += u64::from(is_silent);
+        self.silent_groups().into_iter().filter(|group| !before.contains(group)).collect()
+    }
+
+    fn silent_groups(&self) -> Vec<Arc<str>> {
+        let mut groups: BTreeMap<&Arc<str>, (usize, bool)> = BTreeMap::new();
+        for engine in self.engines.values().filter(|engine| !engine.leases.is_empty()) {
+            let Some(group) = &engine.group else { continue };
+            let (engines, all_silent) = groups.entry(group).or_insert((0, true));
+            *engines += 1;
+            *all_silent &= engine.leases.values().all(|held| held.is_silent);
+        }
+        let silent = groups.into_iter().filter(|(_, (engines, all_silent))| *engines > 1 && *all_silent);
+        silent.map(|(group, _)| group.clone()).collect()
+    }
+
     /// A grant did not reach its shard, which will therefore never give it back.
     pub(crate) fn undelivered(&mut self, answer: Result<Lease, Refusal>) {
         self.counts.undelivered += 1;
@@ -354,7 +403,7 @@ impl Plan {
         self.home
             .retain(|lease, engine| self.engines.get(engine).is_some_and(|e| e.leases.contains_key(lease)));
         for (lease, broadcast) in leases {
-            let held = Held { shard, broadcast, start_until: None };
+            let held = Held { shard, broadcast, start_until: None, is_silent: false };
             match self.engines.get_mut(&lease.engine) {
                 Some(engine) => {
                     engine.leases.insert(lease.id, held);
@@ -389,14 +438,9 @@ impl Plan {
         for FleetEngine { id, authority, is_draining, is_starting } in engines {
             let kind = Kind::Fleet { is_starting, is_draining };
             let capacity = Some(self.limits.fleet_streams);
-            let engine = self
-                .engines
-                .entry(id.clone())
-                .or_insert_with(|| Engine::new(now, authority.clone(), kind, capacity));
-            for (lease, held) in self.unfound.remove(&id).unwrap_or_default() {
-                engine.leases.insert(lease, held);
-                self.home.insert(lease, id.clone());
-            }
+            let known = self.engines.remove(&id);
+            let mut engine = known.unwrap_or_else(|| Engine::new(now, authority.clone(), kind, capacity));
+            self.take_unfound(&id, &mut engine);
             if engine.authority != authority {
                 engine.authority = authority;
                 engine.health.look_again(now);
@@ -407,12 +451,34 @@ impl Plan {
                 self.actions.extend(moves);
             }
             engine.kind = kind;
+            self.engines.insert(id, engine);
         }
     }
 
-    /// What the fleet holds out to those who wait.
-    pub(crate) fn set_outlook(&mut self, outlook: Outlook) {
-        self.outlook = Some(outlook);
+    /// What the fleet holds out to those who wait; `None` when nothing is to be expected of it.
+    pub(crate) fn set_outlook(&mut self, outlook: Option<Outlook>) {
+        self.outlook = outlook;
+    }
+
+    /// Takes an engine to be there as a last resort, while it is named; afterwards until its last stream has left.
+    pub(crate) fn set_assumed(&mut self, now: Instant, authority: &Authority, is_assumed: bool) {
+        let id = EngineId(authority.as_str().clone());
+        if is_assumed && !self.engines.contains_key(&id) {
+            let capacity = self.limits.streams_per_engine;
+            let mut engine = Engine::new(now, authority.clone(), Kind::Fallback, capacity);
+            self.take_unfound(&id, &mut engine);
+            self.engines.insert(id, engine);
+        } else if !is_assumed && self.engines.get(&id).is_some_and(|engine| engine.leases.is_empty()) {
+            self.engines.remove(&id);
+        }
+    }
+
+    /// Gives an engine that was just found the leases shards reported on it before.
+    fn take_unfound(&mut self, id: &EngineId, engine: &mut Engine) {
+        for (lease, held) in self.unfound.remove(id).unwrap_or_default() {
+            engine.leases.insert(lease, held);
+            self.home.insert(lease, id.clone());
+        }
     }
 
     /// Something happened to an engine's container: look at it now.
@@ -438,7 +504,8 @@ impl Plan {
             .map(|(id, engine)| (id, engine, engine.room()))
             .collect();
         let mut unplaced = 0;
-        for waiting in &self.waiting {
+        // Whoever wants one engine is not served by another.
+        for waiting in self.waiting.iter().filter(|waiting| waiting.request.wanted.is_none()) {
             let place = room.iter_mut().find(|(id, engine, left)| {
                 let is_same = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
                 *left > 0 && !is_same && !waiting.request.avoid.contains(id)
@@ -549,8 +616,16 @@ impl Plan {
             leases: engine.leases.len(),
             starts: engine.starts(now),
             kind: engine.kind,
+            silent: engine.leases.values().filter(|held| held.is_silent).count(),
+            group: engine.group.clone(),
         });
-        Standing { engines: engines.collect(), waiting: self.waiting.len(), counts: self.counts.clone() }
+        Standing {
+            engines: engines.collect(),
+            waiting: self.waiting.len(),
+            is_hopeful: self.outlook.as_ref().is_some_and(|outlook| outlook.is_hopeful),
+            silent_groups: self.silent_groups(),
+            counts: self.counts.clone(),
+        }
     }
 
     fn release(&mut self, lease: LeaseId) -> Option<EngineId> {
@@ -578,10 +653,12 @@ impl Plan {
             engine: id.clone(),
             address,
             authority: engine.authority.as_str().clone(),
+            group: engine.group.clone(),
         };
         let Waiting { request: LeaseRequest { shard, ticket, .. }, broadcast, .. } = waiting;
         engine.granted_at = self.leases_made;
-        engine.leases.insert(lease.id, Held { shard, broadcast, start_until: Some(now + START_SLOT_MAX) });
+        let start_until = Some(now + START_SLOT_MAX);
+        engine.leases.insert(lease.id, Held { shard, broadcast, start_until, is_silent: false });
         self.home.insert(lease.id, id.clone());
         self.counts.granted += 1;
         self.actions.push(Action::Answer { shard, ticket, answer: Ok(lease) });
@@ -607,8 +684,13 @@ impl Plan {
         }
         let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
         let mut avoided: Option<(usize, &EngineId)> = None;
-        let mut hope = self.outlook.as_ref().is_some_and(|outlook| outlook.is_hopeful);
+        // Of engines to come none is the one that is wanted.
+        let mut hope = waiting.request.wanted.is_none()
+            && self.outlook.as_ref().is_some_and(|outlook| outlook.is_hopeful);
         for (id, engine) in &self.engines {
+            if waiting.request.wanted.as_ref().is_some_and(|wanted| wanted != id) {
+                continue;
+            }
             let same_broadcast = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
             let can = engine.health.is_usable(now)
@@ -646,6 +728,24 @@ impl Plan {
             // A start slot that runs out of time is the one change that no message announces.
             (None, None, None) => Choice::Wait(self.next_start_end(now)),
         }
+    }
+
+    /// For each waiting request the engines that would do if they had room for another stream.
+    pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
+        let would_do = |engine: &Engine, waiting: &Waiting| {
+            engine.room() == 0
+                && !engine.kind.is_draining()
+                && engine.health.is_usable(now)
+                && engine.starts(now) < self.limits.engine_starts_max
+                && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
+        };
+        let of = |waiting: &Waiting| -> HashSet<EngineId> {
+            let avoided = &waiting.request.avoid;
+            let engines =
+                self.engines.iter().filter(|(id, engine)| !avoided.contains(id) && would_do(engine, waiting));
+            engines.map(|(id, _)| id.clone()).collect()
+        };
+        self.waiting.iter().map(of).filter(|engines| !engines.is_empty()).collect()
     }
 
     fn next_start_end(&self, now: Instant) -> Option<Instant> {

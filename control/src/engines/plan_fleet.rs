@@ -17,7 +17,7 @@ fn plan(now: Instant) -> Plan {
     };
     let mut plan = Plan::new(now, limits, Vec::new(), None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
-    plan.set_outlook(Outlook { is_hopeful: true, refusal: None });
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
     plan
 }
 
@@ -38,8 +38,14 @@ fn ask(plan: &mut Plan, now: Instant, ticket: u64, stream: u8) {
     let stream = StreamKey { name: StreamName::Infohash(broadcast(stream)), options: Options::default() };
     let infohash = stream.selector().value();
     let deadline = now + 2 * WAIT;
-    let request =
-        LeaseRequest { ticket: Ticket(ticket), shard: ShardId(0), stream, avoid: Vec::new(), deadline };
+    let request = LeaseRequest {
+        ticket: Ticket(ticket),
+        shard: ShardId(0),
+        stream,
+        avoid: Vec::new(),
+        wanted: None,
+        deadline,
+    };
     plan.request(now, request, infohash);
 }
 
@@ -99,11 +105,11 @@ fn a_wait_ends_with_the_cause() {
     let mut plan = plan(now);
     let refusal = Refusal::new(RefusalCode::CircuitBreaker, "too many failed").retry_after(77);
     ask(&mut plan, now, 1, 1);
-    plan.set_outlook(Outlook { is_hopeful: true, refusal: Some(refusal.clone()) });
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: Some(refusal.clone()) }));
     assert!(plan.advance(now + WAIT - Duration::from_secs(1)).is_empty());
     assert_eq!(refusals(&plan.advance(now + WAIT)), std::slice::from_ref(&refusal));
     ask(&mut plan, now, 2, 2);
-    plan.set_outlook(Outlook { is_hopeful: false, refusal: Some(refusal.clone()) });
+    plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: Some(refusal.clone()) }));
     assert_eq!(refusals(&plan.advance(now)), [refusal]);
 }
 
@@ -156,6 +162,7 @@ fn leases_on_engines_not_found_yet_count_later() {
         engine: EngineId("a".into()),
         address: ([127, 0, 0, 1], 19000).into(),
         authority: "127.0.0.1:19000".into(),
+        group: None,
     };
     let held = vec![(lease(1), broadcast(1)), (lease(2), broadcast(2)), (lease(3), broadcast(3))];
     plan.holdings(ShardId(0), Epoch(1), held);
@@ -167,4 +174,48 @@ fn leases_on_engines_not_found_yet_count_later() {
     assert_eq!(plan.loads()[&EngineId("a".into())].leases, 2);
     plan.give_back(now, LeaseReturn { id: LeaseId(1), fault: None });
     assert_eq!(leases(&plan.advance(now)).len(), 1);
+}
+
+/// Guards the engine that is assumed while there is no Docker: it is used at once then, leases shards report on it count,
+/// and it goes when Docker has come and its last stream has left.
+#[test]
+fn an_assumed_engine_serves_until_docker_comes() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let usual: Authority = "localhost:6878".parse().unwrap();
+    plan.set_assumed(now, &usual, true);
+    plan.set_outlook(None);
+    well(&mut plan, now, "localhost:6878");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    assert_eq!(held.len(), 1, "it was waited for");
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    plan.set_assumed(now, &usual, false);
+    assert_eq!(plan.standing(now).engines.len(), 1, "it was taken from under its stream");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    plan.set_assumed(now, &usual, false);
+    assert_eq!(plan.standing(now).engines.len(), 0);
+}
+
+/// Guards a move to one engine: that it has to wait is no demand for another.
+#[test]
+fn who_wants_one_engine_is_no_demand_for_others() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    (1..=2).for_each(|n| ask(&mut plan, now, n.into(), n));
+    assert_eq!(leases(&plan.advance(now)).len(), 2);
+    let stream = StreamKey { name: StreamName::Infohash(broadcast(3)), options: Options::default() };
+    let request = LeaseRequest {
+        ticket: Ticket(3),
+        shard: ShardId(0),
+        stream,
+        avoid: Vec::new(),
+        wanted: Some(EngineId("a".into())),
+        deadline: now + WAIT,
+    };
+    plan.request(now, request, broadcast(3));
+    plan.advance(now);
+    assert_eq!(plan.unplaced(), 0);
 }

@@ -9,17 +9,18 @@ use super::fleet::{Blocked, FleetStanding, View};
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::yard::{News, Yard, YardOptions};
+use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
 use crate::docker::Docker;
 use crate::shards::Shards;
-use sluice_contract::snapshot::Board;
+use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseRequest, LeaseReturn, Refusal, RefusalCode,
-    ShardId, StreamKey, Ticket, ToShard,
+    Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -30,6 +31,8 @@ const QUEUE_BOUND: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// How often the end of a start is looked for on the board while there are starts.
 const BOARD_INTERVAL: Duration = Duration::from_millis(250);
+/// Unwatched sessions are looked for at most this often while plays wait for room.
+const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
@@ -43,7 +46,14 @@ pub(crate) enum Source {
     /// A VPN was asked for, which is not supported yet: no engine may be reached outside of it.
     VpnRefused,
     /// Docker.
-    Docker(Box<YardOptions>, Arc<dyn Docker>),
+    Docker {
+        /// How engines are kept there.
+        yard: Box<YardOptions>,
+        /// Where.
+        docker: Arc<dyn Docker>,
+        /// The engine that is taken to be there while Docker was never seen.
+        assumed: Option<Authority>,
+    },
 }
 
 /// What the service is made of.
@@ -69,6 +79,7 @@ pub(crate) struct Options {
 enum Command {
     Holdings { shard: ShardId, epoch: Epoch, holdings: Holdings },
     Request(LeaseRequest),
+    Silence { lease: LeaseId, is_silent: bool },
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
@@ -102,6 +113,11 @@ impl Handle {
     /// Gives a lease back.
     pub(crate) async fn give_back(&self, lease: LeaseReturn) {
         self.send(Command::Return(lease)).await;
+    }
+
+    /// Passes on that the source on a lease fell silent, or came back.
+    pub(crate) async fn silence(&self, lease: LeaseId, is_silent: bool) {
+        self.send(Command::Silence { lease, is_silent }).await;
     }
 
     /// Passes on that a number names a broadcast.
@@ -142,6 +158,9 @@ impl Handle {
 struct Service {
     plan: Plan,
     yard: Option<Yard>,
+    assumed: Option<Authority>,
+    is_assumed: bool,
+    vpn_refusal: Option<Refusal>,
     engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
@@ -153,6 +172,9 @@ struct Service {
     checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
+    yields: Yields,
+    /// When unwatched sessions are looked for next, while plays wait for room.
+    yield_at: Option<Instant>,
 }
 
 /// Starts the service on the current runtime; the join set ends when it does.
@@ -172,7 +194,7 @@ pub(crate) fn start(
         no_response_timeout: options.no_response_timeout,
         engine_wait: options.engine_wait,
         fleet_streams: match &options.source {
-            Source::Docker(yard, _) => yard.limits.streams_per_engine,
+            Source::Docker { yard, .. } => yard.limits.streams_per_engine,
             Source::Named | Source::VpnRefused => 1,
         },
     };
@@ -182,15 +204,21 @@ pub(crate) fn start(
     let is_vpn_refused = matches!(options.source, Source::VpnRefused);
     let (pool, fallback) = if is_vpn_refused { Default::default() } else { (options.pool, options.fallback) };
     let mut plan = Plan::new(now, limits, pool, fallback, jitter);
-    if is_vpn_refused {
+    let vpn_refusal = is_vpn_refused.then(|| {
         let text = "a VPN is asked for (GLUETUN_CONTAINER_NAME, VPN_MODE) and not supported yet, so no engine is used";
-        let refusal = Refusal::new(RefusalCode::VpnNotSupported, text);
-        plan.set_outlook(Outlook { is_hopeful: false, refusal: Some(refusal) });
+        Refusal::new(RefusalCode::VpnNotSupported, text)
+    });
+    if vpn_refusal.is_some() {
+        plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: vpn_refusal.clone() }));
     }
-    let yard = match options.source {
-        Source::Docker(yard, docker) => Some(Yard::new(now, *yard, docker)),
-        Source::Named | Source::VpnRefused => None,
+    let (yard, assumed) = match options.source {
+        Source::Docker { yard, docker, assumed } => (Some(Yard::new(now, *yard, docker)), assumed),
+        Source::Named | Source::VpnRefused => (None, None),
     };
+    if yard.is_some() {
+        // A look-up that comes before the first engine waits for it.
+        plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    }
     let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
     let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
@@ -199,6 +227,9 @@ pub(crate) fn start(
     let service = Service {
         plan,
         yard,
+        assumed,
+        is_assumed: false,
+        vpn_refusal,
         engine_wait: options.engine_wait,
         commands: inbox,
         standing,
@@ -210,6 +241,8 @@ pub(crate) fn start(
         epoch: options.epoch,
         checks: JoinSet::new(),
         observed_at: Instant::now(),
+        yields: Yields::default(),
+        yield_at: None,
     };
     tasks.spawn(async move {
         service.run().await;
@@ -224,6 +257,7 @@ impl Service {
             self.connect();
             self.observe_starts();
             self.advance();
+            self.make_room();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -298,6 +332,11 @@ impl Service {
             }
             Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
             Command::Return(lease) => self.plan.give_back(now, lease),
+            Command::Silence { lease, is_silent } => {
+                for group in self.plan.silence(lease, is_silent) {
+                    tracing::warn!(%group, "all engines in use of a group are silent together");
+                }
+            }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Stop(_) => {}
         }
@@ -354,11 +393,50 @@ impl Service {
         let actions = yard.fleet.advance(now, &view);
         yard.perform(now, actions);
         self.plan.set_fleet(now, yard.fleet.engines());
-        let blocked = yard.fleet.blocked(now);
-        self.plan.set_outlook(Outlook {
+        let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
+        if let Some(assumed) = &self.assumed {
+            if is_assumed != self.is_assumed {
+                say_assumed(assumed, is_assumed);
+                self.is_assumed = is_assumed;
+            }
+            self.plan.set_assumed(now, assumed, is_assumed);
+        }
+        let outlook = || Outlook {
             is_hopeful: yard.fleet.is_hopeful(now, self.engine_wait),
-            refusal: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            refusal: yard.fleet.blocked(now).map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        };
+        self.plan.set_outlook((!is_assumed).then(outlook));
+    }
+
+    /// Asks unwatched sessions to end while plays wait for engines that only lack room.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        if self.yield_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let wants = self.plan.wants_room(now);
+        self.yield_at = (!wants.is_empty()).then_some(now + YIELD_INTERVAL);
+        if wants.is_empty() {
+            return;
+        }
+        let shown = self.board.read();
+        let sessions = || shown.iter().flat_map(|shard| &shard.sessions);
+        let unwatched = sessions().filter(|session| session.state == SessionState::Grace);
+        let idle = unwatched.filter_map(|session| {
+            Some(Idle {
+                shard: session.shard,
+                key: session.key.clone(),
+                engine: session.engine.as_ref()?.id.clone(),
+                since: session.idle_since?,
+            })
         });
+        let alive = |key: &StreamKey| sessions().any(|session| session.key == *key);
+        let times = (now, SystemTime::now());
+        for Idle { shard, key, engine, .. } in self.yields.choose(times, &wants, idle.collect(), alive) {
+            tracing::info!(shard = shard.0, stream = %key, %engine, "a play waits for the engine of an unwatched session");
+            // One that finds the inbox full is made up for by another, a little later.
+            let _ = self.shards.send(shard, ToShard::Yield { key });
+        }
     }
 
     /// Does what the plan asks for and tells how many answers could not be delivered.
@@ -415,6 +493,10 @@ impl Service {
             }
             changed
         });
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
         if let Some(yard) = &self.yard {
             let standing = yard.fleet.standing(Instant::now());
             self.fleet.send_if_modified(|shown| {
@@ -427,12 +509,42 @@ impl Service {
         }
     }
 
+    /// Where engines come from, for whoever asks a shard.
+    fn supply(&self, now: Instant) -> Supply {
+        let Some(yard) = &self.yard else {
+            let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
+            return Supply { source, blocked: self.vpn_refusal.clone(), ..Supply::default() };
+        };
+        let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
+        Supply {
+            source: if self.is_assumed { EngineSource::Assumed } else { EngineSource::Docker },
+            assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
+            docker: yard.fleet.docker_state(),
+            blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        }
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
         let yard = self.yard.as_ref().and_then(|yard| yard.next_wake(now));
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(yard).min()
+        let wakes = [board, connect, self.yield_at, yard];
+        self.plan.next_wake(now).into_iter().chain(wakes.into_iter().flatten()).min()
+    }
+}
+
+/// Tells the operator that engines come from elsewhere than was meant, and when that ends.
+fn say_assumed(engine: &Authority, is_assumed: bool) {
+    let engine = engine.as_str();
+    if is_assumed {
+        tracing::warn!(
+            %engine,
+            "no engine is named and there is no Docker: an engine is assumed at {engine}; name yours in STATIC_ENGINES, or \
+             give access to Docker"
+        );
+    } else {
+        tracing::info!(%engine, "there is a Docker now: the engine that was assumed is left alone");
     }
 }
 
@@ -473,7 +585,12 @@ async fn sleep_until(wake: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::docker::{Client, Host};
     use crate::engines::health::State;
+    use crate::engines::ports::PortRange;
+    use crate::engines::recipe::Tags;
+    use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
+    use sluice_contract::DockerState;
 
     /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
     /// gave up and the first player's broadcast got a second session.
@@ -495,5 +612,97 @@ mod tests {
         // Nothing was awaited: on one thread the service has not run yet.
         let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
         assert_eq!(states, [State::Unknown]);
+    }
+
+    /// Guards the engine that is assumed where nobody named one and there is no Docker: it is used and shown, and who asks
+    /// is told so; where Docker was asked for its absence is shown instead.
+    #[tokio::test]
+    async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
+        for assumed in [Some("127.0.0.1:6878"), None] {
+            let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
+            let options = Options {
+                pool: Vec::new(),
+                fallback: None,
+                epoch: Epoch(1),
+                streams_per_engine: None,
+                engine_starts_max: 1,
+                no_response_timeout: Duration::from_secs(1),
+                engine_wait: Duration::from_secs(1),
+                source: Source::Docker {
+                    yard: Box::new(yard(host.clone())),
+                    docker: Arc::new(Client::new(host)),
+                    assumed: assumed.map(|engine| engine.parse().expect("an authority")),
+                },
+            };
+            let mut tasks = JoinSet::new();
+            let board = Arc::new(Board::new(0));
+            let shards = Arc::new(Shards::new(Vec::new()));
+            let handle = start(options, shards, Arc::default(), board.clone(), &mut tasks);
+            let told = async {
+                loop {
+                    let supply = board.supply();
+                    if let DockerState::Away(text) = &supply.docker {
+                        break (supply.clone(), text.clone());
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let (supply, text) =
+                tokio::time::timeout(Duration::from_secs(20), told).await.expect("the absence is told");
+            assert!(text.contains("/nonexistent/docker.sock"), "{text}");
+            let engines: Vec<EngineId> =
+                handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
+            let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
+            match assumed {
+                Some(assumed) => {
+                    assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
+                    assert_eq!(supply.assumed.as_deref(), Some(assumed));
+                    assert_eq!(engines, [EngineId(assumed.into())]);
+                }
+                None => {
+                    let no_docker = Some(RefusalCode::NoDocker);
+                    assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
+                    assert_eq!(engines, []);
+                }
+            }
+        }
+    }
+
+    fn yard(host: Host) -> YardOptions {
+        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
+        let range = |first, last| PortRange::new(first, last).expect("a range");
+        YardOptions {
+            setup: Setup {
+                host,
+                variant: None,
+                tags: Tags::default(),
+                label: "a=b".parse().expect("a label"),
+                instance: "one".to_owned(),
+                network: None,
+                publish: None,
+                has_https_mapped: false,
+                memory_bytes: None,
+                folders: Vec::new(),
+            },
+            limits: FleetLimits {
+                min: 1,
+                max: 2,
+                surge: 0,
+                min_free: 1,
+                streams_per_engine: 1,
+                is_auto_delete: true,
+                grace: Duration::from_secs(30),
+                startup: Duration::from_secs(60),
+                concurrent_max: 5,
+                interval: Duration::ZERO,
+                unhealthy_grace: Duration::from_secs(60),
+                cooldown: Duration::from_secs(60),
+                list_interval: Duration::from_secs(10),
+                breaker,
+                replacement_breaker: breaker,
+            },
+            ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
+            pull_timeout: Duration::from_secs(900),
+        }
     }
 }

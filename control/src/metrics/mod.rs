@@ -9,7 +9,7 @@ mod process;
 mod text;
 
 use crate::shards::Shards;
-use crate::{engines, resolve};
+use crate::{engines, resolve, store};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +31,8 @@ pub(crate) struct Sources {
     pub(crate) engines: engines::Handle,
     /// Outcomes of resolves.
     pub(crate) resolve: Arc<resolve::Counts>,
+    /// How storing goes.
+    pub(crate) store: store::Handle,
 }
 
 /// How an HTTP connection ended. The one closed list.

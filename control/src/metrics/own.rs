@@ -62,6 +62,7 @@ impl Collector for Plane {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
         self.fleet(&mut writer)?;
+        self.store(&mut writer)?;
         self.queues(&mut writer)
     }
 }
@@ -91,6 +92,16 @@ impl Plane {
                 })
             }),
         )?;
+        writer.gauges(
+            "sluice_engine_silent_leases",
+            "Leases whose source is silent, by engine",
+            standing.engines.iter().map(|e| (engine(&e.id), e.silent as f64)),
+        )?;
+        writer.gauges(
+            "sluice_engine_group_silent",
+            "1 for each group of engines, such as a VPN node's, that is silent as a whole",
+            standing.silent_groups.iter().map(|group| (vec![("group", group.to_string())], 1.0)),
+        )?;
         let counts = &standing.counts;
         let plain = |value: u64| [(Labels::new(), value)];
         writer.gauges(
@@ -99,6 +110,7 @@ impl Plane {
             [(Labels::new(), standing.waiting as f64)],
         )?;
         writer.counters("sluice_leases_granted", "Leases granted", plain(counts.granted))?;
+        writer.counters("sluice_source_silences", "Times a source fell silent", plain(counts.silences))?;
         writer.counters("sluice_leases_returned", "Leases given back", plain(counts.returned))?;
         writer.counters(
             "sluice_lease_requests_abandoned",
@@ -147,6 +159,30 @@ impl Plane {
             "sluice_fleet_events",
             "What happened to engines in Docker",
             fleet.counts.all().map(|(event, count)| (vec![("event", event.to_owned())], count)),
+        )
+    }
+
+    fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (store, counts) = (&self.0.store, self.0.store.counts());
+        let standing = store.standing().as_str();
+        let plain = |value: u64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_store_state",
+            "1 for how storing what survives a restart goes, 0 for the others",
+            ["ok", "memory", "failing", "unavailable"]
+                .map(|state| (vec![("state", state.to_owned())], f64::from(u8::from(state == standing)))),
+        )?;
+        writer.gauges(
+            "sluice_store_queue",
+            "Changes that wait to be stored",
+            [(Labels::new(), store.backlog() as f64)],
+        )?;
+        writer.counters("sluice_store_records", "Records stored", plain(counts.stored()))?;
+        writer.counters("sluice_store_commit_failures", "Commits that failed", plain(counts.failures()))?;
+        writer.counters(
+            "sluice_store_records_dropped",
+            "Records that were not stored, by reason",
+            counts.dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
         )
     }
 

@@ -55,7 +55,8 @@ impl Calls {
     }
 
     /// Claims a place on the best engine that was not tried, waiting while all of those are busy or not yet checked.
-    /// `None` when there is no such engine.
+    /// `None` when there is no such engine. Before the fleet has made its first one, that one is waited for: the play has
+    /// to wait for it anyway.
     ///
     /// Cancel safe.
     pub(crate) async fn claim(
@@ -73,7 +74,8 @@ impl Calls {
             if let Some(claim) = self.try_claim(untried()) {
                 return Some(claim);
             }
-            if !untried().any(|engine| engine.state != State::Down) {
+            let is_first_coming = standing.engines.is_empty() && standing.is_hopeful;
+            if !is_first_coming && !untried().any(|engine| engine.state != State::Down) {
                 return None;
             }
             tokio::select! {

@@ -232,6 +232,7 @@ impl Shard {
             shard: self.id,
             stream,
             avoid: Vec::new(),
+            wanted: None,
             deadline,
         }));
         ticket

@@ -27,11 +27,11 @@ pub const PART_TARGET: Duration = Duration::from_secs(1);
 /// Target durations listed at least (RFC 8216, 6.2.2 asks for three), and never fewer than so many segments.
 const LISTED_TARGETS: u64 = 6;
 const LISTED_SEGMENTS: usize = 6;
-/// Target durations a segment can be had for: twice what is listed.
+/// Target durations a segment can be had for: twice what is listed, and [`SLACK`] beyond.
 pub const KEPT_TARGETS: u32 = 12;
 /// Segments kept at most, however short they are.
 const SEGMENTS_MAX: usize = 128;
-/// Media that stays behind the last segment that can be had, for players that are still reading it.
+/// For players that are late with a list, or paused for a moment.
 pub const SLACK: Duration = Duration::from_secs(20);
 /// A segment is long enough from here on: two seconds, less the frame by which groups of two seconds miss them.
 const LONG_ENOUGH: Ticks = 2 * PTS_PER_S - PTS_PER_S / 10;
@@ -442,7 +442,7 @@ impl Segmenter {
     }
 
     fn drop_old(&mut self) {
-        let kept = ticks(self.target()) * u64::from(KEPT_TARGETS);
+        let kept = ticks(self.target()) * u64::from(KEPT_TARGETS) + ticks(SLACK);
         let mut behind: Ticks = self.segments.iter().map(|segment| ticks(segment.duration)).sum();
         while let Some(oldest) = self.segments.front() {
             behind -= ticks(oldest.duration);

@@ -408,8 +408,8 @@ fn twice_as_much_is_kept_as_is_listed() {
     }
     let listed = stream.segmenter.listed().count();
     let kept = stream.segmenter.kept().len();
-    assert_eq!((listed, kept), (12, 24), "24 s and 48 s of segments of two seconds");
-    assert!(stream.segmenter.segment(74).is_none() && stream.segmenter.segment(75).is_some());
+    assert_eq!((listed, kept), (12, 34), "24 s and 48 s, and 20 s for the late, of segments of two seconds");
+    assert!(stream.segmenter.segment(64).is_none() && stream.segmenter.segment(65).is_some());
     assert!(stream.segmenter.segment(u64::MAX).is_none());
 }
 

@@ -3,6 +3,7 @@
 use super::{Fleet, Phase, Trouble};
 use crate::docker::ContainerId;
 use crate::engines::breaker::BreakerState;
+use sluice_contract::DockerState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,20 @@ impl Fleet {
         };
         self.members.values().any(|member| is_coming(member.phase))
             || self.blocked(now).is_none_or(|blocked| blocked.may_pass(now, patience))
+    }
+
+    /// Whether Docker was looked for and has not been there since this control started.
+    pub(crate) fn is_without_docker(&self) -> bool {
+        self.ground.is_none() && self.absence.is_some()
+    }
+
+    /// How Docker is doing.
+    pub(crate) fn docker_state(&self) -> DockerState {
+        match &self.absence {
+            Some((error, _)) => DockerState::Away(format!("{error}; {}", error.remedy()).into()),
+            None if self.is_listed => DockerState::Up,
+            None => DockerState::Unknown,
+        }
     }
 
     /// How long until an idle engine could make room, for a hint to come back.

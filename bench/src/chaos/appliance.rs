@@ -1,0 +1,101 @@
+//! The appliance under test, as a child process.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Error;
+
+/// Log lines kept for whoever has to find out what happened.
+const LOG_LINES_MAX: usize = 400;
+/// How long the appliance may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+type Log = Arc<Mutex<VecDeque<String>>>;
+
+/// A running appliance; killed when dropped.
+pub(super) struct Appliance {
+    child: Child,
+    addr: SocketAddr,
+    log: Log,
+}
+
+impl Appliance {
+    /// Starts it with these engines, on a port of the kernel's choice.
+    pub(super) fn start(mut command: Command, engines: &[SocketAddr]) -> Result<Self, Error> {
+        let engines: Vec<String> = engines.iter().map(ToString::to_string).collect();
+        command
+            .env("STATIC_ENGINES", engines.join(","))
+            .env("BIND_ADDR", "127.0.0.1")
+            .env("APP_PORT", "0")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // Moves need no key here, and sessions end soon after their players, unless the caller says otherwise.
+        for (name, value) in [("API_KEY", ""), ("PROXY_GRACE_PERIOD", "500ms"), ("WARM_CHANNELS", "0")] {
+            if command.get_envs().all(|(given, _)| given != name) {
+                command.env(name, value);
+            }
+        }
+        let mut child = command.spawn().map_err(Error::Appliance)?;
+        let log = Log::default();
+        if let Some(stderr) = child.stderr.take() {
+            let log = log.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let mut lines = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    if lines.len() == LOG_LINES_MAX {
+                        lines.pop_front();
+                    }
+                    lines.push_back(line);
+                }
+            });
+        }
+        let mut appliance = Self { child, addr: (Ipv4Addr::LOCALHOST, 0).into(), log };
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline && !appliance.has_ended() {
+            if let Some(port) = appliance.log().iter().find_map(|line| port(line)) {
+                appliance.addr.set_port(port);
+                return Ok(appliance);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err(Error::NotListening(appliance.log().join("\n")))
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The newest lines of its log.
+    pub(super) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        // A child that is gone already has nothing left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The port in the line that says where it listens.
+fn port(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once(" listening ")?;
+    rest.split_once("port=")?.1.split(' ').next()?.parse().ok()
+}

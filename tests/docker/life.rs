@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Bytes per second of the channels in the images.
 const RATE: u64 = 250_000;
-const LABEL: &str = "label=orchestrator.managed=acestream";
+const LABEL: (&str, &str) = ("orchestrator.managed", "acestream");
 
 fn setup(daemon: &Daemon) -> Setup {
     Setup::bare()
@@ -34,7 +34,7 @@ fn fleet(appliance: &Appliance, phase: &str) -> f64 {
 
 /// Ports the labels of containers name, each once.
 fn ports(daemon: &Daemon) -> BTreeSet<String> {
-    let names = daemon.names(LABEL);
+    let names = daemon.labelled(LABEL.0, LABEL.1);
     let port = |name: &String| daemon.inspect(name, r#"{{index .Config.Labels "host.http_port"}}"#);
     let ports: BTreeSet<String> = names.iter().map(port).collect();
     assert_eq!(ports.len(), names.len(), "a port was given out twice: {ports:?}");
@@ -71,7 +71,7 @@ fn a_fleet_lives_through_everything() {
     // Start: the minimum, named and labelled as documented, each on a port of its own on the loopback address.
     let mut appliance = setup(&daemon).start();
     until("three engines are ready", || fleet(&appliance, "ready") == 3.0);
-    assert_eq!(daemon.names(LABEL), ["acestream-1", "acestream-2", "acestream-3"]);
+    assert_eq!(daemon.labelled(LABEL.0, LABEL.1), ["acestream-1", "acestream-2", "acestream-3"]);
     assert_eq!(ports(&daemon).len(), 3);
     let bound = daemon.inspect("acestream-1", "{{json .HostConfig.PortBindings}}");
     assert!(bound.contains("127.0.0.1"), "{bound}");
@@ -125,14 +125,14 @@ fn a_fleet_lives_through_everything() {
     for player in &players {
         player.wait_decodable(2 * SOON).expect("it plays again");
     }
-    assert!(daemon.names(LABEL).len() <= 6, "MAX_REPLICAS holds");
+    assert!(daemon.labelled(LABEL.0, LABEL.1).len() <= 6, "MAX_REPLICAS holds");
 
     // Everybody leaves: down to the minimum, and not below.
     drop(players);
     let left = eventually_running(&daemon, 3, 3 * SOON);
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(daemon.running(), left, "engines went below the minimum");
-    assert_eq!(daemon.names(LABEL), left, "a container was left behind");
+    assert_eq!(daemon.labelled(LABEL.0, LABEL.1), left, "a container was left behind");
     assert!(appliance.terminate(2 * SOON).success());
 }
 

@@ -1,6 +1,6 @@
 //! The appliance with engines in a real Docker: a daemon of the tests' own, images made of the simulated engine.
 //!
-//! Each test has a daemon of its own, one at a time, in a network namespace of the tests, so that nothing of the machine's
+//! They share a daemon of their own, one at a time, in a network namespace of the tests, so that nothing of the machine's
 //! Docker, its bridges and its ports is touched. That needs root and `dockerd`; without them the tests say so and, under
 //! `CI=true`, fail.
 

@@ -49,7 +49,7 @@ impl Drop for Contained<'_> {
         if std::thread::panicking() {
             eprintln!("{}", self.daemon.docker(&["logs", "sluice"]));
         }
-        let mut names = self.daemon.names("name=acestream");
+        let mut names = self.daemon.engines();
         names.push("sluice".to_owned());
         let mut arguments = vec!["rm", "--force"];
         arguments.extend(names.iter().map(String::as_str));

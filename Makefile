@@ -10,8 +10,14 @@ SHELL := bash
 
 CARGO := cargo
 LOCKED := --locked
+# Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
+SUITE_THREADS := 6
+# What runs under every driver.
+SUITE_TESTS := appliance tree
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
+# Tests of real players that play for a minute: once, beside the fuzzers, and not once per driver.
+LONG := browser:: hls_players::players_play_on
 # What `make bench` runs: any words sluice-bench knows.
 BENCH := floor
 
@@ -28,7 +34,7 @@ run: tools-build release ## Install what is missing, build everything, serve the
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test lint build-test unit suite docker fuzz-short ## Install what is missing, run every test
+test: tools-test lint build-test unit suite docker fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -45,8 +51,9 @@ fuzz: tools-fuzz ## Fuzz every parser for an hour each
 	@tests/fuzz/run 3600
 
 .PHONY: docs
-docs: tools-build ## Print the settings reference from its table
+docs: tools-build ## Print the settings reference from its table, and the description of the API from its routes
 	@SLUICE_TEST_WRITE_DOCS=1 $(CARGO) test $(LOCKED) --quiet --package sluice --lib the_reference_page
+	@SLUICE_TEST_WRITE_DOCS=1 $(CARGO) test $(LOCKED) --quiet --package sluice-control --lib the_description_is
 
 .PHONY: deny
 deny: ## Check licences and sources of dependencies (needs cargo-deny)
@@ -68,7 +75,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play docker
+	@tests/support/install build lint fuzz play browser docker
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -94,13 +101,13 @@ unit:
 	@$(CARGO) test $(LOCKED) --quiet --workspace --exclude sluice
 	@$(CARGO) test $(LOCKED) --quiet --package sluice --lib --bins
 
-# The whole appliance under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
+# The whole appliance, but for players that play for long, under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
 # away from it, as Docker does.
 .PHONY: suite
 suite:
-	@for driver in io_uring epoll seccomp; do \
+	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance --test tree; \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
 	done
 
 # Engines in a real Docker, once: the driver makes no difference there.
@@ -109,7 +116,13 @@ docker:
 	$(call say,engines in Docker)
 	@$(CARGO) test $(LOCKED) --quiet --package sluice --test docker
 
-.PHONY: fuzz-short
-fuzz-short:
-	$(call say,fuzz targets for $(FUZZ_SECONDS) s each)
-	@tests/fuzz/run $(FUZZ_SECONDS)
+# Players mostly wait, fuzzers never do, and stand back.
+.PHONY: fuzz-and-play
+fuzz-and-play:
+	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- $(LONG) \
+		>target/players.log 2>&1 & players=$$!; failed=0; \
+	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \
+	wait "$$players" || failed=1; \
+	cat target/players.log; \
+	exit "$$failed"

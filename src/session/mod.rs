@@ -15,7 +15,7 @@ mod source;
 pub use feed::{Counts, Feed, Followed, Kept, Splice, Taken};
 pub use machine::{Limits, Phase};
 
-use crate::engine::{Endpoint, Started};
+use crate::engine::{Endpoint, Form, Started};
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
 use crate::window::{LagMax, Reservation};
@@ -54,7 +54,7 @@ pub trait Host {
     fn ending(&self, session: &Session, reason: EndReason);
     /// The session is over: forget it.
     fn ended(&self, session: &Session, reason: EndReason);
-    /// Something worth showing changed.
+    /// Something worth showing at once changed.
     fn changed(&self);
     /// Letting the others run.
     fn turns(&self) -> &Turns;
@@ -130,6 +130,8 @@ pub struct Session {
     opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
     refusal: RefCell<Option<Refusal>>,
+    /// The form engines are asked for the media in.
+    form: Cell<Form>,
     info: RefCell<Info>,
     garbage_before: Cell<(Option<SourceId>, u64)>,
     last_media: Cell<Instant>,
@@ -201,6 +203,7 @@ impl Session {
             opened: RefCell::default(),
             ticket: Cell::new(None),
             refusal: RefCell::default(),
+            form: Cell::new(Form::Progressive),
             garbage_before: Cell::new((None, 0)),
             last_media: Cell::new(now),
             changed: Signal::default(),
@@ -342,6 +345,7 @@ impl Session {
             return;
         }
         let _handled = Handling(&self.handling);
+        let before = self.standing();
         loop {
             // The borrow ends here: what the event sets off may bring further events.
             let event = self.pending.borrow_mut().pop_front();
@@ -353,6 +357,14 @@ impl Session {
             }
         }
         self.rescheduled.notify();
+        if self.standing() != before {
+            self.host.changed();
+        }
+    }
+
+    /// What of the machine's state is worth showing at once when it changes.
+    fn standing(&self) -> (Phase, bool) {
+        (self.phase(), self.is_idle())
     }
 
     fn act(self: &Rc<Self>, action: Action) {
@@ -460,6 +472,15 @@ impl Session {
 
     pub(super) fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form.get()
+    }
+
+    /// Engines are asked for this form from now on.
+    pub(super) fn set_form(&self, form: Form) {
+        self.form.set(form);
     }
 
     /// Whether a source has to wait with what it brings, because the window is full. One that follows adds nothing to it.
@@ -587,7 +608,6 @@ impl Session {
     pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
         if self.machine.borrow().current() == Some(source) {
             self.info.borrow_mut().stat = Some(stat);
-            self.host.changed();
         }
     }
 
@@ -600,6 +620,7 @@ impl Session {
                 info.engine = Some(engine);
             }
             info.infohash = info.infohash.or(started.infohash);
+            self.host.changed();
             tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
         }
         if let Some(infohash) = started.infohash

@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod browser;
 mod chaos;
 mod client_address;
 mod common;
@@ -30,7 +31,9 @@ mod failed_start;
 mod failover;
 mod full_engine;
 mod hls;
+mod hls_only;
 mod hls_players;
+mod hls_refusals;
 mod hung_engine;
 mod interleavings;
 mod join;
@@ -38,6 +41,7 @@ mod lagging;
 mod leaving;
 mod limits;
 mod memory;
+mod monitoring;
 mod naming;
 mod one_connection;
 mod one_session;
@@ -52,4 +56,5 @@ mod state;
 mod status_routes;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
+mod tls_proxy;
 mod zapping;

@@ -14,6 +14,7 @@ pub(crate) mod jitter;
 pub(crate) mod plan;
 pub mod ports;
 pub mod recipe;
+pub(crate) mod records;
 mod service;
 pub(crate) mod survey;
 mod yard;

@@ -181,6 +181,13 @@ impl Kind {
     }
 }
 
+impl Standing {
+    /// Every engine's id.
+    pub(crate) fn ids(&self) -> Vec<EngineId> {
+        self.engines.iter().map(|engine| engine.id.clone()).collect()
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     shard: ShardId,

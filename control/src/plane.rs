@@ -48,6 +48,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
     let (store, loaded) =
         store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
@@ -79,6 +80,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             streams_per_engine: options.streams_per_engine,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
+            engine_wait: options.engine_wait,
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -127,6 +130,17 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         directory,
         board,
     })
+}
+
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
+    match &options.docker {
+        _ if options.is_vpn_asked => engines::Source::VpnRefused,
+        Some(yard) => {
+            let client = crate::docker::Client::new(yard.setup.host.clone());
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
+        }
+        None => engines::Source::Named,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {

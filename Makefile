@@ -12,6 +12,8 @@ CARGO := cargo
 LOCKED := --locked
 # Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
 SUITE_THREADS := 6
+# What runs under every driver.
+SUITE_TESTS := appliance tree
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
 # Tests of real players that play for a minute: once, beside the fuzzers, and not once per driver.
@@ -32,7 +34,7 @@ run: tools-build release ## Install what is missing, build everything, serve the
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test lint build-test unit suite described fuzz-and-play ## Install what is missing, run every test
+test: tools-test lint build-test unit suite described docker fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -73,7 +75,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play browser api
+	@tests/support/install build lint fuzz play browser api docker
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -105,7 +107,7 @@ unit:
 suite:
 	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*' -- $(LONG:%=--skip %); \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
 	done
 
 # Whatever is sent, what comes back is what the description says.
@@ -113,6 +115,12 @@ suite:
 described:
 	$(call say,the API against its description)
 	@tests/support/schemathesis 25
+
+# Engines in a real Docker, once: the driver makes no difference there.
+.PHONY: docker
+docker:
+	$(call say,engines in Docker)
+	@$(CARGO) test $(LOCKED) --quiet --package sluice --test docker
 
 # Players mostly wait, fuzzers never do, and stand back.
 .PHONY: fuzz-and-play

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sluice_contract::snapshot::{Session, Shard};
+use sluice_contract::{DockerState, Supply};
 use std::sync::Arc;
 
 /// Totals over all shards: what acexy's `/ace/status` says, and more.
@@ -35,9 +36,31 @@ pub fn stream_status(session: &Session) -> Value {
     })
 }
 
-/// Liveness: a shard that answers this is serving.
-pub fn health(shards: &[Arc<Shard>]) -> Value {
+/// Liveness: a shard that answers this is serving, whatever is said of engines.
+pub fn health(shards: &[Arc<Shard>], supply: &Supply) -> Value {
     let drivers: Vec<Value> =
         shards.iter().map(|shard| json!({ "shard": shard.id, "driver": shard.driver })).collect();
-    json!({ "status": "ok", "worker": format!("sluice:{}", std::process::id()), "shards": drivers })
+    json!({
+        "status": "ok",
+        "worker": format!("sluice:{}", std::process::id()),
+        "shards": drivers,
+        "engines": engines(supply),
+    })
+}
+
+fn engines(supply: &Supply) -> Value {
+    let blocked = supply.blocked.as_ref().map(|refusal| {
+        json!({ "code": refusal.code, "detail": refusal.detail, "retry_after_s": refusal.retry_after_s })
+    });
+    let docker_error = match &supply.docker {
+        DockerState::Away(text) => Some(text),
+        DockerState::Unused | DockerState::Unknown | DockerState::Up => None,
+    };
+    json!({
+        "source": supply.source,
+        "assumed": supply.assumed,
+        "docker": supply.docker.as_str(),
+        "docker_error": docker_error,
+        "blocked": blocked,
+    })
 }

@@ -3,4 +3,5 @@
 pub mod chaos;
 pub mod engine;
 pub mod floor;
+pub mod image;
 pub mod play;

@@ -1,4 +1,4 @@
-//! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
+//! What a shard shows of itself, and control of engines: published whole, read without locks by whoever answers a status request.
 //!
 //! A shard publishes at once when sessions, their engines or who watches change, as often as a small share of its time
 //! allows, and a few times a second while there are figures to show; readers never make it wait, and
@@ -7,20 +7,23 @@
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
 use crate::metric::Sample;
 use crate::reason::EndReason;
+use crate::supply::Supply;
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// One slot per shard, written by its shard, read by all.
+/// One slot per shard, written by its shard, and one written by control; read by all.
 pub struct Board {
     shards: Vec<ArcSwap<Shard>>,
+    supply: ArcSwap<Supply>,
 }
 
 impl Board {
     /// A board for `shards` shards that have not published yet.
     pub fn new(shards: u16) -> Self {
-        Self { shards: (0..shards).map(|id| ArcSwap::from_pointee(Shard::empty(ShardId(id)))).collect() }
+        let empty = |id| ArcSwap::from_pointee(Shard::empty(ShardId(id)));
+        Self { shards: (0..shards).map(empty).collect(), supply: ArcSwap::default() }
     }
 
     /// Replaces what shard `snapshot.id` shows.
@@ -29,6 +32,16 @@ impl Board {
     /// When the id is outside the board: a wiring mistake.
     pub fn publish(&self, snapshot: Shard) {
         self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
+    }
+
+    /// Replaces what control shows of where engines come from.
+    pub fn publish_supply(&self, supply: Supply) {
+        self.supply.store(Arc::new(supply));
+    }
+
+    /// Where engines come from.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.supply.load_full()
     }
 
     /// The newest snapshot of every shard, in shard order.

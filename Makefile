@@ -34,7 +34,7 @@ run: tools-build release ## Install what is missing, build everything, serve the
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test lint build-test unit suite docker fuzz-and-play ## Install what is missing, run every test
+test: tools-test lint build-test unit suite described docker fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -75,7 +75,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play browser docker
+	@tests/support/install build lint fuzz play browser api docker
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -109,6 +109,12 @@ suite:
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
 		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
 	done
+
+# Whatever is sent, what comes back is what the description says.
+.PHONY: described
+described:
+	$(call say,the API against its description)
+	@tests/support/schemathesis 25
 
 # Engines in a real Docker, once: the driver makes no difference there.
 .PHONY: docker

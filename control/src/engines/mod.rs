@@ -21,6 +21,7 @@ mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
+pub(crate) use fleet::{Blocked, FleetStanding};
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use service::{Handle, Options, Source, start};
 

@@ -14,6 +14,8 @@ LOCKED := --locked
 FUZZ_SECONDS := 30
 # Tests of real players that play for a minute: once, beside the fuzzers, and not once per driver.
 LONG := browser:: hls_players::players_play_on
+# Tests of the appliance at a time: each mostly waits.
+TEST_THREADS := 4
 # What `make bench` runs: any words sluice-bench knows.
 BENCH := floor
 
@@ -102,14 +104,16 @@ unit:
 suite:
 	@for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*' -- $(LONG:%=--skip %); \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*' -- \
+			--test-threads $(TEST_THREADS) $(LONG:%=--skip %); \
 	done
 
 # Players mostly wait, fuzzers never do, and stand back.
 .PHONY: fuzz-and-play
 fuzz-and-play:
 	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
-	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- $(LONG) \
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- \
+		--test-threads $(TEST_THREADS) $(LONG) \
 		>target/players.log 2>&1 & players=$$!; failed=0; \
 	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \
 	wait "$$players" || failed=1; \

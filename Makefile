@@ -126,7 +126,8 @@ docker:
 .PHONY: fuzz-and-play
 fuzz-and-play:
 	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
-	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- $(LONG) \
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- \
+		--test-threads $(SUITE_THREADS) $(LONG) \
 		>target/players.log 2>&1 & players=$$!; failed=0; \
 	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \
 	wait "$$players" || failed=1; \

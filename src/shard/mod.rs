@@ -15,6 +15,7 @@ mod bus;
 mod ended;
 mod hls;
 mod inbox;
+mod lanes;
 mod play;
 mod publish;
 mod serve;

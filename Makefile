@@ -45,8 +45,9 @@ fuzz: tools-fuzz ## Fuzz every parser for an hour each
 	@tests/fuzz/run 3600
 
 .PHONY: docs
-docs: tools-build ## Print the settings reference from its table
+docs: tools-build ## Print the settings reference from its table, and the description of the API from its routes
 	@SLUICE_TEST_WRITE_DOCS=1 $(CARGO) test $(LOCKED) --quiet --package sluice --lib the_reference_page
+	@SLUICE_TEST_WRITE_DOCS=1 $(CARGO) test $(LOCKED) --quiet --package sluice-control --lib the_description_is
 
 .PHONY: deny
 deny: ## Check licences and sources of dependencies (needs cargo-deny)

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{Settings, help};
+use sluice::settings::{ApiKey, Settings, help};
 use sluice::window::Budget;
 use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
@@ -103,6 +103,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             board: board.clone(),
         },
     )?);
+    let generated_key = control.as_mut().and_then(sluice_control::Handle::take_generated_key);
+    if let Some(key) = &generated_key {
+        // Not through the log, which may be set to say less: nobody can be told it later.
+        eprintln!(
+            "sluice: no API_KEY was given, so this one was generated; it is shown only once and kept as a hash: {key}"
+        );
+    }
     let admission = Admission::new(bounds(&settings));
     let budget = Budget::new(settings.window.total_bytes);
     let cores = uring::usable_cores().unwrap_or_default();
@@ -130,13 +137,21 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(demo) = &demo {
         print_demo(demo, ports[0]);
     }
-    serve(&settings, demo.as_ref(), &waiting, &senders, &mut control)
+    let restart = |wiring| {
+        let mut options = control_options(&settings, demo.as_ref());
+        if let Some(key) = generated_key.clone() {
+            // The one that was shown goes on being accepted, whatever became of where its hash is kept.
+            options.api_key = sluice_control::ApiKey::Given(key);
+        }
+        sluice_control::start(options, wiring)
+    };
+    serve(&settings, restart, &waiting, &senders, &mut control)
 }
 
 /// Waits for the end, keeping control alive meanwhile; then drains.
 fn serve(
     settings: &Settings,
-    demo: Option<&Demo>,
+    restart: impl Fn(sluice_control::Wiring) -> Result<sluice_control::Handle, sluice_control::Error>,
     waiting: &Receiver<Event>,
     shards: &[link::Sender<ToShard>],
     control: &mut Option<sluice_control::Handle>,
@@ -155,7 +170,7 @@ fn serve(
         {
             tracing::error!("control failed; starting it anew while streams play on");
             let wiring = failed.stop(Instant::now() + Duration::from_secs(2))?;
-            *control = Some(sluice_control::start(control_options(settings, demo), wiring)?);
+            *control = Some(restart(wiring)?);
         }
     }
     let deadline = Instant::now() + settings.timeouts.shutdown;
@@ -210,7 +225,16 @@ fn bounds(settings: &Settings) -> Bounds {
 
 fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::Options {
     let engine = |authority: String| sluice_control::StaticEngine { authority };
-    let defaults = sluice_control::Options::default();
+    let defaults = sluice_control::Options {
+        api_key: match &settings.api_key {
+            ApiKey::Generated => sluice_control::ApiKey::Generated,
+            ApiKey::Open => sluice_control::ApiKey::Open,
+            ApiKey::Given(key) => sluice_control::ApiKey::Given(key.expose().to_owned()),
+        },
+        reads_need_key: settings.reads_need_key,
+        cors_origin: settings.cors_origin.clone(),
+        ..sluice_control::Options::default()
+    };
     if let Some(demo) = demo {
         let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
         // The demo leaves nothing behind: its data directory is memory.

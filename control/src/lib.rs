@@ -15,6 +15,7 @@ mod api;
 pub mod docker;
 mod engines;
 mod fetch;
+mod key;
 mod metrics;
 mod plane;
 mod priority;
@@ -28,6 +29,7 @@ mod shards;
 mod store;
 
 pub use engines::{Error as EngineError, ports, recipe};
+pub use key::ApiKey;
 pub use plane::{Handle, start};
 pub use store::Error as StoreError;
 
@@ -76,6 +78,10 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Threads of the plane.
     pub worker_threads: usize,
+    /// What routes that change something ask for.
+    pub api_key: ApiKey,
+    /// Whether routes that only read ask for the key too.
+    pub reads_need_key: bool,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
 }
@@ -97,6 +103,8 @@ impl Default for Options {
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             worker_threads: 2,
+            api_key: ApiKey::Generated,
+            reads_need_key: false,
             data_dir: None,
         }
     }
@@ -133,6 +141,9 @@ pub enum Error {
         /// What it may be.
         allowed: &'static str,
     },
+    /// The kernel gives no random bytes for a key.
+    #[error("cannot generate an API key: {0}")]
+    Key(#[from] getrandom::Error),
     /// The threads cannot be started.
     #[error("cannot start the control threads: {0}")]
     Threads(#[source] std::io::Error),

@@ -1,9 +1,10 @@
 //! Starting, running and stopping the plane. One task reads the inbox and passes each message to its room; it is
 //! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
 
+use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
 use std::sync::Arc;
@@ -21,6 +22,9 @@ const BLOCKING_THREADS_MAX: usize = 4;
 const STORE_GRACE: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
+/// Under which name the store keeps the hash of a generated key; no setting has such a name.
+const KEY_SETTING: &str = "api_key_sha256";
+
 /// The generation of the newest control in this process; each start makes the next.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
@@ -29,6 +33,7 @@ pub struct Handle {
     runtime: Option<Runtime>,
     main: Option<JoinHandle<Receiver<ToControl>>>,
     stop: Option<oneshot::Sender<Instant>>,
+    generated_key: Option<String>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
@@ -56,6 +61,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .enable_time()
         .build()
         .map_err(Error::Threads)?;
+    let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
     let Wiring { inbox, shards, directory, board } = wiring;
     let shards = Arc::new(Shards::new(shards));
@@ -87,28 +93,40 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
-    let metrics = metrics::Metrics::new(metrics::Sources {
+    let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
         shards: shards.clone(),
         engines: engines.clone(),
         resolve: resolve.counts(),
         store: store.clone(),
-    });
+    }));
+    tasks.spawn(metrics::observe(metrics.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
             board: board.clone(),
             directory: directory.clone(),
             shards: shards.clone(),
-            metrics: Arc::new(metrics),
+            engines: engines.clone(),
+            metrics,
+            access: Arc::new(api::Access::new(key, options.reads_need_key)),
+            body_bytes_max: options.body_bytes_max,
         },
     );
     let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
-    Ok(Handle { runtime: Some(runtime), main: Some(main), stop: Some(stop), shards, directory, board })
+    Ok(Handle {
+        runtime: Some(runtime),
+        main: Some(main),
+        stop: Some(stop),
+        generated_key,
+        shards,
+        directory,
+        board,
+    })
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -140,6 +158,39 @@ fn check(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// What callers' keys are compared with, and the key itself if it was generated just now: nobody can be told it later.
+fn key(
+    wanted: &ApiKey,
+    store: &store::Handle,
+    runtime: &Runtime,
+) -> Result<(Option<KeyHash>, Option<String>), Error> {
+    match wanted {
+        ApiKey::Open => {
+            tracing::warn!("no API key: everybody who reaches the port may change everything");
+            return Ok((None, None));
+        }
+        ApiKey::Given(key) => return Ok((Some(KeyHash::of(key.as_bytes())), None)),
+        ApiKey::Generated => {}
+    }
+    let stored = store.setting(KEY_SETTING).and_then(|row| KeyHash::from_hex(&row.value));
+    if let Some(hash) = stored {
+        tracing::info!("the API key is the one generated at the first start; API_KEY sets another one");
+        return Ok((Some(hash), None));
+    }
+    let key = key::generate()?;
+    let hash = KeyHash::of(key.as_bytes());
+    let row = store::SettingRow {
+        key: KEY_SETTING.to_owned(),
+        value: hash.to_hex(),
+        environment: None,
+        changed_at: SystemTime::now(),
+    };
+    if let Err(error) = runtime.block_on(store.save(vec![Record::Setting(row)])) {
+        tracing::warn!(%error, "the API key will be another one after a restart");
+    }
+    Ok((Some(hash), Some(key)))
+}
+
 fn api_options(options: &Options) -> api::Options {
     api::Options {
         cors_origin: options.cors_origin.clone(),
@@ -157,6 +208,11 @@ impl Handle {
     /// and start a new one with the wiring.
     pub fn is_running(&self) -> bool {
         self.main.as_ref().is_some_and(|main| !main.is_finished())
+    }
+
+    /// The API key, if this start generated it; it can be had once, because only a hash of it is kept.
+    pub fn take_generated_key(&mut self) -> Option<String> {
+        self.generated_key.take()
     }
 
     /// Stops in order: reads no more messages, finishes responses under way, answers everybody who waits, and gives the

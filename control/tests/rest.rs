@@ -465,8 +465,8 @@ fn a_session_is_moved_by_its_shard() {
     assert_eq!((&told["status"], &told["to"]), (&"moving".into(), &"engine-2:6878".into()));
     assert_eq!(post(number(1).to_string(), "").status, 202);
     for (id, body, status) in [
-        (number(1).to_string(), "{", 400),
-        (number(1).to_string(), r#"{"to":"x"}"#, 400),
+        (number(1).to_string(), "{", 422),
+        (number(1).to_string(), r#"{"engine":7}"#, 422),
         (number(9).to_string(), "", 404),
         (number(2).to_string(), "", 409),
         (number(1).to_string(), r#"{"engine":"engine-1:6878"}"#, 409),

@@ -54,7 +54,7 @@ pub trait Host {
     fn ending(&self, session: &Session, reason: EndReason);
     /// The session is over: forget it.
     fn ended(&self, session: &Session, reason: EndReason);
-    /// Something worth showing changed.
+    /// Something worth showing at once changed.
     fn changed(&self);
     /// Letting the others run.
     fn turns(&self) -> &Turns;
@@ -342,6 +342,7 @@ impl Session {
             return;
         }
         let _handled = Handling(&self.handling);
+        let before = self.standing();
         loop {
             // The borrow ends here: what the event sets off may bring further events.
             let event = self.pending.borrow_mut().pop_front();
@@ -353,6 +354,14 @@ impl Session {
             }
         }
         self.rescheduled.notify();
+        if self.standing() != before {
+            self.host.changed();
+        }
+    }
+
+    /// What of the machine's state is worth showing at once when it changes.
+    fn standing(&self) -> (Phase, bool) {
+        (self.phase(), self.is_idle())
     }
 
     fn act(self: &Rc<Self>, action: Action) {
@@ -587,7 +596,6 @@ impl Session {
     pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
         if self.machine.borrow().current() == Some(source) {
             self.info.borrow_mut().stat = Some(stat);
-            self.host.changed();
         }
     }
 
@@ -600,6 +608,7 @@ impl Session {
                 info.engine = Some(engine);
             }
             info.infohash = info.infohash.or(started.infohash);
+            self.host.changed();
             tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
         }
         if let Some(infohash) = started.infohash

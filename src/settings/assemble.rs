@@ -67,6 +67,8 @@ pub(super) fn settings(
         hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),
+        reads_need_key: reader.switch(&names::READS_NEED_KEY),
+        cors_origin: reader.value(&names::CORS_ORIGIN, cors_origin).unwrap_or_default(),
         log_level: log_level(&mut reader),
     };
     for variable in names::ALL.iter().filter(|variable| variable.effect != Effect::Acts) {
@@ -356,6 +358,14 @@ fn api_key(reader: &mut Reader) -> ApiKey {
         }
         None => ApiKey::Generated,
     }
+}
+
+/// `*` or scheme, host and port, which is all an origin has.
+fn cors_origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let is_origin =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+    if text == "*" || is_origin { Ok(text.to_owned()) } else { Err("it is no origin".to_owned()) }
 }
 
 fn log_level(reader: &mut Reader) -> LogLevel {

@@ -10,6 +10,8 @@
 //! reference page are printed from it. The thread that runs `main` calls it before any shard exists.
 
 mod assemble;
+#[cfg(test)]
+mod catalogue;
 mod dotenv;
 mod error;
 pub mod foreign;
@@ -61,6 +63,10 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// What routes that change something ask for. `API_KEY`.
     pub api_key: ApiKey,
+    /// Whether routes that only read ask for the key too. Default false; `READS_NEED_KEY`.
+    pub reads_need_key: bool,
+    /// Which origin's pages may read the REST API. Default `*`; `CORS_ORIGIN`.
+    pub cors_origin: String,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
 }

@@ -396,7 +396,7 @@ pub(super) static MAX_CONNECTIONS: Variable = acting(
 pub(super) static PROXY_GRACE_PERIOD: Variable = acting(
     Group::Timeouts,
     "PROXY_GRACE_PERIOD",
-    &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD"],
+    &["CHANNEL_SHUTDOWN_DELAY_S", "ACEXY_STREAM_GRACE_PERIOD", "STREAM_IDLE_TIMEOUT"],
     seconds(0, HOUR),
     Default::Is("5"),
     "A stream outlives its last player for so long, so that zapping back and probing twice cost nothing. While a play \
@@ -459,7 +459,7 @@ pub(super) static NO_RESPONSE_TIMEOUT: Variable = acting(
 pub(super) static EMPTY_TIMEOUT: Variable = acting(
     Group::Timeouts,
     "EMPTY_TIMEOUT",
-    &["ACEXY_EMPTY_TIMEOUT"],
+    &["ACEXY_EMPTY_TIMEOUT", "EMPTY_STREAM_TIMEOUT"],
     seconds(SECOND, HOUR),
     Default::Is("60"),
     "A stream ends after so much total silence, with every attempt to reconnect or to change the engine made \
@@ -470,7 +470,7 @@ pub(super) static EMPTY_TIMEOUT: Variable = acting(
 pub(super) static WRITE_TIMEOUT_S: Variable = acting(
     Group::Timeouts,
     "WRITE_TIMEOUT_S",
-    &[],
+    &["CLIENT_TIMEOUT"],
     seconds(SECOND, HOUR),
     Default::Is("30"),
     "A player whose connection takes nothing for so long is closed.",
@@ -619,6 +619,26 @@ pub(super) static API_KEY: Variable = acting(
     "Bearer key for routes that change something. `API_KEY=` with nothing behind it means open.",
 );
 
+/// `READS_NEED_KEY`
+pub(super) static READS_NEED_KEY: Variable = acting(
+    Group::General,
+    "READS_NEED_KEY",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Asks for the key on routes that only read, too. Playing, health and the panel's pages stay open.",
+);
+
+/// `CORS_ORIGIN`
+pub(super) static CORS_ORIGIN: Variable = acting(
+    Group::General,
+    "CORS_ORIGIN",
+    &[],
+    Kind::Text("`*` or one origin, such as `https://tv.example`"),
+    Default::Is("*"),
+    "Pages of which origin may read the REST API in a browser.",
+);
+
 /// `LOG_LEVEL`
 pub(super) static LOG_LEVEL: Variable = acting(
     Group::General,
@@ -761,6 +781,8 @@ pub static ALL: &[&Variable] = &[
     &PROXY_STREAM_MODE,
     &DATA_DIR,
     &API_KEY,
+    &READS_NEED_KEY,
+    &CORS_ORIGIN,
     &LOG_LEVEL,
     &DEBUG_MODE,
     &ACEXY_SCHEME,

@@ -88,6 +88,8 @@ fn with_nothing_set_everything_has_its_documented_default() {
             hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),
             api_key: ApiKey::Generated,
+            reads_need_key: false,
+            cors_origin: "*".to_owned(),
             log_level: LogLevel::Info,
         }
     );
@@ -397,6 +399,8 @@ fn the_rest_reaches_its_field() {
         ("DRIVER", "IO_URING"),
         ("TICK_MS", "20"),
         ("STRICT_PID", "true"),
+        ("READS_NEED_KEY", "true"),
+        ("CORS_ORIGIN", "https://tv.example:8443"),
         ("TRUSTED_PROXIES", "10.0.0.1"),
         ("PROXY_PROTOCOL", "true"),
         ("ENGINE_USER_AGENT", "x/1"),
@@ -410,6 +414,11 @@ fn the_rest_reaches_its_field() {
     let tick = Tick::Fixed(Duration::from_millis(20));
     assert_eq!(settings.shards, Shards { count: 3, driver: Driver::IoUring, tick });
     assert!(settings.strict_pid && settings.listen.proxy_protocol);
+    assert!(settings.reads_need_key);
+    assert_eq!(settings.cors_origin, "https://tv.example:8443");
+    for wrong in ["tv.example", "https://", "https://tv.example/", "a\nb", "null"] {
+        assert_eq!(faults(&[("CORS_ORIGIN", wrong)]).len(), 1, "{wrong}");
+    }
     assert_eq!(settings.listen.trusted_proxies[0].to_string(), "10.0.0.1/32");
     assert_eq!(settings.engines.user_agent, "x/1");
     let timeouts = settings.timeouts;

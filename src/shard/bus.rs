@@ -16,7 +16,7 @@ use crate::uring::{LeaverSet, caught_call};
 use monoio::time::sleep;
 use slab::Slab;
 use sluice_contract::EndReason;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -305,7 +305,7 @@ fn tell_off(shard: &Shard) {
         for (client, reason) in gone {
             tell_off_one(shard, client, reason);
         }
-        shard.dirty.set(true);
+        shard.news.notify();
     }
 }
 
@@ -338,7 +338,5 @@ pub(super) async fn canary(shard: Rc<Shard>) {
     }
 }
 
-/// A cell that is set when something worth showing changed.
-pub(super) type Dirty = Cell<bool>;
 /// The bus as a shard holds it.
 pub(super) type Shared = RefCell<Bus>;

@@ -146,7 +146,7 @@ fn let_go(shard: &Shard, gone: Vec<Viewer<Rc<Stream>>>, reason: EndReason) {
         // Its places are free before the session hears of it, which may end the session.
         drop(viewer);
         session.leave();
-        shard.dirty.set(true);
+        shard.news.notify();
     }
 }
 
@@ -260,8 +260,7 @@ fn admit(shard: &Rc<Shard>, stream: &Rc<Stream>, identity: Identity, guard: Guar
     stream.set_watched(true);
     shard.hls.viewers.borrow_mut().admit(token, identity, stream.clone(), guard, Instant::now());
     shard.counters.clients_started.add(1);
-    shard.dirty.set(true);
-    shard.busy.notify();
+    shard.news.notify();
     token
 }
 

@@ -113,9 +113,8 @@ pub(crate) struct Shard {
     boarded: Signal,
     /// A session was forgotten.
     forgotten: Signal,
-    /// There is something to do for the housekeeper.
-    busy: Signal,
-    dirty: bus::Dirty,
+    /// Something worth showing at once has changed: sessions, their engines, who watches.
+    news: Signal,
     draining: Cell<Option<Instant>>,
     /// Itself, for what outlives the call that hands it out.
     me: RefCell<Weak<Shard>>,
@@ -192,8 +191,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         epoch: Cell::new(Epoch::default()),
         boarded: Signal::default(),
         forgotten: Signal::default(),
-        busy: Signal::default(),
-        dirty: Cell::new(true),
+        news: Signal::default(),
         draining: Cell::new(None),
         me: RefCell::default(),
         settings,
@@ -271,7 +269,7 @@ impl Shard {
 
     fn add_waiting(&self, serial: u64) {
         *self.waiting.borrow_mut().entry(serial).or_default() += 1;
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     fn remove_waiting(&self, serial: u64) {
@@ -282,14 +280,13 @@ impl Shard {
                 waiting.remove(&serial);
             }
         }
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     /// Counts a refusal and has it shown, even on a shard that is otherwise idle.
     fn refused(&self, code: RefusalCode) {
         self.counters.refusal(code);
-        self.dirty.set(true);
-        self.busy.notify();
+        self.news.notify();
     }
 
     fn stream_clients(&self, session: &Session) -> usize {
@@ -344,7 +341,7 @@ impl Host for Shard {
     fn ending(&self, session: &Session, reason: EndReason) {
         bus::end_clients(self, session.serial(), reason);
         hls::end_viewers(self, session.serial(), reason);
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     fn ended(&self, session: &Session, reason: EndReason) {
@@ -355,13 +352,14 @@ impl Host for Shard {
         drop(sessions);
         self.hls.forget(session.serial());
         self.directory.unlead(session.key());
-        self.counters.session_ended(reason);
-        self.dirty.set(true);
+        let life = session.info().created_at.elapsed().unwrap_or_default();
+        self.counters.session_ended(reason, life);
+        self.news.notify();
         self.forgotten.notify();
     }
 
     fn changed(&self) {
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     fn turns(&self) -> &Turns {

@@ -263,7 +263,7 @@ async fn session_of(
             return start(shard, request, key, reservation);
         }
         waiting.get_or_insert_with(|| shard.budget.wait());
-        shard.busy.notify();
+        shard.news.notify();
         if Instant::now() >= memory_by {
             let detail = "the memory for windows is spent";
             return Err(Refusal::new(RefusalCode::Memory, detail).retry_after(10));
@@ -290,7 +290,7 @@ fn start(
     tracing::info!(stream = %key, "session started");
     shard.counters.sessions_started.add(1);
     shard.sessions.borrow_mut().insert(key.clone(), session.clone());
-    shard.busy.notify();
+    shard.news.notify();
     Ok(session)
 }
 
@@ -331,8 +331,7 @@ fn admit(
     if let Some(asked) = joined_running {
         shard.counters.join_time.record(asked.elapsed());
     }
-    shard.dirty.set(true);
-    shard.busy.notify();
+    shard.news.notify();
     let (client, reason) = match served {
         Visit::Gone(reason) => (Box::new(client), reason),
         visit => match shard.bus.borrow_mut().board(client, visit == Visit::More) {

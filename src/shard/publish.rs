@@ -1,4 +1,5 @@
-//! Showing what the shard is doing, and keeping house: a few times a second while there is something to show.
+//! Showing what the shard is doing, and keeping house: at once when sessions, their engines or who watches change, a few
+//! times a second while there are figures to show.
 
 use super::Shard;
 use crate::metrics::Gauges;
@@ -12,24 +13,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Between two publications.
+/// Between two publications while only figures change.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// The same while there is no session: accepts and refusals still count.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two publications whatever changes: what comes closer together is shown together.
+const GAP_MIN: Duration = Duration::from_millis(20);
+/// A publication is followed by at least so many times the time it took, so that changes without end, such as a thousand
+/// players that come within a second, cost players that are there a twentieth of the shard at most.
+const GAP_PER_COST: u32 = 19;
 
 /// Publishes and keeps house for the life of the shard; sleeps while nothing changes.
 pub(super) async fn run(shard: Rc<Shard>) {
     loop {
-        let seen = shard.busy.count();
+        let seen = shard.news.count();
+        let began = Instant::now();
         relieve(&shard);
         cool(&shard);
         now(&shard);
+        monoio::time::sleep(gap(began.elapsed())).await;
         let is_idle = shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0;
-        if is_idle && !shard.dirty.get() {
-            // Accepts and refusals still count while no session lives: look now and then.
-            let _ = monoio::time::timeout(INTERVAL * 20, shard.busy.after(seen)).await;
-        } else {
-            monoio::time::sleep(INTERVAL).await;
-        }
+        let longest = if is_idle { IDLE_INTERVAL } else { INTERVAL };
+        let _ = monoio::time::timeout(longest, shard.news.after(seen)).await;
     }
+}
+
+/// The least time to the next publication after one that took `cost`.
+fn gap(cost: Duration) -> Duration {
+    cost.saturating_mul(GAP_PER_COST).clamp(GAP_MIN, INTERVAL)
 }
 
 /// Gives memory back when a newcomer waits for it: what nobody watches goes first, windows shrink by themselves.
@@ -74,7 +85,6 @@ fn cool(shard: &Rc<Shard>) {
 
 /// Publishes the present state.
 pub(super) fn now(shard: &Rc<Shard>) {
-    shard.dirty.set(false);
     let at = Instant::now();
     let mut clients: HashMap<u64, Vec<Client>> = HashMap::new();
     let (clients_total, tick) = {
@@ -157,5 +167,18 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         splices: counts.splices,
         stat: info.stat.clone(),
         formats: feed.formats(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards: a cheap publication is repeated soon, a dear one seldom, and none is put off for longer than figures are.
+    #[test]
+    fn publications_cost_a_bounded_share() {
+        assert_eq!(gap(Duration::ZERO), GAP_MIN);
+        assert_eq!(gap(Duration::from_millis(5)), Duration::from_millis(95));
+        assert_eq!(gap(Duration::from_secs(3)), INTERVAL);
     }
 }

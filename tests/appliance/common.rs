@@ -54,7 +54,8 @@ impl Setup {
             .env("NO_COLOR", "1")
             .env("LOG_LEVEL", "debug")
             .env("PROXY_GRACE_PERIOD", "2s")
-            .env("WARM_CHANNELS", "0");
+            .env("WARM_CHANNELS", "0")
+            .env("API_KEY", "");
         command.env("RUST_BACKTRACE", "1");
         let data = tempfile::tempdir_in(directory).expect("a data directory");
         command.env("DATA_DIR", data.path());

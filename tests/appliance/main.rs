@@ -38,6 +38,7 @@ mod lagging;
 mod leaving;
 mod limits;
 mod memory;
+mod monitoring;
 mod naming;
 mod one_connection;
 mod one_session;

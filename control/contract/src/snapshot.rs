@@ -1,6 +1,7 @@
 //! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
 //!
-//! A shard publishes at most a few times a second and only while something changes; readers never make it wait, and
+//! A shard publishes at once when sessions, their engines or who watches change, as often as a small share of its time
+//! allows, and a few times a second while there are figures to show; readers never make it wait, and
 //! a hung engine or a busy control plane cannot keep a reader from an answer.
 
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};

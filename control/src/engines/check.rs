@@ -55,11 +55,42 @@ impl CheckFault {
     }
 }
 
+/// What an engine says it is, as far as it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Build {
+    /// `linux`, …
+    pub(crate) platform: Option<String>,
+    /// `3.2.3`, …
+    pub(crate) version: Option<String>,
+}
+
+impl Build {
+    /// An engine can say anything; what is longer than any such word is left out.
+    const CHARS_MAX: usize = 64;
+
+    fn read(answer: &serde_json::Value) -> Self {
+        let text = |name| {
+            let text = answer.get("result")?.get(name)?.as_str()?;
+            (text.chars().count() <= Self::CHARS_MAX).then(|| text.to_owned())
+        };
+        Self { platform: text("platform"), version: text("version") }
+    }
+}
+
+/// An engine that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What it says it is.
+    pub(crate) build: Build,
+}
+
 /// Checks one engine and names the address at which it answered.
 ///
 /// # Errors
 /// What the first address showed, or why there is none.
-pub(crate) async fn check(authority: &Authority) -> Result<SocketAddr, CheckFault> {
+pub(crate) async fn check(authority: &Authority) -> Result<Found, CheckFault> {
     let name_fault = |reason: String| CheckFault::Name { host: authority.host().to_owned(), reason };
     let lookup = tokio::net::lookup_host((authority.host(), authority.port()));
     let addresses = match tokio::time::timeout(CHECK_TIMEOUT, lookup).await {
@@ -77,16 +108,16 @@ pub(crate) async fn check(authority: &Authority) -> Result<SocketAddr, CheckFaul
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
         match ask(*address, authority.as_str(), share).await {
-            Ok(()) => return Ok(*address),
+            Ok(build) => return Ok(Found { address: *address, build }),
             Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
     }
     Err(first_fault.unwrap_or_else(|| name_fault("it has no address".to_owned())))
 }
 
-async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<(), CheckFault> {
+async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<Build, CheckFault> {
     match fetch::json(fetch::Call { address, authority, target: TARGET, timeout }).await {
-        Ok(answer) if answer.is_object() => Ok(()),
+        Ok(answer) if answer.is_object() => Ok(Build::read(&answer)),
         Ok(_) => Err(CheckFault::Answer { address, reason: "its answer is not a JSON object".to_owned() }),
         Err(fetch::Error::Connect(_)) => Err(CheckFault::Refused(address)),
         Err(fetch::Error::Late(_)) => Err(CheckFault::Late(address)),

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Between two checks of an engine that answers.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two checks of an engine in doubt.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause between checks of an engine that is down. The longest bounds how long an engine that came

@@ -11,6 +11,7 @@ pub(crate) mod jitter;
 pub(crate) mod plan;
 pub mod ports;
 pub mod recipe;
+pub(crate) mod records;
 mod service;
 mod yielding;
 

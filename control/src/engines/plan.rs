@@ -132,6 +132,13 @@ pub(crate) struct Standing {
     pub(crate) counts: Counts,
 }
 
+impl Standing {
+    /// Every engine's id.
+    pub(crate) fn ids(&self) -> Vec<EngineId> {
+        self.engines.iter().map(|engine| engine.id.clone()).collect()
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     shard: ShardId,

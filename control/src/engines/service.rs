@@ -2,9 +2,10 @@
 //!
 //! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
 
-use super::check::{CheckFault, check};
+use super::check::{CheckFault, Found, check};
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Plan, Standing};
+use super::records::{Record, Records};
 use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
 use crate::shards::Shards;
@@ -13,7 +14,6 @@ use sluice_contract::{
     Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn, ShardId,
     StreamKey, Ticket, ToShard,
 };
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,6 +63,7 @@ enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
+    records: Arc<Records>,
 }
 
 impl Handle {
@@ -101,6 +102,11 @@ impl Handle {
         self.standing.borrow().clone()
     }
 
+    /// What is remembered of an engine.
+    pub(crate) fn record(&self, engine: &EngineId) -> Option<Record> {
+        self.records.get(engine)
+    }
+
     /// A view that tells when the standing changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
@@ -125,11 +131,12 @@ struct Service {
     plan: Plan,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
+    records: Arc<Records>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<Board>,
     epoch: Epoch,
-    checks: JoinSet<(EngineId, Result<SocketAddr, CheckFault>)>,
+    checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
@@ -160,10 +167,13 @@ pub(crate) fn start(
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
+    let records = Arc::<Records>::default();
+    records.keep(SystemTime::now(), &view.borrow().ids());
     let service = Service {
         plan,
         commands: inbox,
         standing,
+        records: records.clone(),
         unconnected: shards.ids().collect(),
         shards,
         directory,
@@ -178,7 +188,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view }
+    Handle { commands, standing: view, records }
 }
 
 impl Service {
@@ -335,8 +345,9 @@ impl Service {
         for action in actions {
             match action {
                 Action::Answer { shard, ticket, answer } => {
-                    if let Err(refusal) = &answer {
-                        tracing::info!(shard = shard.0, %refusal, "no engine for a session");
+                    match &answer {
+                        Ok(lease) => self.records.used(SystemTime::now(), &lease.engine),
+                        Err(refusal) => tracing::info!(shard = shard.0, %refusal, "no engine for a session"),
                     }
                     if let Err(ToShard::Lease { answer, .. }) =
                         self.shards.send(shard, ToShard::Lease { ticket, answer })
@@ -353,10 +364,11 @@ impl Service {
         undelivered
     }
 
-    fn checked(&mut self, engine: &EngineId, outcome: Result<SocketAddr, CheckFault>) {
+    fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
+        self.records.checked(SystemTime::now(), engine, &outcome);
         let before = self.state_of(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
-        self.plan.checked(Instant::now(), engine, outcome);
+        self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let standing = self.plan.standing(Instant::now());
         let after =
             standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
@@ -375,6 +387,7 @@ impl Service {
         self.standing.send_if_modified(|shown| {
             let changed = **shown != standing;
             if changed {
+                self.records.keep(SystemTime::now(), &standing.ids());
                 *shown = Arc::new(standing);
             }
             changed

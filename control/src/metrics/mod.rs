@@ -1,12 +1,16 @@
 //! Prometheus text: what shards show on the board, and what this plane counts of itself.
 //!
 //! Everything is computed at the scrape from snapshots and counters; a scrape never waits for a shard, an engine or a
-//! task. Names of the data plane's metrics belong to the data plane; those of this plane are in [`own`].
+//! task. Names of the data plane's metrics belong to the data plane; those of this plane are in [`own`], and those that
+//! dashboards of earlier programs know in [`published`].
 
 mod board;
 mod own;
 mod process;
+mod published;
 mod text;
+mod transfer;
+mod writer;
 
 use crate::shards::Shards;
 use crate::{engines, resolve, store};
@@ -15,9 +19,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use published::Published;
 use sluice_contract::Directory;
 use sluice_contract::snapshot::Board;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the numbers come from.
 pub(crate) struct Sources {
@@ -86,9 +92,20 @@ pub(crate) struct Exposition {
     pub(crate) text: String,
 }
 
+/// Looks at what engines have moved once a second, as often as their figures change.
+pub(crate) async fn observe(metrics: Arc<Metrics>) -> &'static str {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        metrics.published.observe();
+    }
+}
+
 /// The plane's counters and the way to read everything.
 pub(crate) struct Metrics {
     registry: Registry,
+    published: Published,
     requests: Family<StatusLabel, Counter>,
     ends: Family<ReasonLabel, Counter>,
 }
@@ -113,10 +130,12 @@ impl Metrics {
             "HTTP connections that ended at control, by reason",
             ends.clone(),
         );
+        let published = Published::new(sources.board.clone(), sources.engines.clone());
         registry.register_collector(Box::new(board::Shards(sources.board.clone())));
+        registry.register_collector(Box::new(published.clone()));
         registry.register_collector(Box::new(own::Plane(sources)));
         registry.register_collector(Box::new(process::Process));
-        Self { registry, requests, ends }
+        Self { registry, published, requests, ends }
     }
 
     /// Counts an answered request.

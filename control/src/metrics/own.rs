@@ -1,10 +1,10 @@
 //! What this plane shows of itself: engines, leases, resolves, queues.
 
 use super::Sources;
+use super::writer::{Labels, Writer};
 use crate::engines::health::State;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 
 /// Reads the rooms' snapshots at each scrape.
@@ -13,45 +13,6 @@ pub(crate) struct Plane(pub(crate) Sources);
 impl fmt::Debug for Plane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Plane")
-    }
-}
-
-type Labels = Vec<(&'static str, String)>;
-
-/// Writes one metric at a time with all its samples.
-struct Writer<'a>(DescriptorEncoder<'a>);
-
-impl Writer<'_> {
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => metric.encode_gauge(&value)?,
-                false => metric.encode_family(&labels)?.encode_gauge(&value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
-                false => metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
-            }
-        }
-        Ok(())
     }
 }
 

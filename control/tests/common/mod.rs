@@ -72,6 +72,7 @@ pub fn options(engines: &[String]) -> sluice_control::Options {
             .map(|authority| StaticEngine { authority: authority.clone() })
             .collect(),
         worker_threads: 1,
+        api_key: sluice_control::ApiKey::Open,
         ..sluice_control::Options::default()
     }
 }

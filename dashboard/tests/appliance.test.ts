@@ -62,7 +62,7 @@ test("a player is seen, and why it left", async () => {
   await row.getByText("Playing").waitFor();
   await until("its rate is known", async () => /Mbit\/s/.test((await row.textContent()) ?? ""));
   await row.click();
-  await page.getByText("VLC/3.0.21").first().waitFor();
+  await page.locator(".table-body").getByText("VLC/3.0.21").first().waitFor();
   await page.locator(".timeline-player").first().waitFor();
   expect(await page.title()).toContain(id.slice(0, 8));
   leave();

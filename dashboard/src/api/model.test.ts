@@ -18,6 +18,7 @@ test("a silent stream is stalled whatever it says", () => {
   expect(at("2026-01-01T00:00:09Z")).toBe("playing");
   expect(at("2026-01-01T00:00:02Z")).toBe("stalled");
   expect(at("2026-01-01T00:00:02Z", "recovering")).toBe("recovering");
+  expect(readStream({ key: "k", last_media_at: "2026-01-01T00:00:02Z" }, NOW).silentMs).toBe(8000);
 });
 
 /** Guards: engines write positions as numbers and as strings, and -1 for unknown; a lag is never negative. */

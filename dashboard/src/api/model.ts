@@ -34,6 +34,8 @@ export interface Stream {
   startedAt: number | null;
   idleSince: number | null;
   lastMediaAt: number | null;
+  /** How long nothing had come when this was read, milliseconds: by its own clock, so that an old reading claims no silence. */
+  silentMs: number | null;
   /** bit/s. */
   bitrate: number | null;
   windowSeconds: number | null;
@@ -167,6 +169,7 @@ export function readStream(value: unknown, now: number): Stream {
     startedAt: read.time(raw.started_at),
     idleSince: read.time(raw.idle_since),
     lastMediaAt,
+    silentMs: lastMediaAt === null ? null : Math.max(0, now - lastMediaAt),
     // The rate is 0 until two clock references were seen.
     bitrate: read.count(raw.bitrate_bps) || null,
     windowSeconds: read.count(raw.window_seconds),

@@ -37,7 +37,7 @@ function placed(clients: readonly Client[], x: (behind: number) => number): Dot[
   });
 }
 
-export function Timeline({ stream, clients, now, highlighted, onHighlight }: { stream: Stream; clients: readonly Client[]; now: number; highlighted: string | null; onHighlight: (id: string | null) => void }) {
+export function Timeline({ stream, clients, highlighted, onHighlight }: { stream: Stream; clients: readonly Client[]; highlighted: string | null; onHighlight: (id: string | null) => void }) {
   const box = useRef<SVGSVGElement>(null);
   const [width, setWidth] = useState(800);
   useLayoutEffect(() => {
@@ -56,7 +56,7 @@ export function Timeline({ stream, clients, now, highlighted, onHighlight }: { s
   const marks = Array.from({ length: Math.floor(scale / every) + 1 }, (_, at) => at * every);
   const dots = placed(clients, x);
   const room = Math.floor((BOTTOM - TOP - 8) / (DOT * 2 + 1));
-  const silent = stream.lastMediaAt === null ? null : Math.max(0, now - stream.lastMediaAt) / 1000;
+  const silentMs = stream.silentMs ?? 0;
   const slowest = dots.reduce<Dot | null>((found, dot) => (found === null || dot.behind > found.behind ? dot : found), null);
   const label = `${t("stream.window")}: ${span(held)}. ${t("players.shown", { n: clients.length })}${slowest ? `, ${t("stream.behind", { span: span(slowest.behind) })}` : ""}`;
   return (
@@ -75,9 +75,9 @@ export function Timeline({ stream, clients, now, highlighted, onHighlight }: { s
       <text className="timeline-text" x={x(held)} y={TOP - 10} textAnchor={x(held) < 90 ? "start" : "middle"}>
         {t("stream.window")} {span(held)}
       </text>
-      {silent !== null && silent * 1000 > STALL_MS && (
+      {silentMs > STALL_MS && (
         <text className="timeline-silent" x={x(0) - 4} y={TOP - 10} textAnchor="end">
-          {t("stream.silent", { span: span(silent) })}
+          {t("stream.silent", { span: span(silentMs / 1000) })}
         </text>
       )}
       {dots.map(({ client, behind, x: at, row }) => (

@@ -30,7 +30,7 @@ function columns(now: number, known: Set<string>): Column<Engine>[] {
           <span>{plain(engine.authority ?? engine.id)}</span>
           {engine.isFallback && <span className="tag">{t("engines.fallback")}</span>}
           {engine.forwarded && <span className="tag">{t("engines.forwarded", { port: engine.forwardedPort ?? UNKNOWN })}</span>}
-          {engine.fault && <span className="bad small">{engine.fault}</span>}
+          {engine.fault && <span className="bad small fault">{engine.fault}</span>}
         </span>
       ),
     },
@@ -43,7 +43,7 @@ function columns(now: number, known: Set<string>): Column<Engine>[] {
       sort: load,
       cell: (engine) => (load(engine) ? <Link to={`streams?q=${encodeURIComponent(engine.authority ?? engine.id)}`}>{count(load(engine))}</Link> : count(load(engine))),
     },
-    { key: "starts", head: t("engines.col.starts"), width: "6rem", isNumber: true, largestFirst: true, sort: (engine) => engine.starts, cell: (engine) => count(engine.starts) },
+    { key: "starts", head: t("engines.col.starts"), width: "6rem", card: "none", isNumber: true, largestFirst: true, sort: (engine) => engine.starts, cell: (engine) => count(engine.starts) },
     { key: "version", head: t("engines.col.version"), width: "minmax(7rem, 1fr)", from: 760, card: "none", sort: (engine) => engine.version, cell: (engine) => [engine.version, engine.platform].filter(Boolean).join(" · ") || UNKNOWN },
     { key: "vpn", head: t("engines.col.vpn"), width: "minmax(6rem, 1fr)", from: 900, card: "none", sort: (engine) => engine.vpn, cell: (engine) => engine.vpn ?? UNKNOWN },
     { key: "checked", head: t("engines.col.checked"), width: "7rem", isNumber: true, from: 700, card: "none", sort: (engine) => engine.checkedAt, cell: (engine) => <Since at={engine.checkedAt} now={now} /> },

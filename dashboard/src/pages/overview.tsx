@@ -312,7 +312,7 @@ function TopRow({ stream, now }: { stream: Stream; now: number }) {
   return (
     <tr>
       <td>
-        <StreamMark state={stream.state} silentFor={stream.lastMediaAt === null ? null : now - stream.lastMediaAt} />
+        <StreamMark state={stream.state} silentFor={stream.silentMs} />
       </td>
       <td>
         <Link to={`streams/${encodeURIComponent(stream.key)}`} title={stream.id}>

@@ -107,7 +107,7 @@ export function StreamPage({ id }: { id: string }) {
         <code className="id">{short(stream.id)}</code>
       </Title>
       <p className="stream-line">
-        <StreamMark state={isOver ? "ended" : stream.state} silentFor={stream.lastMediaAt === null ? null : now - stream.lastMediaAt} />
+        <StreamMark state={isOver ? "ended" : stream.state} silentFor={stream.silentMs} />
         <span>{t("players.shown", { n: stream.players ?? 0 })}</span>
         <span>{bitrate(stream.bitrate)}</span>
         <span className="dim">{stream.formats.join(" · ")}</span>
@@ -116,7 +116,7 @@ export function StreamPage({ id }: { id: string }) {
       <Fresh reading={reading} as="section" className="panel">
         <h2>{t("stream.window")}</h2>
         <p className="dim small">{t("stream.window.text")}</p>
-        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} now={now} highlighted={highlighted} onHighlight={setHighlighted} />
+        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} highlighted={highlighted} onHighlight={setHighlighted} />
       </Fresh>
       <div className="columns">
         <Facts stream={stream} />

@@ -33,7 +33,7 @@ function columns(now: number, ask: (asked: Asked) => void, canStop: boolean): Co
       width: "minmax(8.5rem, 10rem)",
       card: "head",
       sort: (stream) => FILTERS.indexOf(stream.state),
-      cell: (stream) => <StreamMark state={stream.state} silentFor={stream.lastMediaAt === null ? null : now - stream.lastMediaAt} />,
+      cell: (stream) => <StreamMark state={stream.state} silentFor={stream.silentMs} />,
     },
     {
       key: "stream",

@@ -28,7 +28,7 @@ export async function open(browser: Browser, url: string, options: BrowserContex
 }
 
 /** Waits until something holds, generously: the machine is shared. */
-export async function until(what: string, holds: () => Promise<boolean>, withinMs = 20_000): Promise<void> {
+export async function until(what: string, holds: () => Promise<boolean>, withinMs = 40_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await holds())) {
     expect(Date.now(), `${what}: not in time`).toBeLessThan(deadline);

@@ -224,6 +224,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 #[utoipa::path(
     get,
     path = "/orchestrator/status",
+    operation_id = "orchestrator_status",
     tag = "service",
     responses((status = 200, body = OrchestratorStatus))
 )]

@@ -56,6 +56,8 @@ describe("every page", () => {
       for (const path of ["", "streams", `streams/${key}`, "watch", "engines", "metrics", "doctor", "nowhere"]) {
         await page.goto(at(path));
         await isLive(page);
+        // Pages that carry a player or charts are loaded on demand.
+        await page.locator("h1").first().waitFor();
         for (const width of WIDTHS) {
           await page.setViewportSize({ width, height: 900 });
           const sideways = await page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth));

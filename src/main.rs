@@ -1,22 +1,25 @@
-//! The appliance: reads settings, binds, starts shards and control, waits, drains.
+//! The appliance: reads settings and binds as the supervisor; starts shards and control, waits and drains as `serve`.
 
 #![deny(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to the person who started it")]
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use crossbeam::channel::{Receiver, Sender, bounded};
+use sluice::handover::cord::{FromServe, ToServe, hear, say};
+use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Settings, help};
+use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Loaded, Settings, help};
 use sluice::window::Budget;
-use sluice::{shard, uring};
+use sluice::{shard, supervisor, uring};
 use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{Dial, Directory, ShardId, ToShard, Tuning};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -34,6 +37,11 @@ const CONTROL_LOOK: Duration = Duration::from_secs(1);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// What the supervisor is given to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// What it is given to take ours.
+const WORD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// One AceStream in, thousands of players out.
 #[derive(Parser)]
 #[command(version, after_long_help = help::text())]
@@ -41,6 +49,18 @@ struct Arguments {
     /// Serve built-in simulated engines with real channels: plays at once, no Docker, no engine.
     #[arg(long)]
     demo: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Serve without a supervisor: one process, which cannot be upgraded.
+    Serve {
+        /// A supervisor is at the other end of standard input.
+        #[arg(long, hide = true)]
+        supervised: bool,
+    },
 }
 
 /// What the main thread waits for.
@@ -53,8 +73,16 @@ enum Event {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match arguments.action {
+        // The demo's engines live in its process and would not survive it.
+        None if arguments.demo => run(true, None).map(|()| 0),
+        None => supervise(),
+        Some(Action::Serve { supervised }) => {
+            supervised.then(Cord::take).transpose().and_then(|cord| run(arguments.demo, cord)).map(|()| 0)
+        }
+    };
+    match outcome {
+        Ok(status) => status.into(),
         Err(error) => {
             eprintln!("sluice: {error:#}");
             ExitCode::FAILURE
@@ -62,33 +90,88 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = Settings::load().map_err(|faults| {
+/// Holds the listening sockets and lets another process serve.
+fn supervise() -> anyhow::Result<u8> {
+    let settings = load()?.settings;
+    start_log(settings.log_level.as_str());
+    let options = supervisor::Options {
+        program: std::env::current_exe().context("cannot tell which program this is")?,
+        listeners: bind(&settings)?,
+        notify: std::env::var_os("NOTIFY_SOCKET"),
+    };
+    Ok(supervisor::run(options)?)
+}
+
+/// The way to the supervisor, and the listening sockets that came over it.
+struct Cord {
+    wire: Wire,
+    listeners: Vec<Vec<OwnedFd>>,
+}
+
+impl Cord {
+    /// The supervisor is at the other end of standard input, which becomes empty.
+    fn take() -> anyhow::Result<Self> {
+        let wire = Wire::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        let first = hear(&wire, Instant::now() + FIRST_WORD).context("the supervisor cannot be heard")?;
+        let (ToServe::Begin { shards }, parcel) = first.context("the supervisor is gone")?;
+        if shards == 0 || parcel.fds.is_empty() || !parcel.fds.len().is_multiple_of(usize::from(shards)) {
+            bail!("the supervisor gave {} listening sockets for {shards} shards", parcel.fds.len());
+        }
+        let mut listeners: Vec<Vec<OwnedFd>> = Vec::new();
+        for (at, fd) in parcel.fds.into_iter().enumerate() {
+            if at % usize::from(shards) == 0 {
+                listeners.push(Vec::new());
+            }
+            listeners.last_mut().expect("the first one was just made").push(fd);
+        }
+        Ok(Self { wire, listeners })
+    }
+}
+
+/// Reads the settings, or says everything that is wrong with them.
+fn load() -> anyhow::Result<Loaded> {
+    Settings::load().map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("settings are not usable:{}", lines.concat())
-    })?;
+    })
+}
+
+/// For each address one listening socket per shard.
+fn bind(settings: &Settings) -> anyhow::Result<Vec<Vec<OwnedFd>>> {
+    let bound = |address: &SocketAddr| {
+        uring::bind(*address, settings.shards.count).with_context(|| format!("cannot listen on {address}"))
+    };
+    settings.listen.addresses.iter().map(bound).collect()
+}
+
+fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
+    let loaded = load()?;
     start_log(loaded.settings.log_level.as_str());
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let environment = loaded.environment.of(sluice_control::variables());
     let settings = Arc::new(loaded.settings);
     uring::raise_descriptor_limit().context("cannot read the limit of open files")?;
     warn_of_socket_memory(&settings);
-    let demo = arguments.demo.then(sluice_bench::demo::start).transpose().context("cannot start the demo")?;
+    let demo = is_demo.then(sluice_bench::demo::start).transpose().context("cannot start the demo")?;
 
-    let count = settings.shards.count;
-    let addresses = &settings.listen.addresses;
+    let (wire, by_address) = match cord {
+        Some(Cord { wire, listeners }) => (Some(wire), listeners),
+        None => (None, bind(&settings)?),
+    };
+    // As many as there are sockets: a supervisor keeps its own while programs come and go.
+    let count = u16::try_from(by_address.first().map_or(0, Vec::len)).context("too many shards")?;
+    let bound: Vec<SocketAddr> =
+        by_address.iter().map(|made| uring::local_address(&made[0])).collect::<io::Result<_>>()?;
     let mut listeners: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-    let mut ports = Vec::new();
-    for address in addresses {
-        let made = uring::bind(*address, count).with_context(|| format!("cannot listen on {address}"))?;
-        ports.push(uring::local_port(&made[0])?);
+    for made in by_address {
         listeners.iter_mut().zip(made).for_each(|(of_shard, listener)| of_shard.push(listener));
     }
 
     // The kernel takes connections from here on. Said before the shards say that they run, so that whoever reads the log
     // to learn the ports has them all by then.
-    for (address, port) in addresses.iter().zip(&ports) {
-        tracing::info!(address = %address.ip(), port, shards = count, "listening");
+    for address in &bound {
+        tracing::info!(address = %address.ip(), port = address.port(), shards = count, "listening");
     }
 
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| link::<ToShard>(SHARD_INBOX)).unzip();
@@ -141,7 +224,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         thread::Builder::new().name(name).spawn(body).context("cannot start a shard")?;
     }
     if let Some(demo) = &demo {
-        print_demo(demo, ports[0]);
+        print_demo(demo, bound[0].port());
     }
     let restart = |wiring| {
         let mut options = control_options(&settings, &environment, demo.as_ref())?;
@@ -151,6 +234,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Ok(sluice_control::start(options, wiring)?)
     };
+    if let Some(wire) = wire {
+        watch_supervisor(wire, events.clone())?;
+    }
     serve(&settings, restart, &waiting, &senders, &mut control)
 }
 
@@ -214,6 +300,22 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
             let _ = events.try_send(Event::Signal);
         }
     })?;
+    Ok(())
+}
+
+/// Tells the supervisor that we serve, and stops in order should it die.
+fn watch_supervisor(wire: Wire, events: Sender<Event>) -> anyhow::Result<()> {
+    if let Err(error) = say(&wire, &FromServe::Serving, &[], Instant::now() + WORD_TIMEOUT) {
+        // Should it be gone, whoever listens to it below hears that.
+        tracing::warn!(%error, "the supervisor is deaf");
+    }
+    let listen = move || {
+        // It says nothing more; what comes is its end.
+        let _ = hear::<ToServe>(&wire, Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
+        tracing::warn!("the supervisor is gone");
+        let _ = events.try_send(Event::Signal);
+    };
+    thread::Builder::new().name("supervisor".into()).spawn(listen).context("cannot watch the supervisor")?;
     Ok(())
 }
 

@@ -151,8 +151,13 @@ impl Appliance {
         self.data.path()
     }
 
-    /// Process id.
+    /// Process id of what serves: the child of the supervisor, or the only process of a demo.
     pub fn pid(&self) -> u32 {
+        sys::children(self.child.id()).pop().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Process id of what was started: signals go there.
+    pub fn supervisor(&self) -> u32 {
         self.child.id()
     }
 
@@ -214,7 +219,7 @@ impl Appliance {
 
     /// Ends it with SIGKILL and starts another one, as `setup` says, on the data directory it leaves.
     pub fn kill_and_start(mut self, setup: Setup) -> Self {
-        self.child.kill().expect("it runs");
+        sys::signal(self.pid(), libc::SIGKILL);
         self.child.wait().expect("it ends");
         let Setup { mut command, .. } = setup;
         command.env("DATA_DIR", self.data.path());
@@ -224,7 +229,7 @@ impl Appliance {
 
     /// Open descriptors of the process.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 }
 
@@ -234,6 +239,10 @@ impl Drop for Appliance {
             for line in self.log_lines() {
                 eprintln!("  | {line}");
             }
+        }
+        // The supervisor ends with what it has started, and would leave it alone in an orderly stop of seconds otherwise.
+        for child in sys::children(self.child.id()) {
+            sys::signal(child, libc::SIGKILL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -55,6 +55,7 @@ mod splice;
 mod stage;
 mod state;
 mod status_routes;
+mod supervisor;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
 mod tls_proxy;

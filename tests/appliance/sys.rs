@@ -77,6 +77,12 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1_000 / ticks_per_s)
 }
 
+/// The processes that a process has started and that are still there, oldest first.
+pub fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Sends a signal to a process the tests started.
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: no pointers are passed.

@@ -72,10 +72,6 @@ impl Appliance {
         self.addr
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
@@ -88,7 +84,7 @@ impl Appliance {
 
 impl Drop for Appliance {
     fn drop(&mut self) {
-        // A child that is gone already has nothing left to end.
+        // A child that is gone already has nothing left to end. What a supervisor has started ends in order without it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -172,7 +172,7 @@ impl Run {
     }
 
     fn usage(&self) -> Option<Usage> {
-        Server::with_pid(self.appliance.pid()).usage().ok()
+        Server::listening_on(self.appliance.addr()).and_then(|server| server.usage()).ok()
     }
 
     /// Goes through the schedule; how often each trouble came, and how many moves were not taken.

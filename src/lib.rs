@@ -14,5 +14,6 @@ pub mod session;
 pub mod settings;
 pub mod shard;
 pub mod supervisor;
+pub mod upgrade;
 pub mod uring;
 pub mod window;

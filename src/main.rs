@@ -10,12 +10,14 @@ use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
 use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Loaded, Settings, help};
+use sluice::shard::Order;
+use sluice::upgrade::{Paused, Takeover, Took};
 use sluice::window::Budget;
-use sluice::{shard, supervisor, uring};
+use sluice::{shard, supervisor, upgrade, uring};
 use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Dial, Directory, ShardId, ToShard, Tuning};
+use sluice_contract::{Dial, Directory, ShardId, ToControl, ToShard, Tuning};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +39,12 @@ const CONTROL_LOOK: Duration = Duration::from_secs(1);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// Orders about handing over that may wait: they come one after the other.
+const ORDERS: usize = 8;
+/// How long a process that is ending may hold on to `DATA_DIR`.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// What control is given to finish what it answers before everything is handed over.
+const CONTROL_STOP: Duration = Duration::from_secs(3);
 /// What the supervisor is given to say its first word.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// What it is given to take ours.
@@ -61,6 +69,8 @@ enum Action {
         #[arg(long, hide = true)]
         supervised: bool,
     },
+    /// Have everything that plays handed over to the binary that is on disk now; nobody is cut.
+    Upgrade,
 }
 
 /// What the main thread waits for.
@@ -69,11 +79,14 @@ enum Event {
     Signal,
     /// A shard's thread ended.
     ShardEnded(ShardId, io::Result<()>),
+    /// Everything is to be handed over to the process at the other end.
+    HandOver(Wire),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.action {
+        Some(Action::Upgrade) => ask_for_upgrade().map(|()| 0),
         // The demo's engines live in its process and would not survive it.
         None if arguments.demo => run(true, None).map(|()| 0),
         None => supervise(),
@@ -98,14 +111,24 @@ fn supervise() -> anyhow::Result<u8> {
         program: std::env::current_exe().context("cannot tell which program this is")?,
         listeners: bind(&settings)?,
         notify: std::env::var_os("NOTIFY_SOCKET"),
+        data_dir: settings.data_dir.clone(),
     };
     Ok(supervisor::run(options)?)
+}
+
+/// Asks the supervisor that serves on our `DATA_DIR`, and waits for the outcome.
+fn ask_for_upgrade() -> anyhow::Result<()> {
+    let settings = load()?.settings;
+    println!("{}", supervisor::ask(&settings.data_dir)?);
+    Ok(())
 }
 
 /// The way to the supervisor, and the listening sockets that came over it.
 struct Cord {
     wire: Wire,
     listeners: Vec<Vec<OwnedFd>>,
+    /// The way to the process that serves now.
+    old: Option<Wire>,
 }
 
 impl Cord {
@@ -114,7 +137,11 @@ impl Cord {
         let wire = Wire::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         let first = hear(&wire, Instant::now() + FIRST_WORD).context("the supervisor cannot be heard")?;
-        let (ToServe::Begin { shards }, parcel) = first.context("the supervisor is gone")?;
+        let (ToServe::Begin { shards, takes_over }, mut parcel) = first.context("the supervisor is gone")?
+        else {
+            bail!("the supervisor begins with another word");
+        };
+        let old = if takes_over { parcel.fds.pop().map(Wire::from_fd) } else { None };
         if shards == 0 || parcel.fds.is_empty() || !parcel.fds.len().is_multiple_of(usize::from(shards)) {
             bail!("the supervisor gave {} listening sockets for {shards} shards", parcel.fds.len());
         }
@@ -125,7 +152,7 @@ impl Cord {
             }
             listeners.last_mut().expect("the first one was just made").push(fd);
         }
-        Ok(Self { wire, listeners })
+        Ok(Self { wire, listeners, old })
     }
 }
 
@@ -155,9 +182,9 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     warn_of_socket_memory(&settings);
     let demo = is_demo.then(sluice_bench::demo::start).transpose().context("cannot start the demo")?;
 
-    let (wire, by_address) = match cord {
-        Some(Cord { wire, listeners }) => (Some(wire), listeners),
-        None => (None, bind(&settings)?),
+    let (wire, by_address, old) = match cord {
+        Some(Cord { wire, listeners, old }) => (Some(wire), listeners, old),
+        None => (None, bind(&settings)?, None),
     };
     // As many as there are sockets: a supervisor keeps its own while programs come and go.
     let count = u16::try_from(by_address.first().map_or(0, Vec::len)).context("too many shards")?;
@@ -181,8 +208,14 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     let dial = Arc::new(Dial::new(tuning(&settings)));
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
-    let mut control = Some(sluice_control::start(
-        control_options(&settings, &environment, demo.as_ref())?,
+    let takeover =
+        old.map(|old| Takeover::begin(old, count)).transpose().context("nothing was handed over")?;
+    let mut options = control_options(&settings, &environment, demo.as_ref())?;
+    if let Some(takeover) = &takeover {
+        (options.epoch_before, options.lock_wait) = (takeover.epoch, LOCK_WAIT);
+    }
+    let started = sluice_control::start(
+        options,
         sluice_control::Wiring {
             inbox: control_inbox,
             shards: senders.clone(),
@@ -190,7 +223,17 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             board: board.clone(),
             dial: dial.clone(),
         },
-    )?);
+    );
+    if let (Err(error), Some(takeover)) = (&started, &takeover) {
+        takeover.refuse(&error.to_string());
+    }
+    let mut control = Some(started?);
+    let (took, mut taken): (Option<Took>, Vec<_>) = match takeover.map(|it| it.receive(count)).transpose() {
+        Ok(Some((took, taken))) => (Some(took), taken.into_iter().map(Some).collect()),
+        Ok(None) => (None, (0..count).map(|_| None).collect()),
+        Err(error) => return Err(error).context("nothing was handed over"),
+    };
+    let (orders, mut to_orders): (Vec<_>, Vec<_>) = (0..count).map(|_| link::<Order>(ORDERS)).unzip();
     let generated_key = control.as_mut().and_then(sluice_control::Handle::take_generated_key);
     if let Some(key) = &generated_key {
         // Not through the log, which may be set to say less: nobody can be told it later.
@@ -201,7 +244,8 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     let admission = Admission::new(bounds(&settings));
     let budget = Budget::new(settings.window.total_bytes);
     let cores = uring::usable_cores().unwrap_or_default();
-    for ((id, inbox), listeners) in (0..count).zip(inboxes).zip(listeners) {
+    let of_shards = inboxes.into_iter().zip(listeners).zip(to_orders.drain(..).zip(taken.drain(..)));
+    for (id, ((inbox, listeners), (orders, taken))) in (0..count).zip(of_shards) {
         let wiring = shard::Wiring {
             id: ShardId(id),
             core: (usize::from(count) <= cores.len()).then(|| cores[usize::from(id)]),
@@ -215,6 +259,8 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             admission: admission.clone(),
             budget: budget.clone(),
             settings: settings.clone(),
+            orders,
+            taken,
         };
         let events = events.clone();
         let name = format!("shard-{id}");
@@ -228,16 +274,31 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     }
     let restart = |wiring| {
         let mut options = control_options(&settings, &environment, demo.as_ref())?;
+        options.lock_wait = LOCK_WAIT;
         if let Some(key) = generated_key.clone() {
             // The one that was shown goes on being accepted, whatever became of where its hash is kept.
             options.api_key = sluice_control::ApiKey::Given(key);
         }
         Ok(sluice_control::start(options, wiring)?)
     };
-    if let Some(wire) = wire {
-        watch_supervisor(wire, events.clone())?;
+    if let Some(took) = took {
+        let (sessions, players) = took.counts;
+        took.finish().context("nothing was handed over")?;
+        tracing::info!(sessions, players, "took over");
     }
-    serve(&settings, restart, &waiting, &senders, &mut control)
+    let cord = wire.map(Arc::new);
+    if let Some(cord) = &cord {
+        watch_supervisor(cord.clone(), events.clone())?;
+    }
+    let shards = ShardLinks { inboxes: &senders, orders: &orders, to_control: &to_control };
+    serve(&settings, restart, &waiting, &shards, &mut control, cord.as_deref())
+}
+
+/// The ways to the shards, and theirs to control.
+struct ShardLinks<'a> {
+    inboxes: &'a [link::Sender<ToShard>],
+    orders: &'a [link::Sender<Order>],
+    to_control: &'a link::Sender<ToControl>,
 }
 
 /// Waits for the end, keeping control alive meanwhile; then drains.
@@ -245,12 +306,14 @@ fn serve(
     settings: &Settings,
     restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
     waiting: &Receiver<Event>,
-    shards: &[link::Sender<ToShard>],
+    shards: &ShardLinks<'_>,
     control: &mut Option<sluice_control::Handle>,
+    cord: Option<&Wire>,
 ) -> anyhow::Result<()> {
     loop {
         match waiting.recv_timeout(CONTROL_LOOK) {
             Ok(Event::Signal) => break,
+            Ok(Event::HandOver(wire)) => hand_over(wire, &restart, shards, control, cord)?,
             Ok(Event::ShardEnded(id, Ok(()))) => bail!("shard {} ended by itself", id.0),
             Ok(Event::ShardEnded(id, Err(error))) => {
                 return Err(error).with_context(|| format!("shard {} cannot run", id.0));
@@ -267,13 +330,15 @@ fn serve(
     }
     let deadline = Instant::now() + settings.timeouts.shutdown;
     tracing::info!("stopping; a second signal stops at once");
-    for shard in shards {
+    for shard in shards.inboxes {
         let _ = shard.send(ToShard::Drain { deadline });
     }
-    let mut left = shards.len();
+    let mut left = shards.inboxes.len();
     while left > 0 {
         match waiting.recv_deadline(deadline + FAREWELL) {
             Ok(Event::ShardEnded(..)) => left -= 1,
+            // Whoever wanted it sees that we end.
+            Ok(Event::HandOver(_)) => {}
             Ok(Event::Signal) => bail!("stopped at once, {left} shards had not drained"),
             Err(_) => bail!("{left} shards did not drain in time"),
         }
@@ -282,6 +347,53 @@ fn serve(
         control.stop(deadline.max(Instant::now()) + FAREWELL)?;
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Hands everything over and ends the process, or goes on as if nothing had been.
+fn hand_over(
+    wire: Wire,
+    restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
+    shards: &ShardLinks<'_>,
+    control: &mut Option<sluice_control::Handle>,
+    cord: Option<&Wire>,
+) -> anyhow::Result<()> {
+    let (mut paused, mut wiring) = (None, None);
+    let pause = || {
+        let running = control.take().ok_or("it is not running")?;
+        let epoch = running.epoch().0;
+        let mut left = running.pause(Instant::now() + CONTROL_STOP).map_err(|error| error.to_string())?;
+        let unheard = std::iter::from_fn(|| left.inbox.try_recv()).collect();
+        wiring = Some(left);
+        Ok(Paused { epoch, unheard })
+    };
+    let outcome = upgrade::give(wire, shards.orders, &mut paused, pause);
+    let tell = |word: &FromServe| {
+        if let Some(cord) = cord
+            && let Err(error) = say(cord, word, &[], Instant::now() + WORD_TIMEOUT)
+        {
+            tracing::warn!(%error, "the supervisor is deaf");
+        }
+    };
+    match outcome {
+        Ok(_standing_still) => {
+            tell(&FromServe::HandedOver);
+            // At once: the shards stand still, and must not go on as the values that hold them are dropped.
+            std::process::exit(0)
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "nothing was handed over; going on as before");
+            tell(&FromServe::Kept { reason: error.to_string() });
+        }
+    }
+    if let Some(wiring) = wiring {
+        *control = Some(restart(wiring)?);
+        for message in paused.into_iter().flat_map(|paused| paused.unheard) {
+            let _ = shards.to_control.send(message);
+        }
+    } else if control.is_none() {
+        bail!("control did not stop in time and is lost");
+    }
     Ok(())
 }
 
@@ -304,14 +416,18 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
 }
 
 /// Tells the supervisor that we serve, and stops in order should it die.
-fn watch_supervisor(wire: Wire, events: Sender<Event>) -> anyhow::Result<()> {
+fn watch_supervisor(wire: Arc<Wire>, events: Sender<Event>) -> anyhow::Result<()> {
     if let Err(error) = say(&wire, &FromServe::Serving, &[], Instant::now() + WORD_TIMEOUT) {
         // Should it be gone, whoever listens to it below hears that.
         tracing::warn!(%error, "the supervisor is deaf");
     }
     let listen = move || {
-        // It says nothing more; what comes is its end.
-        let _ = hear::<ToServe>(&wire, Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
+        let ever = Duration::from_secs(u64::from(u32::MAX));
+        while let Ok(Some((word, mut parcel))) = hear::<ToServe>(&wire, Instant::now() + ever) {
+            if let (ToServe::HandOver, Some(fd)) = (word, parcel.fds.pop()) {
+                let _ = events.try_send(Event::HandOver(Wire::from_fd(fd)));
+            }
+        }
         tracing::warn!("the supervisor is gone");
         let _ = events.try_send(Event::Signal);
     };

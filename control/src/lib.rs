@@ -102,6 +102,10 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Whether settings are what the environment says and cannot be changed.
     pub is_pinned: bool,
+    /// The newest link generation of the process whose shards are taken over: this one's come after it.
+    pub epoch_before: u64,
+    /// How long a directory that another process holds is waited for, because that one is ending.
+    pub lock_wait: Duration,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
 }
@@ -132,6 +136,8 @@ impl Default for Options {
             tuning: Tuning::default(),
             environment: BTreeMap::new(),
             is_pinned: false,
+            epoch_before: 0,
+            lock_wait: Duration::ZERO,
             data_dir: None,
         }
     }

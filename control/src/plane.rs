@@ -20,6 +20,8 @@ const BATCH_MAX: usize = 64;
 const BLOCKING_THREADS_MAX: usize = 4;
 /// What the store is given for its last commit, whatever is left until the deadline.
 const STORE_GRACE: Duration = Duration::from_secs(2);
+/// What the other rooms are given to stop in when the plane is to be started anew.
+const PAUSE_GRACE: Duration = Duration::from_secs(5);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
 /// Under which name the store keeps the hash of a generated key; no setting has such a name.
@@ -34,6 +36,7 @@ pub struct Handle {
     main: Option<JoinHandle<Receiver<ToControl>>>,
     stop: Option<oneshot::Sender<Instant>>,
     generated_key: Option<String>,
+    epoch: Epoch,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
@@ -50,8 +53,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
     let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
-    let (store, loaded) =
-        store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
+    let (store, loaded) = open_store(&options)?;
+    EPOCH.fetch_max(options.epoch_before, Ordering::Relaxed);
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -141,11 +144,31 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         main: Some(main),
         stop: Some(stop),
         generated_key,
+        epoch,
         shards,
         directory,
         board,
         dial,
     })
+}
+
+/// Opens the store, as soon as nobody else holds its directory.
+fn open_store(options: &Options) -> Result<(store::Handle, store::Loaded), store::Error> {
+    /// Between two looks.
+    const LOOK: Duration = Duration::from_millis(20);
+    let until = Instant::now() + options.lock_wait;
+    loop {
+        match store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None }) {
+            Err(store::Error::InUse { .. }) if Instant::now() < until => {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "there is no runtime yet, only the thread that starts it"
+                )]
+                std::thread::sleep(LOOK);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn source(
@@ -246,6 +269,11 @@ impl Handle {
         self.main.as_ref().is_some_and(|main| !main.is_finished())
     }
 
+    /// The link generation of this control.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The API key, if this start generated it; it can be had once, because only a hash of it is kept.
     pub fn take_generated_key(&mut self) -> Option<String> {
         self.generated_key.take()
@@ -258,7 +286,20 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Late`] or [`Error::Internal`]; the wiring is lost then.
-    pub fn stop(mut self, deadline: Instant) -> Result<Wiring, Error> {
+    pub fn stop(self, deadline: Instant) -> Result<Wiring, Error> {
+        self.end(deadline, deadline)
+    }
+
+    /// The same for a plane that must not be lost: responses under way are cut at the deadline, and what follows takes the
+    /// time it takes, within bounds.
+    ///
+    /// # Errors
+    /// As for [`Handle::stop`].
+    pub fn pause(self, deadline: Instant) -> Result<Wiring, Error> {
+        self.end(deadline, deadline + 2 * STORE_GRACE + PAUSE_GRACE)
+    }
+
+    fn end(mut self, deadline: Instant, ended_by: Instant) -> Result<Wiring, Error> {
         if let Some(stop) = self.stop.take() {
             // A plane that ended by itself no longer listens; its inbox is collected just the same.
             let _ = stop.send(deadline);
@@ -266,7 +307,7 @@ impl Handle {
         let (Some(runtime), Some(main)) = (self.runtime.take(), self.main.take()) else {
             return Err(Error::Internal);
         };
-        let outcome = runtime.block_on(async { tokio::time::timeout_at(deadline.into(), main).await });
+        let outcome = runtime.block_on(async { tokio::time::timeout_at(ended_by.into(), main).await });
         // A name look-up may still block a thread; nothing waits for it.
         runtime.shutdown_background();
         let inbox = outcome.map_err(|_| Error::Late)?.map_err(|_| Error::Internal)?;

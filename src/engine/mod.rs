@@ -15,6 +15,7 @@ mod segments;
 mod start;
 mod stat;
 
+pub use body::{Body, State as BodyState};
 pub(crate) use exchange::clip;
 pub use exchange::{Endpoint, Error};
 pub use media::{Came, Media};

@@ -5,6 +5,7 @@ use super::exchange::{Endpoint, Error, clip, get, json, until, within};
 use crate::http::url::{is_foreign, path_and_query};
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_contract::{Hex40, Options, Selector};
 use std::pin::pin;
@@ -20,7 +21,7 @@ const REDIRECTS_MAX: usize = 3;
 const RETRY_EARLY: Duration = Duration::from_secs(1);
 
 /// How the media of a session is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// As one body.
     Progressive,
@@ -30,7 +31,7 @@ pub enum Form {
 
 /// What an engine answered to a start. Links are reduced to path and query: their authority is only what the engine
 /// believes of itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
     /// Where the media is.
     pub playback: String,

@@ -16,7 +16,12 @@ pub enum ToServe {
     Begin {
         /// Shards, each of which has one socket per address.
         shards: u16,
+        /// Behind the sockets comes a connection to the process that serves now, to take over from.
+        #[serde(default)]
+        takes_over: bool,
     },
+    /// Hand everything over to the process at the other end of the connection that comes with it.
+    HandOver,
 }
 
 /// What `serve` says.
@@ -25,6 +30,13 @@ pub enum ToServe {
 pub enum FromServe {
     /// It serves.
     Serving,
+    /// It has handed everything over, and ends.
+    HandedOver,
+    /// It goes on, and why.
+    Kept {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Says something.

@@ -89,6 +89,14 @@ impl Wire {
         self.0
     }
 
+    /// Takes nothing in and lets nothing out from now on; what has arrived can still be received.
+    ///
+    /// # Errors
+    /// When the socket is none.
+    pub fn shut(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both)?)
+    }
+
     /// Sends a parcel.
     ///
     /// # Errors

@@ -9,15 +9,18 @@ use super::Shard;
 use super::bus::QUANTUM;
 use super::lanes::Lanes;
 use super::play::{self, Failure, Found};
-use super::serve::{Served, answer_and_go_on, hand_to_shard};
-use crate::client::hls::{Piece, Reload, Stream, Target, Token, Viewer, Viewers, target};
+use super::serve::{MediaLeft, Sending, Served, answer_and_go_on, hand_to_shard};
+use crate::client::hls::{
+    Piece, Reload, Stream, StreamTold, Target, Token, Viewer, ViewerTold, Viewers, target,
+};
 use crate::client::{Identity, PlayRequest, answer, play_request};
 use crate::http::proxied::client_address;
 use crate::http::range::{Wanted, wanted};
 use crate::http::{Method, RequestHead, write};
+use crate::media::hls::Segmenter;
 use crate::media::hls::playlist::Kind;
 use crate::session::{Phase, Session};
-use crate::uring::{Signal, reset, send_now};
+use crate::uring::{Signal, reset};
 use crate::window::Sent;
 use monoio::time::{sleep, timeout};
 use sluice_contract::{Alias, EndReason, Guard, Options, Refusal, RefusalCode, Selector, StreamKey};
@@ -71,6 +74,31 @@ impl Hls {
     /// A session is over.
     pub(super) fn forget(&self, serial: u64) {
         self.streams.borrow_mut().remove(&serial);
+    }
+
+    /// What another process needs of a session's HLS, if it has any.
+    pub(super) fn stream_at(&self, serial: u64) -> Option<Rc<Stream>> {
+        self.streams.borrow().get(&serial).cloned()
+    }
+
+    /// What another process needs of a session's viewers.
+    pub(super) fn tell_viewers(&self, serial: u64) -> Vec<ViewerTold> {
+        self.viewers.borrow().tell(|stream| stream.session().serial() == serial)
+    }
+
+    /// Goes on with the HLS of a session of another process.
+    pub(super) fn take_over(
+        &self,
+        session: &Rc<Session>,
+        stream: StreamTold<Segmenter>,
+        viewers: Vec<(ViewerTold, Guard)>,
+    ) {
+        let stream = Stream::going_on(session.clone(), stream);
+        self.streams.borrow_mut().insert(session.serial(), stream.clone());
+        for (viewer, guard) in viewers {
+            self.viewers.borrow_mut().take_over(viewer, stream.clone(), guard);
+        }
+        self.begun.notify();
     }
 
     /// The stream of a session, which is made on the first request.
@@ -172,12 +200,12 @@ impl Outcome {
 /// Answers a request for a new playlist: the player is sent to one of its own.
 pub(super) async fn manifest(
     shard: &Rc<Shard>,
-    mut served: Served,
+    served: Served,
     head: RequestHead,
     consumed: usize,
 ) -> Option<Served> {
-    let peer = served.client;
-    served.client = address(shard, &served, &head);
+    let peer = served.client.get();
+    served.client.set(address(shard, &served, &head));
     let outcome = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
         Err(refusal) => Outcome::refused(shard, &refusal, &head),
         Ok(_) if head.method == Method::Head => {
@@ -185,7 +213,7 @@ pub(super) async fn manifest(
         }
         Ok(request) => enter(shard, &served, &request, &head).await,
     };
-    served.client = peer;
+    served.client.set(peer);
     conclude(shard, served, &head, consumed, outcome).await
 }
 
@@ -205,7 +233,7 @@ pub(super) async fn redirect(
 
 /// Joins the stream and makes a viewer of the player.
 async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: &RequestHead) -> Outcome {
-    let room = shard.hls.viewers.borrow().has_room(served.client);
+    let room = shard.hls.viewers.borrow().has_room(served.client.get());
     if let Err(refusal) = room {
         return Outcome::refused(shard, &refusal, head);
     }
@@ -229,7 +257,7 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
             return Outcome::Left;
         }
     }
-    let token = admit(shard, &stream, play::identity(served.client, head), guard);
+    let token = admit(shard, &stream, play::identity(served.client.get(), head), guard);
     membership.keep();
     let up = if head.path.ends_with('/') { "../" } else { "" };
     let file = if asks_for_low_latency(head) { "low.m3u8" } else { "index.m3u8" };
@@ -457,7 +485,7 @@ fn bare(
 /// Sends a piece, all of it or the range that was asked for.
 async fn send(
     shard: &Rc<Shard>,
-    mut served: Served,
+    served: Served,
     head: &RequestHead,
     consumed: usize,
     (token, stream, piece): (Token, Rc<Stream>, Piece),
@@ -495,20 +523,39 @@ async fn send(
             &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
         );
         let media = |at: u64| piece.start + at.saturating_sub(opening);
-        let _hold = stream.hold(piece.start, Instant::now());
-        let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
+        let media = MediaLeft { token, cursor: media(range.start), end: media(range.end) };
+        let closes = !head.keep_alive();
+        *served.sending.borrow_mut() = Some(Sending { rest: prefix, media: Some(media), consumed, closes });
         let transfer = Transfer { shard, token, stream: &stream };
-        let sent = transfer.run(&served, &prefix, media(range.start)..media(range.end)).await;
-        if let Err(fault) = sent {
-            tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
-            shard.counters.hls_cut.add(1);
-            reset(served.socket.into_fd());
-            return None;
-        }
-    } else if timeout(shard.rules.write_timeout, served.socket.send_all(&prefix)).await.is_err() {
+        let served = transfer.run(served).await?;
+        return conclude_transfer(served, consumed, closes).await;
+    }
+    *served.sending.borrow_mut() = Some(Sending { rest: prefix, consumed, ..Sending::default() });
+    if timeout(shard.rules.write_timeout, served.send_rest()).await.is_err() {
         return None;
     }
     if !head.keep_alive() {
+        served.close_after(&[]).await;
+        return None;
+    }
+    served.consume(consumed);
+    Some(served)
+}
+
+/// Goes on with a piece that another process has begun to send.
+pub(super) async fn go_on(shard: &Rc<Shard>, served: Served, media: MediaLeft) -> Option<Served> {
+    let known = shard.hls.viewers.borrow_mut().touch(media.token, Instant::now()).map(|it| it.stream.clone());
+    let Some(stream) = known else {
+        // Its player is gone, and nobody says what its media was.
+        reset(served.into_socket().0);
+        return None;
+    };
+    Transfer { shard, token: media.token, stream: &stream }.run(served).await
+}
+
+/// What comes after a piece is out.
+async fn conclude_transfer(served: Served, consumed: usize, closes: bool) -> Option<Served> {
+    if closes {
         served.close_after(&[]).await;
         return None;
     }
@@ -524,25 +571,52 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(&self, served: &Served, prefix: &[u8], media: std::ops::Range<u64>) -> io::Result<()> {
-        let mut rest = prefix;
-        while !rest.is_empty() {
-            match send_now(served.socket.as_fd(), rest, !media.is_empty()) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(served).await?,
-                Err(error) => return Err(error),
+    /// Sends what [`Served::sending`] says; the connection comes back unless it broke.
+    async fn run(&self, served: Served) -> Option<Served> {
+        let begin = served.sending.borrow().as_ref().and_then(|sending| sending.media).map(|it| it.cursor);
+        let _hold = self.stream.hold(begin.unwrap_or_default(), Instant::now());
+        let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
+        let sent = self.send(&served).await;
+        if let Err(fault) = sent {
+            tracing::debug!(stream = %self.stream.session().key(), %fault, "a segment was not sent to its end");
+            self.shard.counters.hls_cut.add(1);
+            reset(served.into_socket().0);
+            return None;
+        }
+        Some(served)
+    }
+
+    /// Whenever this waits, what is left stands in its place.
+    async fn send(&self, served: &Served) -> io::Result<()> {
+        loop {
+            let rest = served.sending.borrow().as_ref().map_or(0, |sending| sending.rest.len());
+            if rest == 0 {
+                break;
+            }
+            match timeout(self.shard.rules.write_timeout, served.send_rest()).await {
+                Ok(outcome) => outcome?,
+                // What it took meanwhile counts.
+                Err(_) if served.sending.borrow().as_ref().is_some_and(|it| it.rest.len() < rest) => {}
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
-        let mut cursor = media.start;
-        while cursor < media.end {
+        loop {
+            let left = served.sending.borrow().as_ref().and_then(|sending| sending.media);
+            let Some(MediaLeft { cursor, end, .. }) = left.filter(|left| left.cursor < left.end) else {
+                return Ok(());
+            };
             let lane = self.shard.hls.lanes.enter().await;
             let sent = {
                 let feed = self.stream.session().feed();
-                feed.window().send_kept(served.socket.as_fd(), cursor, QUANTUM.min(media.end - cursor))?
+                feed.window().send_kept(served.socket.as_fd(), cursor, QUANTUM.min(end - cursor))?
             };
             match sent {
                 Sent::Bytes(count) if count > 0 => {
-                    cursor += count;
+                    let cursor = cursor + count;
+                    if let Some(left) = served.sending.borrow_mut().as_mut().and_then(|it| it.media.as_mut())
+                    {
+                        left.cursor = cursor;
+                    }
                     self.delivered(cursor, count);
                     self.shard.turns.park_once().await;
                 }
@@ -556,7 +630,6 @@ impl Transfer<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     async fn writable(&self, served: &Served) -> io::Result<()> {
@@ -578,7 +651,7 @@ impl Transfer<'_> {
 /// The player's address behind trusted proxies, judged anew for each request.
 fn address(shard: &Shard, served: &Served, head: &RequestHead) -> std::net::IpAddr {
     let forwarded = head.headers_named("x-forwarded-for");
-    client_address(served.client, forwarded, &shard.settings.listen.trusted_proxies)
+    client_address(served.client.get(), forwarded, &shard.settings.listen.trusted_proxies)
 }
 
 fn asks_for_low_latency(head: &RequestHead) -> bool {
@@ -612,7 +685,7 @@ async fn conclude(
     match outcome {
         Outcome::Answer(bytes) => answer_and_go_on(served, head, consumed, |_| bytes).await,
         Outcome::Left => {
-            crate::uring::finish(served.socket.into_fd());
+            served.finish();
             None
         }
         Outcome::Elsewhere(owner) => {

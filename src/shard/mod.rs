@@ -7,18 +7,22 @@
 //! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
+//! - `handover` passes everything to another process, and takes it over there,
 //! - `ended` remembers clients for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
 mod bus;
 mod ended;
+mod handover;
 mod hls;
 mod inbox;
 mod lanes;
 mod play;
 mod publish;
 mod serve;
+
+pub use handover::{Gate, Order, Orders, Taken, Then, tell_connections, tell_end};
 
 use crate::client::Rules;
 use crate::listen::Admission;
@@ -71,6 +75,10 @@ pub struct Wiring {
     pub budget: Arc<Budget>,
     /// Settings.
     pub settings: Arc<Settings>,
+    /// What it is told about being handed over.
+    pub orders: Orders,
+    /// What it takes over, and where it waits before it goes on with that.
+    pub taken: Option<(Taken, Gate)>,
 }
 
 /// What a ticket waits for.
@@ -103,6 +111,13 @@ pub(crate) struct Shard {
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
+    lines: serve::Lines,
+    inbox: RefCell<inbox::Inbox>,
+    orders: RefCell<Orders>,
+    /// Nothing new is begun, because another process is about to take over.
+    is_calm: Cell<bool>,
+    /// That has changed.
+    stirred: Signal,
     ended: RefCell<ended::Ended>,
     hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
@@ -182,6 +197,11 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        lines: serve::Lines::default(),
+        inbox: RefCell::new(inbox::Inbox::new(wiring.inbox)),
+        orders: RefCell::new(wiring.orders),
+        is_calm: Cell::new(false),
+        stirred: Signal::default(),
         ended: RefCell::default(),
         hls: hls::Hls::default(),
         sessions: RefCell::default(),
@@ -199,6 +219,15 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         settings,
     });
     *shard.me.borrow_mut() = Rc::downgrade(&shard);
+    if let Some((taken, gate)) = wiring.taken {
+        if let Err(error) = handover::take_over(&shard, taken) {
+            let _ = gate.stands.send(Err(error.to_string()));
+            return Err(error);
+        }
+        if !handover::wait_at(&gate) {
+            return Err(io::Error::other("what was to be taken over was not handed over"));
+        }
+    }
     for listener in wiring.listeners {
         let listener = Rc::new(Listener::new(listener)?);
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
@@ -207,7 +236,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
     shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
-    inbox::run(shard, wiring.inbox).await;
+    shard.keep("handover", handover::run);
+    inbox::run(shard).await;
     Ok(())
 }
 

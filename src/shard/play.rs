@@ -111,7 +111,7 @@ pub(super) fn keeps_moving() -> Refusal {
 
 fn left(shard: &Shard, served: Served) {
     shard.counters.client_ended(EndReason::ClientLeft);
-    crate::uring::finish(served.socket.into_fd());
+    served.finish();
 }
 
 /// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
@@ -193,7 +193,7 @@ async fn join(
     request: &PlayRequest,
     key: &StreamKey,
 ) -> Result<Found, Failure> {
-    let guard = shard.admission.client(served.client, Instant::now())?;
+    let guard = shard.admission.client(served.client.get(), Instant::now())?;
     let session = match until_left(served, session_of(shard, request, key)).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
@@ -255,6 +255,11 @@ async fn session_of(
             }
             None => {}
         }
+        if shard.is_calm.get() {
+            // Another process is about to take over: this play begins there, or here once that is called off.
+            shard.stirred.after(shard.stirred.count()).await;
+            continue;
+        }
         if shard.draining.get().is_some() {
             let detail = "the appliance is shutting down";
             return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
@@ -314,15 +319,15 @@ fn admit(
     guard: Guard,
     joined_running: Option<Instant>,
 ) {
-    let identity = identity(served.client, head);
+    let identity = identity(served.client.get(), head);
     let now = Instant::now();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
     );
     let head = write::stream_head(head.minor_version);
-    let guards = [served.guard, guard];
     let behind = shard.rules.join_behind;
-    let fd = served.socket.into_fd();
+    let (fd, place) = served.into_socket();
+    let guards = [place, guard];
     let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
     client.bound_unsent(shard.bus.borrow().tick());
     shard.counters.clients_started.add(1);

@@ -1,6 +1,6 @@
 //! Signals as something to poll.
 
-use super::STOPS;
+use super::{STOPS, UPGRADE};
 use rustix::process::Signal;
 use signal_hook::low_level::pipe;
 use std::io::{self, Read};
@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Taken {
     /// Signals to end.
     pub(super) stops: Vec<Signal>,
+    /// The signal to upgrade.
+    pub(super) upgrade: bool,
 }
 
 /// Watched signals; readable when one has come.
 pub(super) struct Signals {
     pipe: UnixStream,
     stops: [(Signal, Arc<AtomicBool>); STOPS.len()],
+    upgrade: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -29,13 +32,14 @@ impl Signals {
         pipe.set_nonblocking(true)?;
         written.set_nonblocking(true)?;
         let stops = STOPS.map(|signal| (signal, Arc::<AtomicBool>::default()));
-        for (signal, flag) in &stops {
+        let upgrade = Arc::<AtomicBool>::default();
+        for (signal, flag) in stops.iter().chain([&(UPGRADE, upgrade.clone())]) {
             // The flag first, so that whoever is woken finds it.
             signal_hook::flag::register(signal.as_raw(), flag.clone())?;
             pipe::register(signal.as_raw(), written.try_clone()?)?;
         }
         pipe::register(Signal::CHILD.as_raw(), written)?;
-        Ok(Self { pipe, stops })
+        Ok(Self { pipe, stops, upgrade })
     }
 
     /// What has come since the last call; never waits.
@@ -45,7 +49,8 @@ impl Signals {
         let has_come = |(signal, flag): &(Signal, Arc<AtomicBool>)| {
             flag.swap(false, Ordering::AcqRel).then_some(*signal)
         };
-        Taken { stops: self.stops.iter().filter_map(has_come).collect() }
+        let upgrade = self.upgrade.swap(false, Ordering::AcqRel);
+        Taken { stops: self.stops.iter().filter_map(has_come).collect(), upgrade }
     }
 }
 

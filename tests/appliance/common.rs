@@ -40,13 +40,23 @@ impl Setup {
     /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
     /// short grace period and nothing kept warm. Anything else is set by [`Setup::env`].
     pub fn with_engines(engines: &[&Engine]) -> Self {
+        Self::bare().engines(engines)
+    }
+
+    /// Names engines.
+    pub fn engines(self, engines: &[&Engine]) -> Self {
         let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
-        Self::bare().env("STATIC_ENGINES", &addresses.join(","))
+        self.env("STATIC_ENGINES", &addresses.join(","))
     }
 
     /// An appliance without any engine setting.
     pub fn bare() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        Self::of(Path::new(env!("CARGO_BIN_EXE_sluice")))
+    }
+
+    /// The same of this program.
+    pub fn of(program: &Path) -> Self {
+        let mut command = Command::new(program);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
         // Whatever Docker this machine has is not the tests' to fill.

@@ -59,4 +59,5 @@ mod supervisor;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
 mod tls_proxy;
+mod upgrade;
 mod zapping;

@@ -80,6 +80,11 @@ const ROOMS: &[Room] = &[
         ],
         paths: &["monoio", "std::thread", "crossbeam"],
     },
+    Room {
+        name: "upgrade",
+        rooms: &["http", "media", "window", "session", "engine", "client", "listen"],
+        paths: DISK,
+    },
     Room { name: "uring", rooms: &["*"], paths: &["sluice_contract"] },
 ];
 

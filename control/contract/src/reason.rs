@@ -1,11 +1,11 @@
 //! The closed lists: why a client or session ended, why a request was refused. One name each, the same in the log,
 //! the metric, the API and the panel.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Why a client or a session ended. The one closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Client: the player closed its connection. Session: the last player left and the grace period passed.

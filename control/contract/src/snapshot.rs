@@ -123,7 +123,7 @@ impl SpliceKind {
 }
 
 /// Media that players missed, or were given twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Amount {
     /// By the stream's clock.
     pub time: Duration,
@@ -139,7 +139,7 @@ impl std::ops::AddAssign for Amount {
 }
 
 /// How the sources of a session were joined to each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Splices {
     /// [`SpliceKind::Exact`].
     pub exact: u64,
@@ -207,7 +207,7 @@ pub struct Session {
 }
 
 /// The engine side of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SessionEngine {
     /// Which engine.
     pub id: EngineId,
@@ -226,7 +226,7 @@ pub struct SessionEngine {
 }
 
 /// What the engine says of itself, newest poll.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct EngineStat {
     /// `idle`, `prebuf`, `dl`, …
     pub status: String,
@@ -247,7 +247,7 @@ pub struct EngineStat {
 }
 
 /// `livepos` of the engine, Unix seconds unless said otherwise.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct LivePos {
     /// Reader position.
     pub pos: Option<i64>,

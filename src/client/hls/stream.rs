@@ -2,12 +2,14 @@
 //!
 //! Playlists are written when something new is in them, not when somebody asks: a thousand players get the same text.
 
+use crate::handover::age;
 use crate::media::hls::playlist::{self, Kind};
 use crate::media::hls::{HeadState, KEPT_TARGETS, Mark, Point, SLACK, Segment, Segmenter};
 use crate::media::ts::{Continuity, PACKET, Packet, pes};
 use crate::session::{Feed, Kept, Readiness, Session};
 use crate::uring::Signal;
 use crate::window::AccessPoint;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -67,6 +69,16 @@ struct State {
     holds: Slab<(u64, Instant)>,
 }
 
+/// HLS of a session as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told<S> {
+    segmenter: S,
+    seen: (u64, u64),
+    is_published: bool,
+    #[serde(with = "age::option")]
+    first_segment: Option<Instant>,
+}
+
 /// Keeps the media behind an offset until dropped, or for half a minute.
 pub struct Hold {
     stream: Rc<Stream>,
@@ -94,6 +106,40 @@ impl Stream {
                 low_latency: "".into(),
                 openings: HashMap::new(),
                 holds: Slab::new(),
+            }),
+            changed: Signal::default(),
+            is_watched: Cell::new(true),
+        })
+    }
+
+    /// Shows `told` what another process needs to go on with it.
+    pub fn tell<T>(&self, told: impl FnOnce(Told<&Segmenter>) -> T) -> T {
+        let state = self.state.borrow();
+        told(Told {
+            segmenter: &state.segmenter,
+            seen: state.seen,
+            is_published: state.is_published,
+            first_segment: state.first_segment,
+        })
+    }
+
+    /// Goes on where another process has stopped: numbers and segments are the same.
+    pub fn going_on(session: Rc<Session>, told: Told<Segmenter>) -> Rc<Self> {
+        let Told { segmenter, seen, is_published, first_segment } = told;
+        let write = |kind| if is_published { playlist::write(&segmenter, kind).into() } else { "".into() };
+        let (plain, low_latency) = (write(Kind::Plain), write(Kind::LowLatency));
+        let (openings, holds) = Default::default();
+        Rc::new(Self {
+            session,
+            state: RefCell::new(State {
+                segmenter,
+                seen,
+                is_published,
+                first_segment,
+                plain,
+                low_latency,
+                openings,
+                holds,
             }),
             changed: Signal::default(),
             is_watched: Cell::new(true),

@@ -14,6 +14,7 @@
 
 use crate::media::ts::pes::{PTS_MODULUS, PTS_PER_S};
 use crate::media::ts::{Continuity, MediaTime, PACKET, Tables, clock::TICKS_PER_S, stitch};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ const LEFT_OUT_MAX: Duration = Duration::from_secs(1);
 type Ticks = u64;
 
 /// A random access point as the segmenter needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Point {
     /// Offset of its first packet.
     pub offset: u64,
@@ -95,7 +96,7 @@ pub struct HeadState {
 }
 
 /// A part of a segment, itself a range of the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Offset of its first packet.
     pub start: u64,
@@ -108,7 +109,7 @@ pub struct Part {
 }
 
 /// A segment: a range of the window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Segment {
     /// Its media sequence number.
     pub sequence: u64,
@@ -142,7 +143,7 @@ impl Segment {
 }
 
 /// A place in the stream and its times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Place {
     offset: u64,
     media_time: MediaTime,
@@ -171,7 +172,7 @@ impl Place {
 }
 
 /// The segment being formed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Open {
     segment: Segment,
     start: Place,
@@ -181,7 +182,7 @@ struct Open {
 }
 
 /// Says which ranges of a stream are segments. One per session, from the first request for HLS on.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Segmenter {
     segments: VecDeque<Segment>,
     open: Option<Open>,

@@ -8,6 +8,7 @@ pub(crate) mod authority;
 pub(crate) mod breaker;
 pub(crate) mod check;
 pub(crate) mod fleet;
+pub(crate) mod generic;
 pub(crate) mod health;
 mod instance;
 pub(crate) mod jitter;
@@ -21,6 +22,7 @@ mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
+pub(crate) use fleet::{Blocked, Ground, HandError, Progress, Wish};
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use service::{Handle, Options, Source, start};
 

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 /// A container's process gets this long to end before Docker kills it.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Events that may wait. When more come they are dropped: the list that follows shows everything.
 const EVENTS_BOUND: usize = 256;
 /// Between two tries to survey, or to listen to events.

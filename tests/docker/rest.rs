@@ -54,6 +54,13 @@ fn engines_and_containers_are_had_by_rest() {
         (&"yes".into(), &"krinkuto11-amd64".into())
     );
 
+    // Figures come by themselves, once a second.
+    let usage = format!("/engines/{}/stats", made["container_id"].as_str().unwrap());
+    until("there are figures", || appliance.get(&usage).status() == 200);
+    assert!(appliance.json(&usage)["memory_usage"].as_u64().is_some_and(|bytes| bytes > 0));
+    until("of both", || appliance.json("/engines/stats/total")["container_count"] == 2);
+    assert_eq!(appliance.json("/engines/stats/all").as_object().unwrap().len(), 2);
+
     // Up to the limit and not beyond, and the status says so.
     assert_eq!(ask(&appliance, "POST", "/scale/9", &Value::Null).1, json!({ "scaled_to": 9, "target": 3 }));
     until("three are ready", || ready(&appliance) == 3.0);

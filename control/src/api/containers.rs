@@ -8,7 +8,7 @@ use super::Sources;
 use super::error::{Blocked, Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{rfc3339, wall};
-use crate::docker::{self, Details, Docker, Protocol};
+use crate::docker::{self, ContainerId, Details, Docker, Protocol};
 use crate::engines::{self, Ground, HandError, Handle, Progress, Wish, generic};
 use axum::Json;
 use axum::extract::State;
@@ -463,21 +463,74 @@ async fn by_label(
     Ok(Json(found.into_iter().map(Container::from).collect()))
 }
 
+/// What one container uses.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UsageView {
+    container_id: String,
+    /// Percent of one core.
+    cpu_percent: f64,
+    memory_usage: u64,
+    memory_limit: u64,
+    memory_percent: f64,
+    network_rx_bytes: u64,
+    network_tx_bytes: u64,
+    block_read_bytes: u64,
+    block_write_bytes: u64,
+}
+
+impl UsageView {
+    fn new(id: &ContainerId, usage: &docker::Usage) -> Self {
+        let share = usage.memory_bytes as f64 / usage.memory_bytes_max.max(1) as f64;
+        Self {
+            container_id: id.to_string(),
+            cpu_percent: hundredths(usage.cpu_percent),
+            memory_usage: usage.memory_bytes,
+            memory_limit: usage.memory_bytes_max,
+            memory_percent: hundredths(share * 100.0),
+            network_rx_bytes: usage.received_bytes,
+            network_tx_bytes: usage.sent_bytes,
+            block_read_bytes: usage.read_bytes,
+            block_write_bytes: usage.written_bytes,
+        }
+    }
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 /// What each engine's container uses
+///
+/// Figures of the last second or two; engines without any are left out.
 #[utoipa::path(
     get,
     path = "/engines/stats/all",
     tag = "engines",
-    responses((status = 200, description = "By container id", body = Object))
+    responses((status = 200, description = "By container id", body = BTreeMap<String, UsageView>))
 )]
-async fn usage_of_all(Read(()): Read<()>) -> Json<BTreeMap<String, serde_json::Value>> {
-    Json(BTreeMap::new())
+async fn usage_of_all(
+    State(sources): State<Sources>,
+    Read(()): Read<()>,
+) -> Json<BTreeMap<String, UsageView>> {
+    let all = sources.engines.usage();
+    Json(all.iter().map(|(id, usage)| (id.to_string(), UsageView::new(id, usage))).collect())
 }
 
 /// What all engines' containers use together
 #[utoipa::path(get, path = "/engines/stats/total", tag = "engines", responses((status = 200, body = UsageTotal)))]
-async fn usage_total(Read(()): Read<()>) -> Json<UsageTotal> {
-    Json(UsageTotal::default())
+async fn usage_total(State(sources): State<Sources>, Read(()): Read<()>) -> Json<UsageTotal> {
+    let mut total = UsageTotal::default();
+    for usage in sources.engines.usage().values() {
+        total.total_cpu_percent += usage.cpu_percent;
+        total.total_memory_usage += usage.memory_bytes;
+        total.total_network_rx_bytes += usage.received_bytes;
+        total.total_network_tx_bytes += usage.sent_bytes;
+        total.total_block_read_bytes += usage.read_bytes;
+        total.total_block_write_bytes += usage.written_bytes;
+        total.container_count += 1;
+    }
+    total.total_cpu_percent = hundredths(total.total_cpu_percent);
+    Json(total)
 }
 
 /// What one engine's container uses
@@ -486,10 +539,16 @@ async fn usage_total(Read(()): Read<()>) -> Json<UsageTotal> {
     path = "/engines/{container_id}/stats",
     tag = "engines",
     params(("container_id" = String, Path, description = "The engine")),
-    responses((status = 404, description = "No figures of such a container", body = Detail))
+    responses(
+        (status = 200, body = UsageView),
+        (status = 404, description = "No figures of such a container", body = Detail),
+    )
 )]
-async fn usage(Read(_): Read<String>) -> Error {
-    Error::NotFound("Container not found or stats unavailable".into())
+async fn usage(State(sources): State<Sources>, Read(which): Read<String>) -> Result<Json<UsageView>, Error> {
+    let id = ContainerId(which.into());
+    let all = sources.engines.usage();
+    let usage = all.get(&id).ok_or(Error::NotFound("Container not found or stats unavailable".into()))?;
+    Ok(Json(UsageView::new(&id, usage)))
 }
 
 /// Replace all engines

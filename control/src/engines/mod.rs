@@ -18,6 +18,7 @@ pub mod recipe;
 pub(crate) mod records;
 mod service;
 pub(crate) mod survey;
+mod usage;
 mod yard;
 mod yielding;
 

@@ -9,10 +9,11 @@ use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome,
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
-use crate::docker::{ContainerId, Docker};
+use crate::docker::{ContainerId, Docker, Usage};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
@@ -147,6 +148,7 @@ pub(crate) struct Handle {
     standing: watch::Receiver<Arc<Standing>>,
     fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
     docker: Option<Arc<dyn Docker>>,
+    usage: UsageBoard,
     records: Arc<Records>,
 }
 
@@ -204,6 +206,11 @@ impl Handle {
     /// Docker, when engines are kept there: for containers that are no engines.
     pub(crate) fn docker(&self) -> Option<Arc<dyn Docker>> {
         self.docker.clone()
+    }
+
+    /// What the containers of engines use; empty where none are kept.
+    pub(crate) fn usage(&self) -> std::collections::BTreeMap<ContainerId, Usage> {
+        self.usage.all()
     }
 
     /// Has an engine made; answers when its container runs.
@@ -325,6 +332,7 @@ pub(crate) fn start(
         // A look-up that comes before the first engine waits for it.
         plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
     }
+    let usage = yard.as_ref().map(Yard::usage).unwrap_or_default();
     let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
     let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
@@ -358,7 +366,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, fleet: fleet_view, docker, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
 }
 
 impl Service {
@@ -536,6 +544,7 @@ impl Service {
         let actions = yard.fleet.advance(now, &view);
         self.hands.tell(yard.fleet.outcomes());
         yard.perform(now, actions);
+        yard.follow();
         self.plan.set_fleet(now, yard.fleet.engines());
         let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
         if let Some(assumed) = &self.assumed {

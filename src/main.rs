@@ -13,7 +13,8 @@ use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Directory, ShardId, ToShard};
+use sluice_contract::{Dial, Directory, ShardId, ToShard, Tuning};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     start_log(loaded.settings.log_level.as_str());
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let environment = loaded.environment.of(sluice_control::variables());
     let settings = Arc::new(loaded.settings);
     uring::raise_descriptor_limit().context("cannot read the limit of open files")?;
     warn_of_socket_memory(&settings);
@@ -93,15 +95,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (to_control, control_inbox) = link(CONTROL_INBOX);
     let directory = Arc::new(Directory::default());
     let board = Arc::new(Board::new(count));
+    let dial = Arc::new(Dial::new(tuning(&settings)));
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
     let mut control = Some(sluice_control::start(
-        control_options(&settings, demo.as_ref())?,
+        control_options(&settings, &environment, demo.as_ref())?,
         sluice_control::Wiring {
             inbox: control_inbox,
             shards: senders.clone(),
             directory: directory.clone(),
             board: board.clone(),
+            dial: dial.clone(),
         },
     )?);
     let generated_key = control.as_mut().and_then(sluice_control::Handle::take_generated_key);
@@ -124,6 +128,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             control: to_control.clone(),
             directory: directory.clone(),
             board: board.clone(),
+            dial: dial.clone(),
             admission: admission.clone(),
             budget: budget.clone(),
             settings: settings.clone(),
@@ -139,7 +144,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         print_demo(demo, ports[0]);
     }
     let restart = |wiring| {
-        let mut options = control_options(&settings, demo.as_ref())?;
+        let mut options = control_options(&settings, &environment, demo.as_ref())?;
         if let Some(key) = generated_key.clone() {
             // The one that was shown goes on being accepted, whatever became of where its hash is kept.
             options.api_key = sluice_control::ApiKey::Given(key);
@@ -224,7 +229,19 @@ fn bounds(settings: &Settings) -> Bounds {
     }
 }
 
-fn control_options(settings: &Settings, demo: Option<&Demo>) -> anyhow::Result<sluice_control::Options> {
+fn tuning(settings: &Settings) -> Tuning {
+    Tuning {
+        grace: settings.timeouts.grace,
+        empty_timeout: settings.timeouts.empty,
+        is_hls_default: settings.hls.by_default,
+    }
+}
+
+fn control_options(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    demo: Option<&Demo>,
+) -> anyhow::Result<sluice_control::Options> {
     let engine = |authority: String| sluice_control::StaticEngine { authority };
     let defaults = sluice_control::Options {
         api_key: match &settings.api_key {
@@ -234,6 +251,9 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> anyhow::Result<s
         },
         reads_need_key: settings.reads_need_key,
         cors_origin: settings.cors_origin.clone(),
+        tuning: tuning(settings),
+        environment: environment.clone(),
+        is_pinned: settings.is_pinned,
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {

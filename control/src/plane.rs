@@ -4,14 +4,14 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve, settings};
 use sluice_contract::link::Receiver;
-use sluice_contract::{Directory, Epoch, ToControl};
+use sluice_contract::{Dial, Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Messages taken from the inbox before other tasks of the thread get their turn.
@@ -37,6 +37,7 @@ pub struct Handle {
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
+    dial: Arc<Dial>,
 }
 
 /// Starts the plane on threads of its own and tells every shard of the new link generation.
@@ -64,11 +65,23 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .map_err(Error::Threads)?;
     let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
-    let Wiring { inbox, shards, directory, board } = wiring;
+    let Wiring { inbox, shards, directory, board, dial } = wiring;
     let shards = Arc::new(Shards::new(shards));
     for (number, infohash) in loaded.aliases {
         directory.learn(number, infohash);
     }
+    let settings = settings::start(
+        settings::Options {
+            environment: options.environment.clone(),
+            tuning: options.tuning,
+            streams_per_engine: options.streams_per_engine,
+            is_pinned: options.is_pinned,
+        },
+        store.clone(),
+        dial.clone(),
+    );
+    let mut live = settings.watch();
+    let streams_per_engine = live.borrow_and_update().streams_per_engine;
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -77,11 +90,11 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine: options.streams_per_engine,
+            streams_per_engine,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
-            source: source(&options, assumed),
+            source: source(&options, streams_per_engine, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -105,6 +118,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store: store.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
+    tasks.spawn(follow(live, engines.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -112,6 +126,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             directory: directory.clone(),
             shards: shards.clone(),
             engines: engines.clone(),
+            settings,
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
@@ -129,15 +144,22 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         shards,
         directory,
         board,
+        dial,
     })
 }
 
-fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
+fn source(
+    options: &Options,
+    streams_per_engine: Option<u32>,
+    assumed: Option<engines::Authority>,
+) -> engines::Source {
     match &options.docker {
         _ if options.is_vpn_asked => engines::Source::VpnRefused,
         Some(yard) => {
             let client = crate::docker::Client::new(yard.setup.host.clone());
-            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
+            let mut yard = Box::new(yard.clone());
+            yard.limits.streams_per_engine = streams_per_engine.unwrap_or(yard.limits.streams_per_engine);
+            engines::Source::Docker { yard, docker: Arc::new(client), assumed }
         }
         None => engines::Source::Named,
     }
@@ -253,6 +275,7 @@ impl Handle {
             shards: self.shards.inboxes().to_vec(),
             directory: self.directory.clone(),
             board: self.board.clone(),
+            dial: self.dial.clone(),
         })
     }
 }
@@ -263,6 +286,16 @@ impl Drop for Handle {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Passes on to the engines what settings say of them.
+async fn follow(mut live: watch::Receiver<settings::Live>, engines: engines::Handle) -> &'static str {
+    // The sender lives as long as anybody can change settings.
+    while live.changed().await.is_ok() {
+        let streams_per_engine = live.borrow_and_update().streams_per_engine;
+        engines.set_streams_per_engine(streams_per_engine).await;
+    }
+    "settings"
 }
 
 struct Plane {

@@ -15,6 +15,7 @@ pub mod metric;
 pub mod reason;
 pub mod snapshot;
 pub mod supply;
+pub mod tuning;
 
 pub use connection::{Connection, Guard};
 pub use directory::Directory;
@@ -26,3 +27,4 @@ pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};
 pub use reason::{EndReason, Refusal, RefusalCode};
 pub use supply::{DockerState, EngineSource, Supply};
+pub use tuning::{Dial, Tuning};

@@ -349,6 +349,18 @@ impl Plan {
         }
     }
 
+    /// Engines carry at most so many streams from now on; streams there are stay.
+    pub(crate) fn set_streams_per_engine(&mut self, most: Option<u32>) {
+        self.limits.streams_per_engine = most;
+        self.limits.fleet_streams = most.unwrap_or(self.limits.fleet_streams);
+        for engine in self.engines.values_mut() {
+            engine.capacity = match engine.kind {
+                Kind::Fleet { .. } => Some(self.limits.fleet_streams),
+                Kind::Static | Kind::Fallback => most,
+            };
+        }
+    }
+
     /// The shard no longer waits for this answer.
     pub(crate) fn abandon(&mut self, shard: ShardId, ticket: Ticket) {
         let before = self.waiting.len();

@@ -86,6 +86,7 @@ enum Command {
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
     Hand(Hand),
+    StreamsPerEngine(Option<u32>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -181,6 +182,11 @@ impl Handle {
     /// Passes on that a number names a broadcast.
     pub(crate) async fn learned(&self, number: Hex40, infohash: Hex40) {
         self.send(Command::Learned { number, infohash }).await;
+    }
+
+    /// Changes how many streams an engine may carry; streams there are stay.
+    pub(crate) async fn set_streams_per_engine(&self, most: Option<u32>) {
+        self.send(Command::StreamsPerEngine(most)).await;
     }
 
     /// How everything stands now; never waits.
@@ -457,6 +463,12 @@ impl Service {
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Hand(hand) => self.take_hand(now, hand),
+            Command::StreamsPerEngine(most) => {
+                self.plan.set_streams_per_engine(most);
+                if let (Some(most), Some(yard)) = (most, &mut self.yard) {
+                    yard.fleet.set_streams_per_engine(most);
+                }
+            }
             Command::Stop(_) => {}
         }
     }

@@ -230,6 +230,11 @@ impl Fleet {
         }
     }
 
+    /// Engines carry at most so many streams from now on.
+    pub(crate) fn set_streams_per_engine(&mut self, most: u32) {
+        self.limits.streams_per_engine = most;
+    }
+
     /// What holds for engines from now on. Engines there are stay as they were made.
     pub(crate) fn surveyed(&mut self, ground: Ground) {
         self.ground = Some(Arc::new(ground));

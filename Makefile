@@ -12,6 +12,8 @@ CARGO := cargo
 LOCKED := --locked
 # Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
 SUITE_THREADS := 6
+# Test programs of the libraries' packages: a file, or a directory with its main file, each.
+LIBRARY_TESTS := $(basename $(notdir $(wildcard control/tests/*.rs bench/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard control/tests/*/main.rs bench/tests/*/main.rs)))
 # What runs under every driver.
 SUITE_TESTS := appliance tree
 # Seconds each fuzz target runs.
@@ -108,15 +110,15 @@ rustdoc:
 .PHONY: build-test
 build-test:
 	$(call say,build programs and tests)
-	@$(CARGO) build $(LOCKED) --quiet --workspace --bins
 	@$(CARGO) test $(LOCKED) --quiet --workspace --no-run
 
-# All tests of the three libraries' packages, and of the appliance those that do not start it.
+# All tests of the three libraries' packages, and of the appliance those that do not start it. Every step names tests of
+# the whole workspace: with other packages chosen dependencies would have other features and be built anew.
 .PHONY: unit
 unit:
 	$(call say,unit tests)
-	@$(CARGO) test $(LOCKED) --quiet --workspace --exclude sluice
-	@$(CARGO) test $(LOCKED) --quiet --package sluice --lib --bins
+	@$(CARGO) test $(LOCKED) --quiet --workspace --lib --bins $(LIBRARY_TESTS:%=--test %)
+	@$(CARGO) test $(LOCKED) --quiet --workspace --doc
 
 # The whole appliance, but for players that play for long, under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
 # away from it, as Docker does.
@@ -124,7 +126,7 @@ unit:
 suite:
 	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --workspace $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
 	done
 
 # Whatever is sent, what comes back is what the description says.
@@ -137,13 +139,13 @@ described:
 .PHONY: docker
 docker:
 	$(call say,engines in Docker)
-	@$(CARGO) test $(LOCKED) --quiet --package sluice --test docker
+	@$(CARGO) test $(LOCKED) --quiet --workspace --test docker
 
 # Players mostly wait, fuzzers never do, and stand back.
 .PHONY: fuzz-and-play
 fuzz-and-play:
 	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
-	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- \
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --workspace --test appliance -- \
 		--test-threads $(SUITE_THREADS) $(LONG) \
 		>target/players.log 2>&1 & players=$$!; failed=0; \
 	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \

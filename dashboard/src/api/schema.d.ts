@@ -674,7 +674,7 @@ export interface paths {
             cookie?: never;
         };
         /** Settings of engines */
-        get: operations["engine"];
+        get: operations["engine_settings"];
         put?: never;
         /**
          * Change settings of engines
@@ -3722,7 +3722,7 @@ export interface operations {
             };
         };
     };
-    engine: {
+    engine_settings: {
         parameters: {
             query?: never;
             header?: never;

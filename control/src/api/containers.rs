@@ -9,7 +9,7 @@ use super::error::{Blocked, Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{rfc3339, wall};
 use crate::docker::{self, ContainerId, Details, Docker, Protocol};
-use crate::engines::{self, Ground, HandError, Handle, Progress, Wish, generic};
+use crate::engines::{self, FleetLimits, Ground, HandError, Handle, Progress, Wish, generic};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -84,37 +84,44 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 
 /// Why no engine is made, if so.
 pub(super) fn blocked(engines: &Handle, supply: &Supply) -> Option<Blocked> {
-    let state = |code, message: Cow<'static, str>, eta: Option<u64>, can_retry, should_wait| Blocked {
-        error: "provisioning_blocked",
-        code,
-        message,
-        recovery_eta_seconds: eta,
-        can_retry,
-        should_wait,
-    };
-    match (supply.source, &supply.docker, engines.fleet()) {
+    let fleet = engines.fleet();
+    match (supply.source, &supply.docker, fleet.as_ref()) {
         (EngineSource::Refused, ..) => {
-            let detail = supply.blocked.as_ref().map(|refusal| refusal.detail.clone());
-            Some(state("vpn_not_supported", detail.unwrap_or_default(), None, false, false))
+            let detail = supply.blocked.as_ref().map(|refusal| refusal.detail.to_string());
+            Some(blocking("vpn_not_supported", detail.unwrap_or_default().into(), None, (false, false)))
         }
-        (_, _, None) => Some(state("docker_unavailable", NO_DOCKER.into(), None, false, false)),
+        (_, _, None) => Some(blocking("docker_unavailable", NO_DOCKER.into(), None, (false, false))),
         (_, DockerState::Away(text), Some(_)) => {
-            Some(state("no_docker", text.to_string().into(), None, true, true))
+            Some(blocking("no_docker", text.to_string().into(), None, (true, true)))
         }
-        (_, _, Some(fleet)) => fleet.blocked.as_ref().map(|blocked| {
-            let text = blocked.text().into();
-            match blocked {
-                engines::Blocked::NoDocker { .. } => state("no_docker", text, None, true, true),
-                engines::Blocked::CircuitBreaker { until, .. } => {
-                    let left = until.saturating_duration_since(Instant::now()).as_secs();
-                    state("circuit_breaker", text, Some(left), false, true)
-                }
-                engines::Blocked::MaxCapacity => {
-                    let eta = fleet.limits.is_auto_delete.then_some(fleet.limits.grace.as_secs());
-                    state("max_capacity", text, eta, false, true)
-                }
-            }
-        }),
+        (_, _, Some(fleet)) => {
+            fleet.blocked.as_ref().map(|blocked| of_fleet(blocked, &fleet.limits, Instant::now()))
+        }
+    }
+}
+
+fn blocking(
+    code: &'static str,
+    message: Cow<'static, str>,
+    recovery_eta_seconds: Option<u64>,
+    (can_retry, should_wait): (bool, bool),
+) -> Blocked {
+    Blocked { error: "provisioning_blocked", code, message, recovery_eta_seconds, can_retry, should_wait }
+}
+
+/// What blocks the fleet, as programs know it.
+fn of_fleet(blocked: &engines::Blocked, limits: &FleetLimits, now: Instant) -> Blocked {
+    let text = blocked.text().into();
+    match blocked {
+        engines::Blocked::NoDocker { .. } => blocking("no_docker", text, None, (true, true)),
+        engines::Blocked::CircuitBreaker { until, .. } => {
+            let left = until.saturating_duration_since(now).as_secs();
+            blocking("circuit_breaker", text, Some(left), (false, true))
+        }
+        engines::Blocked::MaxCapacity => {
+            let eta = limits.is_auto_delete.then_some(limits.grace.as_secs());
+            blocking("max_capacity", text, eta, (false, true))
+        }
     }
 }
 
@@ -641,5 +648,59 @@ impl From<&Progress> for ReprovisionStatus {
             current_engine_id: current.as_ref().map(|id| id.short().to_owned()),
             current_phase: Some(phase),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::BreakerLimits;
+
+    fn limits() -> FleetLimits {
+        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
+        FleetLimits {
+            min: 1,
+            max: 2,
+            surge: 0,
+            min_free: 1,
+            streams_per_engine: 1,
+            is_auto_delete: true,
+            grace: Duration::from_secs(30),
+            startup: Duration::from_secs(60),
+            concurrent_max: 5,
+            interval: Duration::ZERO,
+            unhealthy_grace: Duration::from_secs(60),
+            cooldown: Duration::from_secs(60),
+            list_interval: Duration::from_secs(10),
+            breaker,
+            replacement_breaker: breaker,
+        }
+    }
+
+    /// Guards: why no engine is made is told in the codes that proxies in front know, with the time a breaker still takes
+    /// and, where idle engines are removed, the time until one could make room.
+    #[test]
+    fn what_blocks_the_fleet_is_told_to_programs() {
+        let now = Instant::now();
+        let text = "why".to_owned();
+        for (what, code, eta, can_retry) in [
+            (engines::Blocked::NoDocker { text: text.clone(), since: now }, "no_docker", None, true),
+            (
+                engines::Blocked::CircuitBreaker { until: now + Duration::from_secs(42), text },
+                "circuit_breaker",
+                Some(42),
+                false,
+            ),
+            (engines::Blocked::MaxCapacity, "max_capacity", Some(30), false),
+        ] {
+            let told = of_fleet(&what, &limits(), now);
+            assert!(!told.message.is_empty());
+            assert_eq!(
+                (told.code, told.recovery_eta_seconds, told.can_retry, told.should_wait),
+                (code, eta, can_retry, true)
+            );
+        }
+        let kept = FleetLimits { is_auto_delete: false, ..limits() };
+        assert_eq!(of_fleet(&engines::Blocked::MaxCapacity, &kept, now).recovery_eta_seconds, None);
     }
 }

@@ -338,33 +338,3 @@ async fn reset(
         Some(_) => Err(Error::Refused("operation_type must be 'general' or 'replacement'".into())),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    /// Guards: why no engine is made is told in the codes that proxies in front know, with the time a breaker still takes.
-    #[test]
-    fn what_blocks_the_fleet_is_told_to_programs() {
-        let now = Instant::now();
-        let text = "why".to_owned();
-        for (blocked, code, eta, can_retry) in [
-            (FleetBlocked::NoDocker { text: text.clone(), since: now }, "docker_unavailable", None, true),
-            (
-                FleetBlocked::CircuitBreaker { until: now + Duration::from_secs(42), text },
-                "circuit_breaker",
-                Some(42),
-                false,
-            ),
-            (FleetBlocked::MaxCapacity, "max_capacity", None, false),
-        ] {
-            let (reason, details) = blocked_details(&blocked, now);
-            assert!(!reason.is_empty() && !details.message.is_empty());
-            assert_eq!(
-                (details.code, details.recovery_eta_seconds, details.can_retry, details.should_wait),
-                (code, eta, can_retry, true)
-            );
-        }
-    }
-}

@@ -33,7 +33,8 @@ pub(super) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-const _: () = assert!(size_of::<Command>() <= 32, "memory of an idle appliance: the queue holds thousands of these");
+const _: () =
+    assert!(size_of::<Command>() <= 32, "memory of an idle appliance: the queue holds thousands of these");
 
 /// A question for statistics.
 #[derive(Clone, Debug)]

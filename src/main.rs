@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Settings, help};
+use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Selection, Settings, help};
 use sluice::window::Budget;
 use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
@@ -267,6 +267,12 @@ fn control_options(
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
         assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
+        selection: match engines.selection {
+            Selection::Score { forwarded_bonus, stream_cost } => {
+                sluice_control::Selection::Score { forwarded_bonus, stream_cost }
+            }
+            Selection::Spread => sluice_control::Selection::Spread,
+        },
         no_response_timeout: settings.timeouts.no_response,
         engine_wait: engines.wait,
         docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
@@ -304,6 +310,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
         setup: Setup {
             host,
             variant: docker.variant.and_then(Variant::named),
+            custom: None,
             tags: Tags { arm32: docker.arm_tags.0.clone(), arm64: docker.arm_tags.1.clone() },
             label: Label { key: docker.label.0.clone(), value: docker.label.1.clone() },
             instance,

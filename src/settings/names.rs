@@ -578,6 +578,38 @@ pub(super) static ENGINE_WAIT_S: Variable = acting(
     "A play request waits so long for an engine, first come, first served, and calls for another one meanwhile. Then it gets 503 with the cause.",
 );
 
+/// `ENGINE_SELECTION`
+pub(super) static ENGINE_SELECTION: Variable = acting(
+    Group::Engines,
+    "ENGINE_SELECTION",
+    &[],
+    Kind::Choice(&["score", "spread"]),
+    Default::Is("score"),
+    "Which of several engines a stream gets. `score`: the highest of `ENGINE_FORWARDED_BONUS` for the engine with its VPN's \
+     forwarded port minus `ENGINE_STREAM_COST` for each stream it has; `spread`: the fewest streams, then the one with the \
+     forwarded port. Among equals the longest unused; engines in doubt come last.",
+);
+
+/// `ENGINE_FORWARDED_BONUS`
+pub(super) static ENGINE_FORWARDED_BONUS: Variable = acting(
+    Group::Engines,
+    "ENGINE_FORWARDED_BONUS",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("1000"),
+    "What its VPN's forwarded port is worth to an engine when one is chosen.",
+);
+
+/// `ENGINE_STREAM_COST`
+pub(super) static ENGINE_STREAM_COST: Variable = acting(
+    Group::Engines,
+    "ENGINE_STREAM_COST",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("10"),
+    "What each stream on an engine, active or about to be, costs it when one is chosen.",
+);
+
 /// `WARM_SPARE_CLIENTS_MIN`
 pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
     Group::Engines,
@@ -1207,6 +1239,9 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
     &ENGINE_WAIT_S,
+    &ENGINE_SELECTION,
+    &ENGINE_FORWARDED_BONUS,
+    &ENGINE_STREAM_COST,
     &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &ENGINE_PROVISIONING,

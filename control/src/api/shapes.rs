@@ -5,6 +5,7 @@ use crate::engines::authority::split;
 use crate::engines::fleet::MemberStanding;
 use crate::engines::health::State;
 use crate::engines::plan::Kind;
+use crate::engines::recipe::LABEL_VPN;
 use crate::engines::records::Record;
 use crate::engines::{EngineStanding, Handle};
 use serde::Serialize;
@@ -74,6 +75,7 @@ impl EngineView {
     ) -> Self {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
+        let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
         Self {
             container_id: standing.id.to_string(),
             container_name: member
@@ -81,14 +83,14 @@ impl EngineView {
             host: host.to_owned(),
             port,
             labels: member.map(|member| (*member.labels).clone()).unwrap_or_default(),
-            forwarded: false,
+            forwarded: standing.is_forwarded,
             first_seen: times.map(|record| rfc3339(record.first_seen)),
             last_seen: times.map(|record| rfc3339(record.last_seen)),
             streams,
             health_status: health_status(standing),
             last_health_check: times.and_then(|record| record.checked_at).map(rfc3339),
             last_stream_usage: times.and_then(|record| record.used_at).map(rfc3339),
-            vpn_container: None,
+            vpn_container: label(LABEL_VPN),
             engine_variant: member.map(|member| member.variant.to_string()),
             platform: times.and_then(|record| record.build.platform.clone()),
             version: times.and_then(|record| record.build.version.clone()),

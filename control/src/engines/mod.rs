@@ -12,10 +12,12 @@ pub(crate) mod generic;
 pub(crate) mod health;
 mod instance;
 pub(crate) mod jitter;
+mod live;
 pub(crate) mod plan;
 pub mod ports;
 pub mod recipe;
 pub(crate) mod records;
+pub(crate) mod selection;
 mod service;
 pub(crate) mod survey;
 mod usage;
@@ -24,12 +26,14 @@ mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use fleet::{Blocked, Ground, HandError, Progress, Wish};
+pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;
 pub use fleet::{FleetLimits, Ranges};
 pub use instance::instance;
+pub use selection::Selection;
 pub use survey::Setup;
 pub use yard::YardOptions;
 

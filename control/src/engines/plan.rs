@@ -16,6 +16,7 @@ use super::check::CheckFault;
 use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
+use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
     EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Limits {
     pub(crate) engine_wait: Duration,
     /// Leases per engine of the fleet.
     pub(crate) fleet_streams: u32,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
 }
 
 /// What the fleet holds out to those who wait, when there is one.
@@ -138,6 +141,8 @@ pub(crate) struct EngineStanding {
     pub(crate) silent: usize,
     /// What it shares with others.
     pub(crate) group: Option<Arc<str>>,
+    /// It owns its VPN's forwarded port.
+    pub(crate) is_forwarded: bool,
 }
 
 /// How everything stands.
@@ -204,6 +209,8 @@ struct Engine {
     capacity: Option<u32>,
     /// What it shares with others, such as a VPN node.
     group: Option<Arc<str>>,
+    /// It owns its VPN's forwarded port.
+    is_forwarded: bool,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -216,6 +223,7 @@ impl Engine {
             kind,
             capacity,
             group: None,
+            is_forwarded: false,
             health: Health::new(now),
             leases: HashMap::new(),
             granted_at: 0,
@@ -251,9 +259,6 @@ impl Waiting {
         self.since + longest.min((self.answer_by - self.since) / share)
     }
 }
-
-/// What makes one engine better than another, smallest first: healthy, few streams, longest unused.
-type Rank = (bool, usize, u64);
 
 /// Whether a request can have an engine now.
 enum Choice {
@@ -454,7 +459,7 @@ impl Plan {
                 self.actions.push(Action::Withdraw { shard: held.shard, lease });
             }
         }
-        for FleetEngine { id, authority, is_draining, is_starting } in engines {
+        for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
             let kind = Kind::Fleet { is_starting, is_draining };
             let capacity = Some(self.limits.fleet_streams);
             let known = self.engines.remove(&id);
@@ -470,6 +475,7 @@ impl Plan {
                 self.actions.extend(moves);
             }
             engine.kind = kind;
+            engine.is_forwarded = is_forwarded;
             self.engines.insert(id, engine);
         }
     }
@@ -637,6 +643,7 @@ impl Plan {
             kind: engine.kind,
             silent: engine.leases.values().filter(|held| held.is_silent).count(),
             group: engine.group.clone(),
+            is_forwarded: engine.is_forwarded,
         });
         Standing {
             engines: engines.collect(),
@@ -719,7 +726,12 @@ impl Plan {
                 && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = (engine.health.is_poor(now), engine.leases.len(), engine.granted_at);
+                    let rank = self.limits.selection.rank(Candidate {
+                        is_poor: engine.health.is_poor(now),
+                        is_forwarded: engine.is_forwarded,
+                        streams: engine.leases.len(),
+                        used_at: engine.granted_at,
+                    });
                     let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
                     if slot.is_none_or(|(other, _)| rank < other) {
                         *slot = Some((rank, id));

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+mod custom;
+
+pub use custom::{Custom, Platform};
+
 /// Label of the HTTP port inside.
 pub const LABEL_HTTP: &str = "acestream.http_port";
 /// Label of the HTTPS port inside.

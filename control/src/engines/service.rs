@@ -7,8 +7,10 @@
 use super::check::{CheckFault, Found, check};
 use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
+use super::live::Live;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
@@ -66,8 +68,10 @@ pub(crate) struct Options {
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
     pub(crate) epoch: Epoch,
-    /// Leases per engine; `None` never refuses.
-    pub(crate) streams_per_engine: Option<u32>,
+    /// What may change while it runs.
+    pub(crate) live: watch::Receiver<Live>,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
     /// Starts in flight per engine.
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
@@ -86,7 +90,6 @@ enum Command {
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
     Hand(Hand),
-    StreamsPerEngine(Option<u32>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -184,11 +187,6 @@ impl Handle {
         self.send(Command::Learned { number, infohash }).await;
     }
 
-    /// Changes how many streams an engine may carry; streams there are stay.
-    pub(crate) async fn set_streams_per_engine(&self, most: Option<u32>) {
-        self.send(Command::StreamsPerEngine(most)).await;
-    }
-
     /// How everything stands now; never waits.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         self.standing.borrow().clone()
@@ -273,6 +271,8 @@ impl Handle {
 struct Service {
     plan: Plan,
     yard: Option<Yard>,
+    live: watch::Receiver<Live>,
+    heeded: Live,
     assumed: Option<Authority>,
     is_assumed: bool,
     vpn_refusal: Option<Refusal>,
@@ -306,7 +306,8 @@ pub(crate) fn start(
     let limits = Limits {
         epoch: options.epoch,
         shards: shards.count(),
-        streams_per_engine: options.streams_per_engine,
+        streams_per_engine: options.live.borrow().streams_per_engine,
+        selection: options.selection,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
         engine_wait: options.engine_wait,
@@ -346,9 +347,11 @@ pub(crate) fn start(
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
-    let service = Service {
+    let mut service = Service {
         plan,
         yard,
+        live: options.live,
+        heeded: Live::default(),
         assumed,
         is_assumed: false,
         vpn_refusal,
@@ -368,6 +371,7 @@ pub(crate) fn start(
         yields: Yields::default(),
         yield_at: None,
     };
+    service.heed();
     tasks.spawn(async move {
         service.run().await;
         "engines"
@@ -378,6 +382,7 @@ pub(crate) fn start(
 impl Service {
     async fn run(mut self) {
         loop {
+            self.heed();
             self.connect();
             self.observe_starts();
             self.advance();
@@ -402,8 +407,21 @@ impl Service {
                     Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
                 },
                 news = news(&mut self.yard) => self.hear(news),
+                () = changed(&mut self.live) => {}
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes what was changed while it runs.
+    fn heed(&mut self) {
+        if *self.live.borrow() == self.heeded {
+            return;
+        }
+        self.heeded = self.live.borrow_and_update().clone();
+        self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
+        if let Some(yard) = &mut self.yard {
+            yard.heed(Instant::now(), &self.heeded);
         }
     }
 
@@ -463,17 +481,13 @@ impl Service {
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Hand(hand) => self.take_hand(now, hand),
-            Command::StreamsPerEngine(most) => {
-                self.plan.set_streams_per_engine(most);
-                if let (Some(most), Some(yard)) = (most, &mut self.yard) {
-                    yard.fleet.set_streams_per_engine(most);
-                }
-            }
             Command::Stop(_) => {}
         }
     }
 
     fn take_hand(&mut self, now: Instant, hand: Hand) {
+        // Whoever changed a setting before asking is asking for what it says now.
+        self.heed();
         let Some(yard) = &mut self.yard else {
             return hand.refuse(self.vpn_refusal.clone().map_or(HandError::NotKept, HandError::Refused));
         };
@@ -716,6 +730,14 @@ fn say_assumed(engine: &Authority, is_assumed: bool) {
     }
 }
 
+/// The next change of what may change while it runs. Cancel safe.
+async fn changed(live: &mut watch::Receiver<Live>) {
+    if live.changed().await.is_err() {
+        // Nobody is left who could change anything.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The next thing to hear from Docker; never when engines are not kept there.
 async fn news(yard: &mut Option<Yard>) -> News {
     match yard {
@@ -763,7 +785,8 @@ mod tests {
             pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
             fallback: None,
             epoch: Epoch(1),
-            streams_per_engine: None,
+            live: watch::channel(Live::default()).1,
+            selection: Selection::default(),
             engine_starts_max: 1,
             no_response_timeout: std::time::Duration::from_secs(1),
             engine_wait: std::time::Duration::from_secs(1),
@@ -787,7 +810,8 @@ mod tests {
                 pool: Vec::new(),
                 fallback: None,
                 epoch: Epoch(1),
-                streams_per_engine: None,
+                live: watch::channel(Live::default()).1,
+                selection: Selection::default(),
                 engine_starts_max: 1,
                 no_response_timeout: Duration::from_secs(1),
                 engine_wait: Duration::from_secs(1),
@@ -838,6 +862,7 @@ mod tests {
             setup: Setup {
                 host,
                 variant: None,
+                custom: None,
                 tags: Tags::default(),
                 label: "a=b".parse().expect("a label"),
                 instance: "one".to_owned(),

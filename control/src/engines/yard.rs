@@ -4,6 +4,8 @@
 //! deadline and a pull is bounded by a deadline of its own.
 
 use super::fleet::{Action, Fleet, FleetLimits, Ground, Ranges};
+use super::live::Live;
+use super::recipe::Variant;
 use super::survey::{self, Setup};
 use super::usage::{Follower, UsageBoard};
 use crate::docker::{Change, Container, ContainerId, ContainerSpec, Docker, Error};
@@ -37,7 +39,10 @@ pub struct YardOptions {
 /// What a job, or Docker, has to say.
 #[derive(Debug)]
 pub(super) enum News {
-    Surveyed(Result<Ground, Error>),
+    Surveyed {
+        setup: Arc<Setup>,
+        ground: Result<Ground, Error>,
+    },
     Listed {
         begun: Instant,
         list: Result<Vec<Container>, Error>,
@@ -59,6 +64,9 @@ pub(super) struct Yard {
     pub(super) fleet: Fleet,
     docker: Arc<dyn Docker>,
     setup: Arc<Setup>,
+    /// Limits and variant before anything was changed while it ran.
+    limits: FleetLimits,
+    variant: Option<Variant>,
     pull_timeout: Duration,
     /// One pull at a time: others wait and find the image there.
     pulling: Arc<Mutex<()>>,
@@ -78,8 +86,10 @@ impl Yard {
         let follower = Follower::new(docker.clone());
         Self {
             follower,
-            fleet: Fleet::new(now, options.limits, options.ranges),
+            fleet: Fleet::new(now, options.limits.clone(), options.ranges),
             docker,
+            limits: options.limits,
+            variant: options.setup.variant,
             setup: Arc::new(options.setup),
             pull_timeout: options.pull_timeout,
             pulling: Arc::default(),
@@ -91,12 +101,34 @@ impl Yard {
         }
     }
 
+    /// Takes what holds now of what may change while it runs.
+    pub(super) fn heed(&mut self, now: Instant, live: &Live) {
+        let max = live.replicas_max.unwrap_or(self.limits.max);
+        self.fleet.set_limits(FleetLimits {
+            // The bounds may come from different sources, each of them right by itself.
+            min: live.replicas_min.unwrap_or(self.limits.min).min(max),
+            max,
+            is_auto_delete: live.is_auto_delete.unwrap_or(self.limits.is_auto_delete),
+            streams_per_engine: live.streams_per_engine.unwrap_or(self.limits.streams_per_engine),
+            ..self.limits.clone()
+        });
+        let variant = live.variant.or(self.variant);
+        if self.setup.variant != variant || self.setup.custom != live.custom {
+            self.setup = Arc::new(Setup { variant, custom: live.custom.clone(), ..(*self.setup).clone() });
+            self.fleet.ground_changed();
+            self.survey_at = now;
+        }
+    }
+
     /// Begins what the fleet asks for, and the survey while it is missing.
     pub(super) fn perform(&mut self, now: Instant, actions: Vec<Action>) {
         if self.fleet.wants_survey() && !self.is_surveying && self.survey_at <= now {
             self.is_surveying = true;
             let (docker, setup) = (self.docker.clone(), self.setup.clone());
-            self.jobs.spawn(async move { News::Surveyed(survey::survey(&*docker, &setup).await) });
+            self.jobs.spawn(async move {
+                let ground = survey::survey(&*docker, &setup).await;
+                News::Surveyed { setup, ground }
+            });
         }
         for action in actions {
             let docker = self.docker.clone();
@@ -148,11 +180,14 @@ impl Yard {
     /// Takes what happened; answers the engine that should be looked at now, if one.
     pub(super) fn take(&mut self, now: Instant, news: News) -> Option<EngineId> {
         match news {
-            News::Surveyed(outcome) => {
+            News::Surveyed { setup, ground } => {
                 self.is_surveying = false;
-                self.survey_at = now + RETRY;
-                match outcome {
-                    Ok(ground) => self.fleet.surveyed(ground),
+                // What was asked for in between is looked at at once.
+                let is_current = Arc::ptr_eq(&setup, &self.setup);
+                self.survey_at = if is_current { now + RETRY } else { now };
+                match ground {
+                    Ok(ground) if is_current => self.fleet.surveyed(ground),
+                    Ok(_) => {}
                     Err(error) => self.fleet.absent(now, error),
                 }
                 None

@@ -7,6 +7,7 @@ use crate::engines::recipe::{Recipe, Site, Tags, Variant};
 use proptest::prelude::*;
 
 mod by_hand;
+mod pitfalls;
 
 const START: Duration = Duration::from_secs(8);
 

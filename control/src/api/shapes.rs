@@ -7,7 +7,7 @@ use crate::engines::health::State;
 use crate::engines::plan::Kind;
 use crate::engines::recipe::LABEL_VPN;
 use crate::engines::records::Record;
-use crate::engines::{EngineStanding, Handle};
+use crate::engines::{EngineStanding, Handle, condition};
 use serde::Serialize;
 use sluice_contract::snapshot::{Board, Session};
 use sluice_contract::{EngineId, Selector};
@@ -43,8 +43,17 @@ pub(crate) struct EngineView {
     cache_size_bytes: Option<u64>,
     /// `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams.
     state: &'static str,
+    /// What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+    /// `disconnected`, `unresolved` or `no_engine`.
+    condition: &'static str,
+    /// What was seen of that.
+    reason: Option<String>,
     /// What the last failed check saw.
     fault: Option<String>,
+    /// Whether it reaches other peers, as far as it says.
+    connected: Option<bool>,
+    /// The code its process ended with last, since this appliance started.
+    last_exit_code: Option<i64>,
     /// Streams it holds a lease for, starts included.
     leases: usize,
     /// Whether it is used only when no other can be had.
@@ -75,6 +84,7 @@ impl EngineView {
     ) -> Self {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
+        let (condition, reason) = condition(standing, member);
         let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
         Self {
             container_id: standing.id.to_string(),
@@ -98,6 +108,10 @@ impl EngineView {
             last_cache_cleanup: None,
             cache_size_bytes: None,
             state: standing.state.as_str(),
+            condition: condition.as_str(),
+            reason,
+            connected: standing.is_connected,
+            last_exit_code: member.and_then(|member| member.end).and_then(|end| end.exit_code),
             fault: standing.fault.as_ref().map(ToString::to_string),
             leases: standing.leases,
             is_fallback: standing.kind == Kind::Fallback,

@@ -221,8 +221,8 @@ pub enum Change {
     Created,
     /// Its process started.
     Started,
-    /// Its process ended.
-    Died,
+    /// Its process ended, with this code where the daemon says it.
+    Died(Option<i64>),
     /// The kernel killed a process of it for its memory.
     OomKilled,
     /// It is gone.

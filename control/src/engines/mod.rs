@@ -7,6 +7,7 @@
 pub(crate) mod authority;
 pub(crate) mod breaker;
 pub(crate) mod check;
+mod condition;
 pub(crate) mod fleet;
 pub(crate) mod generic;
 pub(crate) mod health;
@@ -15,19 +16,24 @@ pub(crate) mod jitter;
 mod live;
 pub(crate) mod plan;
 pub mod ports;
+mod pulling;
 pub mod recipe;
 pub(crate) mod records;
 pub(crate) mod selection;
 mod service;
+#[cfg(test)]
+mod simulated;
 pub(crate) mod survey;
 mod usage;
 mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
+pub(crate) use condition::condition;
 pub(crate) use fleet::{Blocked, Ground, HandError, Progress, Wish};
 pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
+pub(crate) use pulling::Pulling;
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;

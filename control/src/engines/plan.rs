@@ -143,6 +143,8 @@ pub(crate) struct EngineStanding {
     pub(crate) group: Option<Arc<str>>,
     /// It owns its VPN's forwarded port.
     pub(crate) is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    pub(crate) is_connected: Option<bool>,
 }
 
 /// How everything stands.
@@ -181,7 +183,8 @@ impl Kind {
         matches!(self, Self::Fleet { is_draining: true, .. })
     }
 
-    const fn is_starting(self) -> bool {
+    /// Whether it has not answered yet.
+    pub(crate) const fn is_starting(self) -> bool {
         matches!(self, Self::Fleet { is_starting: true, .. })
     }
 }
@@ -211,6 +214,8 @@ struct Engine {
     group: Option<Arc<str>>,
     /// It owns its VPN's forwarded port.
     is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    is_connected: Option<bool>,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -224,6 +229,7 @@ impl Engine {
             capacity,
             group: None,
             is_forwarded: false,
+            is_connected: None,
             health: Health::new(now),
             leases: HashMap::new(),
             granted_at: 0,
@@ -581,6 +587,18 @@ impl Plan {
         }
     }
 
+    /// Where an engine is.
+    pub(crate) fn authority(&self, engine: &EngineId) -> Option<Authority> {
+        self.engines.get(engine).map(|engine| engine.authority.clone())
+    }
+
+    /// An engine said whether it reaches other peers, or did not say.
+    pub(crate) fn connected(&mut self, engine: &EngineId, is_connected: Option<bool>) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_connected = is_connected;
+        }
+    }
+
     /// Whether any start is in flight, so that it is worth looking for its end.
     pub(crate) fn has_starts(&self, now: Instant) -> bool {
         self.engines.values().any(|engine| engine.starts(now) > 0)
@@ -644,6 +662,7 @@ impl Plan {
             silent: engine.leases.values().filter(|held| held.is_silent).count(),
             group: engine.group.clone(),
             is_forwarded: engine.is_forwarded,
+            is_connected: engine.is_connected,
         });
         Standing {
             engines: engines.collect(),
@@ -727,7 +746,7 @@ impl Plan {
             match (can, failed_before) {
                 (true, None) => {
                     let rank = self.limits.selection.rank(Candidate {
-                        is_poor: engine.health.is_poor(now),
+                        is_poor: engine.health.is_poor(now) || engine.is_connected == Some(false),
                         is_forwarded: engine.is_forwarded,
                         streams: engine.leases.len(),
                         used_at: engine.granted_at,

@@ -4,7 +4,8 @@
 //! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
 //! shard never waits.
 
-use super::check::{CheckFault, Found, check};
+use super::check::{CheckFault, Found, check, is_connected};
+use super::condition::condition;
 use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
 use super::live::Live;
@@ -20,7 +21,7 @@ use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard, Unwell,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// Engines that are not well, told to whoever asks a shard; more are only counted.
+const UNWELL_MAX: usize = 20;
 /// How long a request without an engine waits for one from a fleet that cannot make any now.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -287,6 +290,8 @@ struct Service {
     board: Arc<Board>,
     epoch: Epoch,
     checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
+    /// Engines that answered are asked whether they reach others, beside everything else.
+    asked: JoinSet<(EngineId, Option<bool>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
@@ -367,6 +372,7 @@ pub(crate) fn start(
         board,
         epoch: options.epoch,
         checks: JoinSet::new(),
+        asked: JoinSet::new(),
         observed_at: Instant::now(),
         yields: Yields::default(),
         yield_at: None,
@@ -404,6 +410,10 @@ impl Service {
                 }
                 Some(checked) = self.checks.join_next() => match checked {
                     Ok((engine, outcome)) => self.checked(&engine, outcome),
+                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+                },
+                Some(answered) = self.asked.join_next() => match answered {
+                    Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
                     Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
                 },
                 news = news(&mut self.yard) => self.hear(news),
@@ -651,6 +661,10 @@ impl Service {
         self.records.checked(SystemTime::now(), engine, &outcome);
         let before = self.state_of(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
+        if let (Ok(found), Some(authority)) = (&outcome, self.plan.authority(engine)) {
+            let (engine, address) = (engine.clone(), found.address);
+            self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
+        }
         self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let standing = self.plan.standing(Instant::now());
         let after =
@@ -675,12 +689,8 @@ impl Service {
             }
             changed
         });
-        let supply = self.supply(Instant::now());
-        if *self.board.supply() != supply {
-            self.board.publish_supply(supply);
-        }
         if let Some(yard) = &self.yard {
-            let standing = yard.fleet.standing(Instant::now());
+            let standing = yard.standing(Instant::now());
             self.fleet.send_if_modified(|shown| {
                 let changed = shown.as_deref() != Some(&standing);
                 if changed {
@@ -689,13 +699,19 @@ impl Service {
                 changed
             });
         }
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
     }
 
-    /// Where engines come from, for whoever asks a shard.
+    /// Where engines come from and how they do, for whoever asks a shard.
     fn supply(&self, now: Instant) -> Supply {
+        let (unwell, unwell_total) = self.unwell();
         let Some(yard) = &self.yard else {
             let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
-            return Supply { source, blocked: self.vpn_refusal.clone(), ..Supply::default() };
+            let blocked = self.vpn_refusal.clone();
+            return Supply { source, blocked, unwell, unwell_total, ..Supply::default() };
         };
         let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
         Supply {
@@ -703,7 +719,32 @@ impl Service {
             assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
             docker: yard.fleet.docker_state(),
             blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            unwell,
+            unwell_total,
         }
+    }
+
+    /// Engines somebody should look after, as many as are shown, and how many there are.
+    fn unwell(&self) -> (Vec<Unwell>, usize) {
+        let (standing, fleet) = (self.standing.borrow(), self.fleet.borrow());
+        let mut total = 0;
+        let mut shown = Vec::new();
+        for engine in &standing.engines {
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&engine.id.0));
+            let (condition, seen) = condition(engine, member);
+            if !condition.is_ill() {
+                continue;
+            }
+            total += 1;
+            if shown.len() < UNWELL_MAX {
+                shown.push(Unwell {
+                    engine: member.map_or_else(|| engine.authority.clone(), |member| member.name.clone()),
+                    condition: condition.as_str(),
+                    reason: seen.unwrap_or_default().into(),
+                });
+            }
+        }
+        (shown, total)
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -768,129 +809,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::docker::{Client, Host};
-    use crate::engines::health::State;
-    use crate::engines::ports::PortRange;
-    use crate::engines::recipe::Tags;
-    use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
-    use sluice_contract::DockerState;
-
-    /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
-    /// gave up and the first player's broadcast got a second session.
-    #[tokio::test]
-    async fn engines_are_shown_before_the_service_has_run() {
-        let options = Options {
-            pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
-            fallback: None,
-            epoch: Epoch(1),
-            live: watch::channel(Live::default()).1,
-            selection: Selection::default(),
-            engine_starts_max: 1,
-            no_response_timeout: std::time::Duration::from_secs(1),
-            engine_wait: std::time::Duration::from_secs(1),
-            source: Source::Named,
-        };
-        let mut tasks = JoinSet::new();
-        let shards = Arc::new(Shards::new(Vec::new()));
-        let handle = start(options, shards, Arc::default(), Arc::new(Board::new(0)), &mut tasks);
-        // Nothing was awaited: on one thread the service has not run yet.
-        let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
-        assert_eq!(states, [State::Unknown]);
-    }
-
-    /// Guards the engine that is assumed where nobody named one and there is no Docker: it is used and shown, and who asks
-    /// is told so; where Docker was asked for its absence is shown instead.
-    #[tokio::test]
-    async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
-        for assumed in [Some("127.0.0.1:6878"), None] {
-            let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
-            let options = Options {
-                pool: Vec::new(),
-                fallback: None,
-                epoch: Epoch(1),
-                live: watch::channel(Live::default()).1,
-                selection: Selection::default(),
-                engine_starts_max: 1,
-                no_response_timeout: Duration::from_secs(1),
-                engine_wait: Duration::from_secs(1),
-                source: Source::Docker {
-                    yard: Box::new(yard(host.clone())),
-                    docker: Arc::new(Client::new(host)),
-                    assumed: assumed.map(|engine| engine.parse().expect("an authority")),
-                },
-            };
-            let mut tasks = JoinSet::new();
-            let board = Arc::new(Board::new(0));
-            let shards = Arc::new(Shards::new(Vec::new()));
-            let handle = start(options, shards, Arc::default(), board.clone(), &mut tasks);
-            let told = async {
-                loop {
-                    let supply = board.supply();
-                    if let DockerState::Away(text) = &supply.docker {
-                        break (supply.clone(), text.clone());
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let (supply, text) =
-                tokio::time::timeout(Duration::from_secs(20), told).await.expect("the absence is told");
-            assert!(text.contains("/nonexistent/docker.sock"), "{text}");
-            let engines: Vec<EngineId> =
-                handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
-            let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
-            match assumed {
-                Some(assumed) => {
-                    assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
-                    assert_eq!(supply.assumed.as_deref(), Some(assumed));
-                    assert_eq!(engines, [EngineId(assumed.into())]);
-                }
-                None => {
-                    let no_docker = Some(RefusalCode::NoDocker);
-                    assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
-                    assert_eq!(engines, []);
-                }
-            }
-        }
-    }
-
-    fn yard(host: Host) -> YardOptions {
-        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
-        let range = |first, last| PortRange::new(first, last).expect("a range");
-        YardOptions {
-            setup: Setup {
-                host,
-                variant: None,
-                custom: None,
-                tags: Tags::default(),
-                label: "a=b".parse().expect("a label"),
-                instance: "one".to_owned(),
-                network: None,
-                publish: None,
-                has_https_mapped: false,
-                memory_bytes: None,
-                folders: Vec::new(),
-            },
-            limits: FleetLimits {
-                min: 1,
-                max: 2,
-                surge: 0,
-                min_free: 1,
-                streams_per_engine: 1,
-                is_auto_delete: true,
-                grace: Duration::from_secs(30),
-                startup: Duration::from_secs(60),
-                concurrent_max: 5,
-                interval: Duration::ZERO,
-                unhealthy_grace: Duration::from_secs(60),
-                cooldown: Duration::from_secs(60),
-                list_interval: Duration::from_secs(10),
-                breaker,
-                replacement_breaker: breaker,
-            },
-            ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
-            pull_timeout: Duration::from_secs(900),
-        }
-    }
-}
+mod tests;

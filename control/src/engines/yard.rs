@@ -3,8 +3,9 @@
 //! Lives in the engines service's task, which owns the fleet. Every job ends, because every call to Docker has its
 //! deadline and a pull is bounded by a deadline of its own.
 
-use super::fleet::{Action, Fleet, FleetLimits, Ground, Ranges};
+use super::fleet::{Action, Fleet, FleetLimits, FleetStanding, Ground, Ranges};
 use super::live::Live;
+use super::pulling::{Pulling, Shown};
 use super::recipe::Variant;
 use super::survey::{self, Setup};
 use super::usage::{Follower, UsageBoard};
@@ -13,7 +14,7 @@ use futures_util::StreamExt;
 use sluice_contract::EngineId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A container's process gets this long to end before Docker kills it.
@@ -55,6 +56,8 @@ pub(super) enum News {
         name: String,
         outcome: Result<(), Error>,
     },
+    /// A pull began, went on or ended.
+    Pulling,
     /// Something happened to a container.
     Changed(ContainerId, Change),
 }
@@ -70,6 +73,8 @@ pub(super) struct Yard {
     pull_timeout: Duration,
     /// One pull at a time: others wait and find the image there.
     pulling: Arc<Mutex<()>>,
+    pull: watch::Sender<Option<Pulling>>,
+    pull_news: watch::Receiver<Option<Pulling>>,
     jobs: JoinSet<News>,
     events: mpsc::Receiver<(ContainerId, Change)>,
     listening: JoinSet<()>,
@@ -84,6 +89,7 @@ impl Yard {
         let mut listening = JoinSet::new();
         listening.spawn(listen(docker.clone(), sender));
         let follower = Follower::new(docker.clone());
+        let (pull, pull_news) = watch::channel(None);
         Self {
             follower,
             fleet: Fleet::new(now, options.limits.clone(), options.ranges),
@@ -93,6 +99,8 @@ impl Yard {
             setup: Arc::new(options.setup),
             pull_timeout: options.pull_timeout,
             pulling: Arc::default(),
+            pull,
+            pull_news,
             jobs: JoinSet::new(),
             events,
             listening,
@@ -138,8 +146,9 @@ impl Yard {
                 }
                 Action::Provision(spec) => {
                     let (pulling, timeout) = (self.pulling.clone(), self.pull_timeout);
+                    let shown = self.pull.clone();
                     self.jobs.spawn(async move {
-                        let outcome = provision(&*docker, &spec, &pulling, timeout).await;
+                        let outcome = provision(&*docker, &spec, &pulling, &shown, timeout).await;
                         News::Provisioned { name: spec.name.clone(), outcome }
                     });
                 }
@@ -158,6 +167,11 @@ impl Yard {
         self.follower.follow(ids.iter());
     }
 
+    /// How the fleet stands, and what is being pulled for it.
+    pub(super) fn standing(&self, now: Instant) -> FleetStanding {
+        FleetStanding { pulling: self.pull.borrow().clone(), ..self.fleet.standing(now) }
+    }
+
     /// Where those figures are shown.
     pub(super) fn usage(&self) -> UsageBoard {
         self.follower.board()
@@ -172,6 +186,8 @@ impl Yard {
                     Err(error) => tracing::error!(%error, "a Docker job failed inside; this is a bug"),
                 },
                 Some((id, change)) = self.events.recv() => return News::Changed(id, change),
+                // The sender lives as long as the yard.
+                Ok(()) = self.pull_news.changed() => return News::Pulling,
                 else => std::future::pending::<()>().await,
             }
         }
@@ -206,9 +222,15 @@ impl Yard {
             }
             News::Changed(id, change) => {
                 self.fleet.noticed(now);
-                let is_end = matches!(change, Change::Died | Change::OomKilled | Change::Removed);
+                match change {
+                    Change::OomKilled => self.fleet.out_of_memory(now, &id),
+                    Change::Died(exit_code) => self.fleet.ended(now, &id, exit_code),
+                    _ => {}
+                }
+                let is_end = matches!(change, Change::Died(_) | Change::OomKilled | Change::Removed);
                 is_end.then_some(EngineId(id.0))
             }
+            News::Pulling => None,
         }
     }
 
@@ -231,11 +253,12 @@ async fn provision(
     docker: &dyn Docker,
     spec: &ContainerSpec,
     pulling: &Mutex<()>,
+    shown: &watch::Sender<Option<Pulling>>,
     pull_timeout: Duration,
 ) -> Result<ContainerId, Error> {
     let id = match docker.create(spec).await {
         Err(Error::NoImage { image }) => {
-            pull(docker, &image, pulling, pull_timeout).await?;
+            pull(docker, &image, pulling, shown, pull_timeout).await?;
             docker.create(spec).await?
         }
         made => made?,
@@ -253,7 +276,13 @@ async fn provision(
     }
 }
 
-async fn pull(docker: &dyn Docker, image: &str, pulling: &Mutex<()>, timeout: Duration) -> Result<(), Error> {
+async fn pull(
+    docker: &dyn Docker,
+    image: &str,
+    pulling: &Mutex<()>,
+    shown: &watch::Sender<Option<Pulling>>,
+    timeout: Duration,
+) -> Result<(), Error> {
     let late =
         |_| Error::Pull { image: image.to_owned(), reason: format!("it was not there after {timeout:?}") };
     let whole = async {
@@ -262,17 +291,10 @@ async fn pull(docker: &dyn Docker, image: &str, pulling: &Mutex<()>, timeout: Du
             return Ok(());
         }
         tracing::info!(image, "pulling the image of engines");
+        let mut pull = Shown::new(image, shown);
         let mut lines = docker.pull(image).await?;
         while let Some(line) = lines.next().await {
-            let line = line?;
-            tracing::debug!(
-                image,
-                layer = line.layer,
-                bytes = line.bytes,
-                of = line.bytes_total,
-                "{}",
-                line.status
-            );
+            pull.take(&line?);
         }
         if docker.has_image(image).await? { Ok(()) } else { Err(Error::NoImage { image: image.to_owned() }) }
     };

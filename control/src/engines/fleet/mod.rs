@@ -19,7 +19,7 @@ mod standing;
 
 pub(crate) use ground::{Ground, Reach};
 pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
-pub(crate) use member::Phase;
+pub(crate) use member::{End, Phase};
 pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
 use super::Authority;
@@ -54,6 +54,8 @@ const ABSENCE_RETRY_MAX: Duration = Duration::from_secs(3);
 /// A daemon that restarts ends its containers and starts them again: engines that are down are given this long to be back
 /// before whoever waits for one brings another.
 const RETURN_SETTLED: Duration = Duration::from_secs(5);
+/// Of one end Docker tells twice, for its cause and for the fact, at most so far apart.
+const END_TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Owner of ports held by containers that are not ours.
 const STRANGERS: &str = "(other containers)";
 
@@ -267,6 +269,32 @@ impl Fleet {
         self.settled_at = now + EVENT_SETTLED;
     }
 
+    /// The kernel killed a process of an engine for its memory.
+    pub(crate) fn out_of_memory(&mut self, now: Instant, id: &ContainerId) {
+        let end = End { at: now, exit_code: None, is_out_of_memory: true };
+        let Some((name, member)) = self.with_id(id) else { return };
+        member.end = Some(end);
+        let text = format!("{name} was killed because it used more memory than it may");
+        tracing::warn!("{text}");
+        self.counts.out_of_memory += 1;
+        self.note(now, "engine_out_of_memory", text, REMEDY_MEMORY);
+    }
+
+    /// The process of an engine ended; Docker starts it again unless somebody stopped it.
+    pub(crate) fn ended(&mut self, now: Instant, id: &ContainerId, exit_code: Option<i64>) {
+        let Some((_, member)) = self.with_id(id) else { return };
+        // Docker tells of memory first and of the end right after.
+        let is_out_of_memory = member.end.is_some_and(|end| {
+            end.is_out_of_memory && now.saturating_duration_since(end.at) < END_TOLD_WITHIN
+        });
+        member.end = Some(End { at: now, exit_code, is_out_of_memory });
+    }
+
+    fn with_id(&mut self, id: &ContainerId) -> Option<(String, &mut Member)> {
+        let found = self.members.iter_mut().find(|(_, member)| member.id.as_ref() == Some(id));
+        found.map(|(name, member)| (name.clone(), member))
+    }
+
     /// Docker cannot be used. Nothing follows from it about engines.
     pub(crate) fn absent(&mut self, now: Instant, error: Error) {
         let since = self.absence.take().map(|(_, since)| since);
@@ -358,6 +386,7 @@ impl Fleet {
             member.authority = Some(authority);
         }
         member.id.get_or_insert_with(|| container.id.clone());
+        member.is_restarting = container.state == State::Restarting;
         let is_ended = matches!(container.state, State::Exited | State::Dead | State::Removing);
         match (member.phase, container.state) {
             (Phase::Uncertain, State::Created) => self.dismiss(now, &container.name, Why::Leftover),
@@ -700,6 +729,9 @@ impl Fleet {
     }
 }
 
+/// What to do about an engine that is killed for its memory.
+const REMEDY_MEMORY: &str =
+    "raise ENGINE_MEMORY_LIMIT or the variant's memory_limit, or give the engine a smaller cache";
 /// What to do about an engine that does not come up.
 const REMEDY_LOGS: &str = "look at the container's log, and at ENGINE_VARIANT and the image's version";
 

@@ -347,6 +347,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
             p2p: docker.p2p_ports.map(range).transpose()?,
         },
         pull_timeout: docker.pull_timeout,
+        cache_bytes_max: docker.cache_bytes_max,
     })
 }
 

@@ -316,6 +316,8 @@ pub struct Docker {
     pub memory_bytes: Option<u64>,
     /// How long a pull may take. Default 900 s; `IMAGE_PULL_TIMEOUT_S`.
     pub pull_timeout: Duration,
+    /// A cache on disk that is larger is emptied. `ENGINE_CACHE_MAX_MIB`.
+    pub cache_bytes_max: Option<u64>,
     /// Ports of engines, both ends inclusive. `PORT_RANGE_HOST`.
     pub host_ports: (u16, u16),
     /// HTTPS ports inside. `ACE_HTTPS_RANGE`.

@@ -771,6 +771,17 @@ pub(super) static IMAGE_PULL_TIMEOUT_S: Variable = acting(
     "How long a missing image may take to be pulled.",
 );
 
+/// `ENGINE_CACHE_MAX_MIB`
+pub(super) static ENGINE_CACHE_MAX_MIB: Variable = acting(
+    Group::Docker,
+    "ENGINE_CACHE_MAX_MIB",
+    &[],
+    count(0, 1 << 30),
+    Default::Is("1024"),
+    "A cache on disk above this many MiB is emptied as soon as its engine has no stream; after the last stream of an engine \
+     it is emptied anyway. 0 is no bound.",
+);
+
 /// `PORT_RANGE_HOST`
 pub(super) static PORT_RANGE_HOST: Variable = acting(
     Group::Docker,
@@ -1257,6 +1268,7 @@ pub static ALL: &[&Variable] = &[
     &ENGINE_ARM64_VERSION,
     &ENGINE_MEMORY_LIMIT,
     &IMAGE_PULL_TIMEOUT_S,
+    &ENGINE_CACHE_MAX_MIB,
     &PORT_RANGE_HOST,
     &ACE_HTTPS_RANGE,
     &ACE_HTTP_RANGE,

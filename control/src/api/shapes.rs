@@ -5,7 +5,7 @@ use crate::engines::authority::split;
 use crate::engines::fleet::MemberStanding;
 use crate::engines::health::State;
 use crate::engines::plan::Kind;
-use crate::engines::recipe::LABEL_VPN;
+use crate::engines::recipe::{Cache, LABEL_VPN};
 use crate::engines::records::Record;
 use crate::engines::{EngineStanding, Handle, condition};
 use serde::Serialize;
@@ -41,6 +41,10 @@ pub(crate) struct EngineView {
     forwarded_port: Option<u16>,
     last_cache_cleanup: Option<String>,
     cache_size_bytes: Option<u64>,
+    /// What emptying it freed since this appliance started.
+    cache_freed_bytes: Option<u64>,
+    /// `disk`, or `memory`, which has no size.
+    cache_kind: Option<&'static str>,
     /// `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams.
     state: &'static str,
     /// What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
@@ -85,6 +89,7 @@ impl EngineView {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
         let (condition, reason) = condition(standing, member);
+        let cache = member.and_then(|member| member.cache.as_ref());
         let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
         Self {
             container_id: standing.id.to_string(),
@@ -105,8 +110,13 @@ impl EngineView {
             platform: times.and_then(|record| record.build.platform.clone()),
             version: times.and_then(|record| record.build.version.clone()),
             forwarded_port: None,
-            last_cache_cleanup: None,
-            cache_size_bytes: None,
+            last_cache_cleanup: cache.and_then(|cache| cache.purged_at).map(rfc3339),
+            cache_size_bytes: cache.and_then(|cache| cache.bytes),
+            cache_freed_bytes: cache.map(|cache| cache.freed_bytes),
+            cache_kind: cache.map(|cache| match cache.cache {
+                Cache::Memory => "memory",
+                Cache::Folder(_) => "disk",
+            }),
             state: standing.state.as_str(),
             condition: condition.as_str(),
             reason,

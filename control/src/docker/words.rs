@@ -250,6 +250,15 @@ pub struct Usage {
     pub written_bytes: u64,
 }
 
+/// A command that was run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// The beginning of what it printed.
+    pub output: String,
+}
+
 /// How far a pull is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pull {

@@ -144,6 +144,7 @@ mod tests {
             is_outdated: false,
             end,
             is_restarting,
+            cache: None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod breaker;
+pub(crate) mod caches;
 pub(crate) mod check;
 mod condition;
 pub(crate) mod fleet;

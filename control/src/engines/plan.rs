@@ -216,6 +216,8 @@ struct Engine {
     is_forwarded: bool,
     /// Whether it reaches other peers, once it has said.
     is_connected: Option<bool>,
+    /// It is worked on and given to nobody meanwhile.
+    is_held: bool,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -230,6 +232,7 @@ impl Engine {
             group: None,
             is_forwarded: false,
             is_connected: None,
+            is_held: false,
             health: Health::new(now),
             leases: HashMap::new(),
             granted_at: 0,
@@ -238,6 +241,9 @@ impl Engine {
 
     /// Leases it could still be given.
     fn room(&self) -> usize {
+        if self.is_held {
+            return 0;
+        }
         self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.leases.len()))
     }
 
@@ -584,6 +590,20 @@ impl Plan {
             if !self.waiting.is_empty() {
                 engine.health.hasten(now);
             }
+        }
+    }
+
+    /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
+    pub(crate) fn hold(&mut self, engine: &EngineId) -> bool {
+        let is_idle = self.waiting.is_empty();
+        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.leases.is_empty());
+        engine.map(|engine| engine.is_held = true).is_some()
+    }
+
+    /// Puts an engine back into the choice.
+    pub(crate) fn let_go(&mut self, engine: &EngineId) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_held = false;
         }
     }
 

@@ -289,3 +289,24 @@ fn the_choice_is_the_operators() {
         assert_eq!(given, expected, "{selection:?}");
     }
 }
+
+/// Guards an engine that is worked on: it is taken only while nobody has it and nobody waits, and given to nobody until it is
+/// let go; whoever comes meanwhile has it then.
+#[test]
+fn an_engine_that_is_worked_on_is_given_to_nobody() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let id = EngineId("a".into());
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    assert!(!plan.hold(&id), "somebody waits");
+    let held = leases(&plan.advance(now));
+    assert!(!plan.hold(&id), "somebody has it");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    assert!(plan.hold(&id) && !plan.hold(&EngineId("b".into())));
+    ask(&mut plan, now, 2, 2);
+    assert!(leases(&plan.advance(now)).is_empty(), "it was given away");
+    plan.let_go(&id);
+    assert_eq!(leases(&plan.advance(now)).len(), 1);
+}

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 mod custom;
 
+pub use super::caches::Cache;
 pub use custom::{Custom, Platform};
 
 /// Label of the HTTP port inside.
@@ -108,6 +109,14 @@ impl Variant {
         }
     }
 
+    /// Where engines of it keep what they have received: all but one are told to keep it in memory.
+    pub fn cache(self) -> Cache {
+        match self {
+            Self::KrinkutoAmd64 => Cache::Folder("/home/appuser/.ACEStream/.acestream_cache".into()),
+            _ => Cache::Memory,
+        }
+    }
+
     /// Whether the second port is the control API's rather than HTTPS.
     pub const fn has_api_port(self) -> bool {
         matches!(self, Self::AceServeAmd64 | Self::AceServeArm32 | Self::AceServeArm64)
@@ -142,6 +151,8 @@ pub struct Recipe {
     pub style: Style,
     /// Whether the second port is the control API's rather than HTTPS.
     pub has_api_port: bool,
+    /// Where engines keep what they have received.
+    pub cache: Cache,
 }
 
 /// Image tags an operator may choose.
@@ -186,7 +197,13 @@ impl Recipe {
                 ("ghcr.io/krinkuto11/acestream:latest-arm64".to_owned(), android(large, ""))
             }
         };
-        Self { name: variant.as_str().to_owned(), image, style, has_api_port: variant.has_api_port() }
+        Self {
+            name: variant.as_str().to_owned(),
+            image,
+            style,
+            has_api_port: variant.has_api_port(),
+            cache: variant.cache(),
+        }
     }
 }
 

@@ -393,6 +393,7 @@ impl Service {
             self.observe_starts();
             self.advance();
             self.make_room();
+            self.tend_caches();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -439,6 +440,9 @@ impl Service {
     fn hear(&mut self, news: News) {
         let now = Instant::now();
         let Some(yard) = &mut self.yard else { return };
+        if let News::Purged(id, _) = &news {
+            self.plan.let_go(&EngineId(id.0.clone()));
+        }
         if let Some(engine) = yard.take(now, news) {
             self.plan.look_again(now, &engine);
         }
@@ -595,6 +599,14 @@ impl Service {
             refusal: yard.fleet.blocked(now).map(|blocked| refusal(now, blocked, yard.fleet.grace())),
         };
         self.plan.set_outlook((!is_assumed).then(outlook));
+    }
+
+    /// Has caches measured and emptied.
+    fn tend_caches(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let loads = self.plan.loads();
+        let plan = &mut self.plan;
+        yard.tend_caches(Instant::now(), &loads, |engine| plan.hold(engine));
     }
 
     /// Asks unwatched sessions to end while plays wait for engines that only lack room.

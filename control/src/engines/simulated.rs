@@ -2,12 +2,14 @@
 //! lasts until a test lets it go on.
 
 use crate::docker::{
-    Container, ContainerId, ContainerSpec, Details, Docker, Error, Event, Pull, State, Usage, Version,
+    Container, ContainerId, ContainerSpec, Details, Docker, Error, Event, Executed, Pull, State, Usage,
+    Version,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Barrier;
@@ -18,6 +20,8 @@ pub(super) struct Simulated {
     pub(super) known: Mutex<Known>,
     /// Stops wait until so many are under way.
     pub(super) stops: Option<Barrier>,
+    /// Bytes in each engine's cache.
+    pub(super) cache_bytes: std::sync::atomic::AtomicU64,
     /// What a pull says before it falls silent for ever; without it every image is there.
     pub(super) pull: Option<Vec<Pull>>,
 }
@@ -113,6 +117,20 @@ impl Docker for Simulated {
 
     async fn usage(&self, _: &ContainerId) -> Result<BoxStream<'static, Result<Usage, Error>>, Error> {
         Ok(stream::pending().boxed())
+    }
+
+    async fn exec(&self, _: &ContainerId, command: &[&str], _: Duration) -> Result<Executed, Error> {
+        match command {
+            ["du", "-sb", folder] => {
+                let output = format!("{}\t{folder}\n", self.cache_bytes.load(Ordering::Relaxed));
+                Ok(Executed { exit_code: 0, output })
+            }
+            ["rm", "-rf", _] => {
+                self.cache_bytes.store(0, Ordering::Relaxed);
+                Ok(Executed::default())
+            }
+            _ => Ok(Executed { exit_code: 127, output: format!("{command:?}: not found") }),
+        }
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {

@@ -269,6 +269,7 @@ mod tests {
             arguments: vec!["--bind-all".to_owned()],
             memory_bytes: None,
             folder: Some(folder("/torrents")),
+            cache: crate::engines::recipe::Cache::Memory,
         };
         let with = |custom: Custom| {
             let folders = vec![folder("/all")];

@@ -3,7 +3,8 @@
 //! Lives in the engines service's task, which owns the fleet. Every job ends, because every call to Docker has its
 //! deadline and a pull is bounded by a deadline of its own.
 
-use super::fleet::{Action, Fleet, FleetLimits, FleetStanding, Ground, Ranges};
+use super::caches::{Caches, Job};
+use super::fleet::{Action, Fleet, FleetLimits, FleetStanding, Ground, Load, Ranges};
 use super::live::Live;
 use super::pulling::{Pulling, Shown};
 use super::recipe::Variant;
@@ -12,8 +13,9 @@ use super::usage::{Follower, UsageBoard};
 use crate::docker::{Change, Container, ContainerId, ContainerSpec, Docker, Error};
 use futures_util::StreamExt;
 use sluice_contract::EngineId;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -21,6 +23,8 @@ use tokio::task::JoinSet;
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Events that may wait. When more come they are dropped: the list that follows shows everything.
 const EVENTS_BOUND: usize = 256;
+/// A command in a container; an engine is given to nobody while its cache is emptied.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries to survey, or to listen to events.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,8 @@ pub struct YardOptions {
     pub ranges: Ranges,
     /// How long a missing image may take to be pulled.
     pub pull_timeout: Duration,
+    /// A cache on disk that is larger is emptied when its engine is idle.
+    pub cache_bytes_max: Option<u64>,
 }
 
 /// What a job, or Docker, has to say.
@@ -42,7 +48,7 @@ pub struct YardOptions {
 pub(super) enum News {
     Surveyed {
         setup: Arc<Setup>,
-        ground: Result<Ground, Error>,
+        ground: Result<Box<Ground>, Error>,
     },
     Listed {
         begun: Instant,
@@ -58,6 +64,10 @@ pub(super) enum News {
     },
     /// A pull began, went on or ended.
     Pulling,
+    /// A cache was measured.
+    Measured(ContainerId, Result<u64, Error>),
+    /// A cache was emptied: its size before and after.
+    Purged(ContainerId, Result<(u64, u64), Error>),
     /// Something happened to a container.
     Changed(ContainerId, Change),
 }
@@ -81,6 +91,7 @@ pub(super) struct Yard {
     is_surveying: bool,
     survey_at: Instant,
     follower: Follower,
+    caches: Caches,
 }
 
 impl Yard {
@@ -92,6 +103,7 @@ impl Yard {
         let (pull, pull_news) = watch::channel(None);
         Self {
             follower,
+            caches: Caches::new(options.cache_bytes_max),
             fleet: Fleet::new(now, options.limits.clone(), options.ranges),
             docker,
             limits: options.limits,
@@ -134,7 +146,7 @@ impl Yard {
             self.is_surveying = true;
             let (docker, setup) = (self.docker.clone(), self.setup.clone());
             self.jobs.spawn(async move {
-                let ground = survey::survey(&*docker, &setup).await;
+                let ground = survey::survey(&*docker, &setup).await.map(Box::new);
                 News::Surveyed { setup, ground }
             });
         }
@@ -167,9 +179,46 @@ impl Yard {
         self.follower.follow(ids.iter());
     }
 
+    /// Measures and empties caches that are due. `hold` takes an engine out of the choice if nobody has it.
+    pub(super) fn tend_caches(
+        &mut self,
+        now: Instant,
+        loads: &HashMap<EngineId, Load>,
+        mut hold: impl FnMut(&EngineId) -> bool,
+    ) {
+        let streams = |id: &ContainerId| loads.get(&EngineId(id.0.clone())).map_or(0, |load| load.leases);
+        let engines = self.fleet.caches().map(|(id, cache)| (id.clone(), cache, streams(id)));
+        self.caches.follow(now, engines);
+        for job in self.caches.due(now) {
+            let docker = self.docker.clone();
+            match job {
+                Job::Measure { id, folder } => {
+                    self.jobs.spawn(async move {
+                        let bytes = measure(&*docker, &id, &folder).await;
+                        News::Measured(id, bytes)
+                    });
+                }
+                Job::Purge { id, .. } if !hold(&EngineId(id.0.clone())) => {
+                    self.caches.purged(now, SystemTime::now(), &id, None);
+                }
+                Job::Purge { id, folder } => {
+                    self.jobs.spawn(async move {
+                        let sizes = purge(&*docker, &id, &folder).await;
+                        News::Purged(id, sizes)
+                    });
+                }
+            }
+        }
+    }
+
     /// How the fleet stands, and what is being pulled for it.
     pub(super) fn standing(&self, now: Instant) -> FleetStanding {
-        FleetStanding { pulling: self.pull.borrow().clone(), ..self.fleet.standing(now) }
+        let mut standing = self.fleet.standing(now);
+        standing.pulling.clone_from(&self.pull.borrow());
+        for member in &mut standing.members {
+            member.cache = member.id.as_ref().and_then(|id| self.caches.standing(id));
+        }
+        standing
     }
 
     /// Where those figures are shown.
@@ -202,7 +251,7 @@ impl Yard {
                 let is_current = Arc::ptr_eq(&setup, &self.setup);
                 self.survey_at = if is_current { now + RETRY } else { now };
                 match ground {
-                    Ok(ground) if is_current => self.fleet.surveyed(ground),
+                    Ok(ground) if is_current => self.fleet.surveyed(*ground),
                     Ok(_) => {}
                     Err(error) => self.fleet.absent(now, error),
                 }
@@ -231,13 +280,30 @@ impl Yard {
                 is_end.then_some(EngineId(id.0))
             }
             News::Pulling => None,
+            News::Measured(id, outcome) => {
+                if let Err(error) = &outcome {
+                    tracing::debug!(id = id.short(), %error, "a cache could not be measured");
+                }
+                self.caches.measured(now, SystemTime::now(), &id, outcome.ok());
+                None
+            }
+            News::Purged(id, outcome) => {
+                match &outcome {
+                    Ok((before, after)) => {
+                        tracing::info!(id = id.short(), before, after, "the cache of an engine was emptied");
+                    }
+                    Err(error) => tracing::warn!(id = id.short(), %error, "a cache could not be emptied"),
+                }
+                self.caches.purged(now, SystemTime::now(), &id, outcome.ok());
+                None
+            }
         }
     }
 
     /// When something is to be done, if nothing happens before.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
         let survey = (self.fleet.wants_survey() && !self.is_surveying).then_some(self.survey_at);
-        self.fleet.next_wake(now).into_iter().chain(survey).min()
+        self.fleet.next_wake(now).into_iter().chain(survey).chain(self.caches.next_wake()).min()
     }
 
     /// Ends listening and leaves jobs under way to Docker, which finishes what it began; what a later start finds, it
@@ -299,6 +365,32 @@ async fn pull(
         if docker.has_image(image).await? { Ok(()) } else { Err(Error::NoImage { image: image.to_owned() }) }
     };
     tokio::time::timeout(timeout, whole).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+}
+
+/// Bytes in a folder of a container; none when it is not there.
+async fn measure(docker: &dyn Docker, id: &ContainerId, folder: &str) -> Result<u64, Error> {
+    const CALL: &str = "exec du";
+    let done = docker.exec(id, &["du", "-sb", folder], EXEC_TIMEOUT).await?;
+    let bytes = done.output.split_whitespace().next().and_then(|word| word.parse().ok());
+    match (done.exit_code, bytes) {
+        (0, Some(bytes)) => Ok(bytes),
+        _ if done.output.contains("No such file or directory") && done.output.contains(folder) => Ok(0),
+        (code, _) => {
+            Err(Error::Answer { call: CALL, reason: format!("exit code {code}: {}", done.output.trim()) })
+        }
+    }
+}
+
+/// Empties a folder of a container; answers its size before and after.
+async fn purge(docker: &dyn Docker, id: &ContainerId, folder: &str) -> Result<(u64, u64), Error> {
+    const CALL: &str = "exec rm";
+    let before = measure(docker, id, folder).await?;
+    let done = docker.exec(id, &["rm", "-rf", folder], EXEC_TIMEOUT).await?;
+    if done.exit_code != 0 {
+        let reason = format!("exit code {}: {}", done.exit_code, done.output.trim());
+        return Err(Error::Answer { call: CALL, reason });
+    }
+    Ok((before, measure(docker, id, folder).await?))
 }
 
 async fn remove(docker: &dyn Docker, id: &ContainerId) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The custom variant of engines: platform, memory, a mounted folder and the engine's own parameters. Pure.
 
 use crate::docker::Folder;
-use crate::engines::recipe::{Custom, Platform};
+use crate::engines::recipe::{Cache, Custom, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -232,24 +232,40 @@ impl Variant {
                 .and_then(memory_bytes)
                 .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)),
             folder: self.torrent_folder_mount_enabled.then(folder),
+            cache: self.cache(),
         }
+    }
+
+    /// The text of a parameter that is passed to engines.
+    fn passed(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|parameter| parameter.enabled && parameter.name == name);
+        found.and_then(|parameter| parameter.value.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// The cache directory engines are given, as it is seen inside.
+    fn cache_directory(&self) -> Option<String> {
+        let path = self.passed("--cache-dir")?;
+        // Engines of this image run as root.
+        let path = path.strip_prefix('~').map_or_else(|| path.to_owned(), |rest| format!("/root{rest}"));
+        Some(path.trim_end_matches('/').to_owned())
     }
 
     /// Where engines keep torrent files: beside their cache where one is named.
     fn torrent_folder(&self) -> String {
-        let named =
-            self.parameters.iter().find(|parameter| parameter.enabled && parameter.name == "--cache-dir");
-        match named.and_then(|parameter| parameter.value.as_str()).filter(|path| !path.is_empty()) {
-            // Engines of this image run as root.
-            Some(path) => {
-                let path = match path.strip_prefix('~') {
-                    Some(rest) => format!("/root{rest}"),
-                    None => path.to_owned(),
-                };
-                format!("{}/collected_torrent_files", path.trim_end_matches('/'))
-            }
-            None => self.torrent_folder_container_path.clone(),
+        self.cache_directory().map_or_else(
+            || self.torrent_folder_container_path.clone(),
+            |path| format!("{path}/collected_torrent_files"),
+        )
+    }
+
+    /// Where engines keep what they have received: on disk as soon as one of their two caches may be there.
+    fn cache(&self) -> Cache {
+        let is_memory = |name: &str| self.passed(name) == Some("memory");
+        if is_memory("--live-cache-type") && is_memory("--vod-cache-type") {
+            return Cache::Memory;
         }
+        let directory = self.cache_directory().unwrap_or_else(|| "/root/.ACEStream".to_owned());
+        Cache::Folder(format!("{directory}/.acestream_cache").into())
     }
 
     /// The same with secrets masked, for those who have not shown the key.
@@ -422,6 +438,13 @@ mod tests {
         let recipe = variant.recipe(Some("Living room".to_owned()));
         assert_eq!(recipe.arguments, ["--bind-all", "--port", "8621"]);
         assert_eq!(recipe.name, "Living room");
+        assert_eq!(recipe.cache, Cache::Folder("/root/.ACEStream/.acestream_cache".into()));
+        for parameter in
+            variant.parameters.iter_mut().filter(|parameter| parameter.name.ends_with("-cache-type"))
+        {
+            (parameter.value, parameter.enabled) = (json!("memory"), true);
+        }
+        assert_eq!(variant.recipe(None).cache, Cache::Memory);
     }
 
     /// Guards values that would fall apart on their way to an engine.

@@ -994,6 +994,13 @@ export interface components {
         };
         /** @description An engine. The published fields first, then what Sluice adds. */
         EngineState: {
+            /**
+             * Format: int64
+             * @description What emptying it freed since this appliance started.
+             */
+            cache_freed_bytes?: number | null;
+            /** @description `disk`, or `memory`, which has no size. */
+            cache_kind?: string | null;
             /** Format: int64 */
             cache_size_bytes?: number | null;
             /**

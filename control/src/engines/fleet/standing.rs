@@ -3,7 +3,9 @@
 use super::{End, Fleet, FleetLimits, Ground, Phase, Progress, Trouble};
 use crate::docker::ContainerId;
 use crate::engines::breaker::{BreakerStanding, BreakerState};
+use crate::engines::caches::{Cache, CacheStanding};
 use crate::engines::pulling::Pulling;
+use crate::engines::recipe::Variant;
 use sluice_contract::DockerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,6 +112,8 @@ pub(crate) struct MemberStanding {
     pub(crate) end: Option<End>,
     /// Docker is about to start its process again.
     pub(crate) is_restarting: bool,
+    /// How its cache stands, once it is known.
+    pub(crate) cache: Option<CacheStanding>,
 }
 
 /// How the fleet stands.
@@ -193,6 +197,18 @@ impl Fleet {
         }
     }
 
+    /// Where the engines that answer have their caches, as far as their variant is known.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = (&ContainerId, Cache)> {
+        let ours = self.ground.as_ref().map(|ground| &ground.recipe);
+        let ready = self.members.values().filter(|member| member.phase == Phase::Ready);
+        ready.filter_map(move |member| {
+            let known =
+                ours.filter(|recipe| recipe.name == member.variant).map(|recipe| recipe.cache.clone());
+            let cache = known.or_else(|| Variant::named(&member.variant).map(Variant::cache))?;
+            Some((member.id.as_ref()?, cache))
+        })
+    }
+
     /// How long until an idle engine could make room, for a hint to come back.
     pub(crate) fn grace(&self) -> Duration {
         self.limits.grace
@@ -210,6 +226,7 @@ impl Fleet {
             is_outdated: member.is_outdated,
             end: member.end,
             is_restarting: member.is_restarting,
+            cache: None,
         });
         FleetStanding {
             members: members.collect(),

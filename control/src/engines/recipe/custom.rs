@@ -2,6 +2,7 @@
 
 use super::{Recipe, Style};
 use crate::docker::Folder;
+use crate::engines::caches::Cache;
 
 /// What an image runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Custom {
     pub memory_bytes: Option<Option<u64>>,
     /// A folder of the host every engine sees.
     pub folder: Option<Folder>,
+    /// Where engines keep what they have received.
+    pub cache: Cache,
 }
 
 impl Custom {
@@ -46,7 +49,7 @@ impl Custom {
             Platform::Arm32 => (arm("arm32"), command()),
             Platform::Arm64 => (arm("arm64"), command()),
         };
-        Recipe { name: self.name.clone(), image, style, has_api_port: false }
+        Recipe { name: self.name.clone(), image, style, has_api_port: false, cache: self.cache.clone() }
     }
 }
 
@@ -82,6 +85,7 @@ mod tests {
                 arguments: words("--bind-all --live-buffer 10"),
                 memory_bytes: None,
                 folder: None,
+                cache: Cache::Memory,
             };
             let recipe = custom.recipe();
             assert_eq!((recipe.name.as_str(), recipe.image.as_str()), ("mine", image));

@@ -5,7 +5,7 @@ use crate::docker::{Client, Host};
 use crate::engines::health::State;
 use crate::engines::ports::PortRange;
 use crate::engines::recipe::Tags;
-use crate::engines::recipe::{Custom, Platform};
+use crate::engines::recipe::{Cache, Custom, Platform};
 use crate::engines::simulated::Simulated;
 use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
 use sluice_contract::DockerState;
@@ -124,6 +124,7 @@ fn yard(host: Host) -> YardOptions {
         },
         ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
         pull_timeout: Duration::from_secs(900),
+        cache_bytes_max: Some(1000),
     }
 }
 
@@ -180,6 +181,7 @@ async fn what_is_changed_while_it_runs_holds_for_what_is_asked_next() {
         arguments: vec!["--bind-all".to_owned()],
         memory_bytes: Some(Some(64 << 20)),
         folder: None,
+        cache: Cache::Folder("/root/.ACEStream/.acestream_cache".into()),
     };
     let live = Live { replicas_min: Some(3), replicas_max: Some(6), custom: Some(custom), ..Live::default() };
     settings.send_replace(live);
@@ -278,4 +280,25 @@ async fn engines_that_are_not_well_are_told() {
         (closed.to_string().as_str(), "dead")
     );
     assert!(supply.unwell[0].reason.contains("refuses"), "{}", supply.unwell[0].reason);
+}
+
+/// Guards the cache of an idle engine: measured, emptied when it is too large, and the engine there for everybody
+/// afterwards.
+#[tokio::test]
+async fn a_cache_that_is_too_large_is_emptied() {
+    let mut tasks = JoinSet::new();
+    // An engine that answers, so that the fleet's container counts as ready.
+    let engine = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = engine.local_addr().expect("an address").port();
+    let answers = axum::Router::new().fallback(|| async { r#"{"result":{"version":"3.2.3"}}"# });
+    tokio::spawn(async move { axum::serve(engine, answers).await });
+    let docker = Simulated { cache_bytes: 5000.into(), ..Simulated::default() };
+    let ranges = |yard: &mut YardOptions| yard.ranges.host = PortRange::new(port, port).expect("a range");
+    let (handle, docker, _settings, _board) = started(docker, ranges, &mut tasks);
+    let cache =
+        || handle.fleet().and_then(|fleet| fleet.members.first().and_then(|member| member.cache.clone()));
+    until("it was emptied", || cache().is_some_and(|cache| cache.purged_at.is_some())).await;
+    let told = cache().expect("it is known");
+    assert_eq!((told.bytes, told.freed_bytes), (Some(0), 5000));
+    assert_eq!(docker.count(), 1);
 }

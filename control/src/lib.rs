@@ -14,6 +14,7 @@
 
 mod api;
 pub mod docker;
+pub mod doctor;
 mod engines;
 mod fetch;
 mod key;

@@ -23,7 +23,7 @@ pub(crate) mod records;
 pub(crate) mod selection;
 mod service;
 #[cfg(test)]
-mod simulated;
+pub(crate) mod simulated;
 pub(crate) mod survey;
 mod usage;
 mod yard;
@@ -31,7 +31,7 @@ mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use condition::condition;
-pub(crate) use fleet::{Blocked, Ground, HandError, Progress, Wish};
+pub(crate) use fleet::{Blocked, Ground, HandError, Ownership, Progress, Wish};
 pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use pulling::Pulling;

@@ -109,6 +109,12 @@ impl Variant {
         }
     }
 
+    /// Whether its image is made for a daemon of this architecture.
+    pub fn runs_on(self, architecture: &str) -> bool {
+        let is_made_for = |other: Self| other.as_str().rsplit('-').next() == self.as_str().rsplit('-').next();
+        is_made_for(Self::of_architecture(architecture))
+    }
+
     /// Where engines of it keep what they have received: all but one are told to keep it in memory.
     pub fn cache(self) -> Cache {
         match self {

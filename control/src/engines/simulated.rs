@@ -1,10 +1,14 @@
 //! A Docker of a few lines for tests of what drives the fleet: containers are entries of a table, and whatever may last
 //! lasts until a test lets it go on.
 
+use crate::docker::Host;
 use crate::docker::{
     Container, ContainerId, ContainerSpec, Details, Docker, Error, Event, Executed, Pull, State, Usage,
     Version,
 };
+use crate::engines::ports::PortRange;
+use crate::engines::recipe::Tags;
+use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup, YardOptions};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -16,18 +20,18 @@ use tokio::sync::Barrier;
 
 /// The daemon.
 #[derive(Default)]
-pub(super) struct Simulated {
-    pub(super) known: Mutex<Known>,
+pub(crate) struct Simulated {
+    pub(crate) known: Mutex<Known>,
     /// Stops wait until so many are under way.
-    pub(super) stops: Option<Barrier>,
+    pub(crate) stops: Option<Barrier>,
     /// Bytes in each engine's cache.
-    pub(super) cache_bytes: std::sync::atomic::AtomicU64,
+    pub(crate) cache_bytes: std::sync::atomic::AtomicU64,
     /// What a pull says before it falls silent for ever; without it every image is there.
-    pub(super) pull: Option<Vec<Pull>>,
+    pub(crate) pull: Option<Vec<Pull>>,
 }
 
 #[derive(Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     containers: BTreeMap<String, Container>,
     made: Vec<ContainerSpec>,
     pulls: usize,
@@ -39,17 +43,17 @@ impl Simulated {
     }
 
     /// Everything that was ever made, in order.
-    pub(super) fn made(&self) -> Vec<ContainerSpec> {
+    pub(crate) fn made(&self) -> Vec<ContainerSpec> {
         self.known().made.clone()
     }
 
     /// Containers there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.known().containers.len()
     }
 
     /// Pulls that were begun.
-    pub(super) fn pulls(&self) -> usize {
+    pub(crate) fn pulls(&self) -> usize {
         self.known().pulls
     }
 }
@@ -135,5 +139,46 @@ impl Docker for Simulated {
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
         Ok(stream::pending().boxed())
+    }
+}
+
+/// How engines are kept in it.
+pub(crate) fn yard() -> YardOptions {
+    let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
+    let range = |first, last| PortRange::new(first, last).expect("a range");
+    YardOptions {
+        setup: Setup {
+            host: Host::new(None, None).expect("an address"),
+            variant: None,
+            custom: None,
+            tags: Tags::default(),
+            label: "a=b".parse().expect("a label"),
+            instance: "one".to_owned(),
+            network: None,
+            publish: None,
+            has_https_mapped: false,
+            memory_bytes: None,
+            folders: Vec::new(),
+        },
+        limits: FleetLimits {
+            min: 1,
+            max: 2,
+            surge: 0,
+            min_free: 1,
+            streams_per_engine: 1,
+            is_auto_delete: true,
+            grace: Duration::from_secs(30),
+            startup: Duration::from_secs(60),
+            concurrent_max: 5,
+            interval: Duration::ZERO,
+            unhealthy_grace: Duration::from_secs(60),
+            cooldown: Duration::from_secs(60),
+            list_interval: Duration::from_secs(10),
+            breaker,
+            replacement_breaker: breaker,
+        },
+        ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
+        pull_timeout: Duration::from_secs(900),
+        cache_bytes_max: Some(1000),
     }
 }

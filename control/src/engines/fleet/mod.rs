@@ -17,7 +17,7 @@ mod member;
 mod scale;
 mod standing;
 
-pub(crate) use ground::{Ground, Reach};
+pub(crate) use ground::{Ground, Ownership, Reach};
 pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
 pub(crate) use member::{End, Phase};
 pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
@@ -28,7 +28,6 @@ use super::health::State as Health;
 use super::ports::{PortRange, Ports as Pool};
 use super::recipe::{self, Ports};
 use crate::docker::{Container, ContainerId, ContainerSpec, Error, State};
-use ground::Ownership;
 use member::{Member, Why};
 use sluice_contract::EngineId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

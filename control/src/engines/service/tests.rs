@@ -4,10 +4,8 @@ use super::*;
 use crate::docker::{Client, Host};
 use crate::engines::health::State;
 use crate::engines::ports::PortRange;
-use crate::engines::recipe::Tags;
 use crate::engines::recipe::{Cache, Custom, Platform};
-use crate::engines::simulated::Simulated;
-use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
+use crate::engines::simulated::{self, Simulated};
 use sluice_contract::DockerState;
 
 /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
@@ -89,43 +87,9 @@ async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
 }
 
 fn yard(host: Host) -> YardOptions {
-    let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
-    let range = |first, last| PortRange::new(first, last).expect("a range");
-    YardOptions {
-        setup: Setup {
-            host,
-            variant: None,
-            custom: None,
-            tags: Tags::default(),
-            label: "a=b".parse().expect("a label"),
-            instance: "one".to_owned(),
-            network: None,
-            publish: None,
-            has_https_mapped: false,
-            memory_bytes: None,
-            folders: Vec::new(),
-        },
-        limits: FleetLimits {
-            min: 1,
-            max: 2,
-            surge: 0,
-            min_free: 1,
-            streams_per_engine: 1,
-            is_auto_delete: true,
-            grace: Duration::from_secs(30),
-            startup: Duration::from_secs(60),
-            concurrent_max: 5,
-            interval: Duration::ZERO,
-            unhealthy_grace: Duration::from_secs(60),
-            cooldown: Duration::from_secs(60),
-            list_interval: Duration::from_secs(10),
-            breaker,
-            replacement_breaker: breaker,
-        },
-        ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
-        pull_timeout: Duration::from_secs(900),
-        cache_bytes_max: Some(1000),
-    }
+    let mut options = simulated::yard();
+    options.setup.host = host;
+    options
 }
 
 /// Waits until something is so.

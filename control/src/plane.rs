@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Messages taken from the inbox before other tasks of the thread get their turn.
@@ -75,13 +75,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             environment: options.environment.clone(),
             tuning: options.tuning,
             streams_per_engine: options.streams_per_engine,
+            fleet: options.docker.as_ref().map(settings::Fleet::of),
             is_pinned: options.is_pinned,
         },
         store.clone(),
         dial.clone(),
     );
-    let mut live = settings.watch();
-    let streams_per_engine = live.borrow_and_update().streams_per_engine;
+    runtime.block_on(settings.choose_template());
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -90,11 +90,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine,
+            live: settings.watch(),
+            selection: options.selection,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
-            source: source(&options, streams_per_engine, assumed),
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -118,7 +119,6 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store: store.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
-    tasks.spawn(follow(live, engines.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -148,18 +148,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     })
 }
 
-fn source(
-    options: &Options,
-    streams_per_engine: Option<u32>,
-    assumed: Option<engines::Authority>,
-) -> engines::Source {
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
     match &options.docker {
         _ if options.is_vpn_asked => engines::Source::VpnRefused,
         Some(yard) => {
             let client = crate::docker::Client::new(yard.setup.host.clone());
-            let mut yard = Box::new(yard.clone());
-            yard.limits.streams_per_engine = streams_per_engine.unwrap_or(yard.limits.streams_per_engine);
-            engines::Source::Docker { yard, docker: Arc::new(client), assumed }
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
         }
         None => engines::Source::Named,
     }
@@ -286,16 +280,6 @@ impl Drop for Handle {
             runtime.shutdown_background();
         }
     }
-}
-
-/// Passes on to the engines what settings say of them.
-async fn follow(mut live: watch::Receiver<settings::Live>, engines: engines::Handle) -> &'static str {
-    // The sender lives as long as anybody can change settings.
-    while live.changed().await.is_ok() {
-        let streams_per_engine = live.borrow_and_update().streams_per_engine;
-        engines.set_streams_per_engine(streams_per_engine).await;
-    }
-    "settings"
 }
 
 struct Plane {

@@ -161,6 +161,9 @@ fn serve(state: &State, mut socket: TcpStream) -> std::io::Result<()> {
             let mut rest = Vec::new();
             return socket.read_to_end(&mut rest).map(drop);
         }
+        _ if target.contains("get_network_connection_status") => {
+            r#"{"result":{"connected":true}}"#.to_owned()
+        }
         _ => media_list(state, &target),
     };
     write!(

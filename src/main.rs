@@ -233,6 +233,14 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::
         },
         reads_need_key: settings.reads_need_key,
         cors_origin: settings.cors_origin.clone(),
+        collect_interval: settings.streams.collect_interval,
+        stats_history_max: settings.streams.history_max,
+        loop_detection: sluice_control::LoopDetection {
+            is_enabled: settings.streams.finds_loops,
+            threshold: settings.streams.loop_threshold,
+            check_interval: settings.streams.loop_check_interval,
+            retention: settings.streams.loop_retention,
+        },
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {

@@ -4,7 +4,7 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use crate::{ApiKey, Error, Options, Wiring, api, engines, events, metrics, priority, resolve, streams};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Directory, Epoch, ToControl};
 use std::sync::Arc;
@@ -93,6 +93,30 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
+    let events = events::Handle::new(loaded.events, store.clone());
+    let watch = events::watch(events.clone(), engines.clone(), store.clone(), board.clone());
+    tasks.spawn(async move {
+        watch.await;
+        "events"
+    });
+    let streams = streams::start(
+        streams::Settings {
+            collect_interval: options.collect_interval,
+            history_max: options.stats_history_max,
+            looping: options.loop_detection,
+        },
+        streams::Sources {
+            board: board.clone(),
+            directory: directory.clone(),
+            shards: shards.clone(),
+            engines: engines.clone(),
+            events: events.clone(),
+            store: store.clone(),
+        },
+        loaded.streams,
+        loaded.looping,
+        &mut tasks,
+    );
     let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
@@ -100,6 +124,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines: engines.clone(),
         resolve: resolve.counts(),
         store: store.clone(),
+        streams: streams.clone(),
+        events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
     let api = api::start(
@@ -112,9 +138,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
+            streams: streams.clone(),
+            events: events.clone(),
+            idle_timeout: options.idle_timeout,
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
+    let plane =
+        Plane { inbox, engines, resolve, api, directory: directory.clone(), events, streams, store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -257,6 +287,8 @@ struct Plane {
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    events: events::Handle,
+    streams: streams::Handle,
     store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
@@ -288,10 +320,13 @@ impl Plane {
                 tokio::task::yield_now().await;
             }
         };
+        // Whoever follows changes would otherwise keep its connection until the deadline.
+        self.events.close();
         self.api.stop(deadline).await;
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        self.streams.close();
         // Last, so that what the others did while they stopped is stored as well.
         self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");

@@ -1,7 +1,7 @@
 //! Status answers that shards give from published snapshots.
 
 use serde_json::{Value, json};
-use sluice_contract::snapshot::{Session, Shard};
+use sluice_contract::snapshot::{Control, Session, Shard};
 use std::sync::Arc;
 
 /// Totals over all shards: what acexy's `/ace/status` says, and more.
@@ -35,9 +35,15 @@ pub fn stream_status(session: &Session) -> Value {
     })
 }
 
-/// Liveness: a shard that answers this is serving.
-pub fn health(shards: &[Arc<Shard>]) -> Value {
+/// Liveness: a shard that answers this is serving. What fails beside playing is named, and no reason to restart anything.
+pub fn health(shards: &[Arc<Shard>], control: &Control) -> Value {
     let drivers: Vec<Value> =
         shards.iter().map(|shard| json!({ "shard": shard.id, "driver": shard.driver })).collect();
-    json!({ "status": "ok", "worker": format!("sluice:{}", std::process::id()), "shards": drivers })
+    let fault = control.storage_fault.as_deref();
+    json!({
+        "status": if fault.is_some() { "degraded" } else { "ok" },
+        "worker": format!("sluice:{}", std::process::id()),
+        "storage": { "ok": fault.is_none(), "fault": fault },
+        "shards": drivers,
+    })
 }

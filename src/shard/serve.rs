@@ -248,7 +248,7 @@ async fn serve_one(
         }
         "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await,
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read())),
+        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.control())),
         path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };

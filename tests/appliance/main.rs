@@ -51,6 +51,7 @@ mod splice;
 mod stage;
 mod state;
 mod status_routes;
+mod streams;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
 mod zapping;

@@ -12,10 +12,12 @@ mod cors;
 mod docs;
 mod engines;
 mod error;
+mod events;
 mod handback;
 mod health;
 #[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
 mod input;
+mod looping;
 mod openapi;
 mod panel;
 mod proxy;
@@ -23,7 +25,8 @@ mod rewind;
 mod routes;
 mod service;
 mod shapes;
-mod time;
+mod streams;
+pub(crate) mod time;
 mod version;
 mod vpn;
 
@@ -74,6 +77,12 @@ pub(crate) struct Sources {
     pub(crate) access: Arc<Access>,
     /// Largest request body.
     pub(crate) body_bytes_max: usize,
+    /// Every stream there is.
+    pub(crate) streams: crate::streams::Handle,
+    /// What happened.
+    pub(crate) events: crate::events::Handle,
+    /// Time in which something must move.
+    pub(crate) idle_timeout: Duration,
 }
 
 /// Takes connections; the room has no task of its own, only one per connection.

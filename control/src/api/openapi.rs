@@ -29,6 +29,9 @@ const ALWAYS_OPEN: [&str; 1] = ["/version"];
         (name = "service", description = "The appliance itself"),
         (name = "proxy", description = "What plays, and who watches"),
         (name = "engines", description = "Engines"),
+        (name = "streams", description = "Streams: sessions of the appliance, and those other proxies report"),
+        (name = "events", description = "Reports of other proxies, what happened, and changes as they happen"),
+        (name = "looping", description = "Streams that loop"),
         (name = "containers", description = "Containers, and starting engines"),
         (name = "vpn", description = "The VPN"),
     )

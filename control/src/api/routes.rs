@@ -1,7 +1,8 @@
 //! Every route of this plane, and what the others get.
 
 use super::{
-    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service, vpn,
+    Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
+    service, streams, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -22,6 +23,9 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(service::routes())
         .merge(health::routes())
         .merge(engines::routes())
+        .merge(streams::routes())
+        .merge(events::routes())
+        .merge(looping::routes())
         .merge(proxy::routes())
         .merge(containers::routes())
         .merge(vpn::routes())

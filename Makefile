@@ -10,8 +10,12 @@ SHELL := bash
 
 CARGO := cargo
 LOCKED := --locked
+# Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
+SUITE_THREADS := 6
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
+# Tests of real players that play for a minute: once, beside the fuzzers, and not once per driver.
+LONG := browser:: hls_players::players_play_on
 # What `make bench` runs: any words sluice-bench knows.
 BENCH := floor
 
@@ -28,7 +32,7 @@ run: tools-build release ## Install what is missing, build everything, serve the
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test lint build-test unit suite fuzz-short ## Install what is missing, run every test
+test: tools-test lint build-test unit suite fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -69,7 +73,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play
+	@tests/support/install build lint fuzz play browser
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -95,16 +99,22 @@ unit:
 	@$(CARGO) test $(LOCKED) --quiet --workspace --exclude sluice
 	@$(CARGO) test $(LOCKED) --quiet --package sluice --lib --bins
 
-# The whole appliance under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
+# The whole appliance, but for players that play for long, under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
 # away from it, as Docker does.
 .PHONY: suite
 suite:
-	@for driver in io_uring epoll seccomp; do \
+	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*'; \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*' -- $(LONG:%=--skip %); \
 	done
 
-.PHONY: fuzz-short
-fuzz-short:
-	$(call say,fuzz targets for $(FUZZ_SECONDS) s each)
-	@tests/fuzz/run $(FUZZ_SECONDS)
+# Players mostly wait, fuzzers never do, and stand back.
+.PHONY: fuzz-and-play
+fuzz-and-play:
+	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --package sluice --test appliance -- $(LONG) \
+		>target/players.log 2>&1 & players=$$!; failed=0; \
+	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \
+	wait "$$players" || failed=1; \
+	cat target/players.log; \
+	exit "$$failed"

@@ -5,6 +5,9 @@ use crate::http::{BodyDecoder, BodyEvent, Framing};
 use crate::uring::Socket;
 use std::io;
 
+/// Answers that are read whole are small JSON documents, playlists, or one line of text.
+const TEXT_BYTES_MAX: usize = 256 << 10;
+
 /// A body being read. Dropping it closes the connection.
 pub struct Body {
     socket: Socket,
@@ -68,6 +71,25 @@ impl Body {
                         return Ok(count);
                     }
                 }
+            }
+        }
+    }
+
+    /// Reads the rest as text, at most [`TEXT_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// As for [`Body::read`], and when it is longer.
+    pub(super) async fn text(mut self) -> Result<String, Error> {
+        let mut text = Vec::new();
+        let mut chunk = vec![0; 16 << 10];
+        loop {
+            let count = self.read(&mut chunk).await?;
+            if count == 0 {
+                return Ok(String::from_utf8_lossy(&text).into_owned());
+            }
+            text.extend_from_slice(&chunk[..count]);
+            if text.len() > TEXT_BYTES_MAX {
+                return Err(Error::TooLong(TEXT_BYTES_MAX));
             }
         }
     }

@@ -344,6 +344,7 @@ impl Feed {
         self.first_media.get_or_insert(now);
         let mut newest = None;
         let mut gap = None;
+        let mut jumps = Vec::new();
         let Self { raps, scanner, last_pcr, last_jump, is_clock_cut, .. } = self;
         scanner.scan(head, packets, &mut |event| match event {
             Event::RandomAccess(rap) => raps.push(AccessPoint {
@@ -359,6 +360,7 @@ impl Feed {
                 *last_pcr = pcr.map(|pcr| (offset, pcr)).or(*last_pcr);
                 if step == Step::Jump && !std::mem::take(is_clock_cut) {
                     *last_jump = Some(offset);
+                    jumps.push(offset);
                 }
             }
             Event::ContinuityError { offset, .. } => gap = Some(offset),
@@ -373,6 +375,7 @@ impl Feed {
         if let Some(time) = newest {
             self.window.access_mut().set_head_time(time);
         }
+        jumps.into_iter().for_each(|at| self.window.access_mut().note_break(at));
         Ok(())
     }
 

@@ -111,6 +111,8 @@ pub enum Event {
     Refused(Refusal),
     /// The engine answered the start: from now on there is an engine session.
     Opened(SourceId),
+    /// A source says how long it may pause between two deliveries.
+    Pauses(SourceId, Duration),
     /// A source delivered useful media (null packets do not count).
     Media(SourceId),
     /// The engine answered a question for its figures.
@@ -213,6 +215,8 @@ struct Source {
     opened: bool,
     /// Media has come from it.
     has_media: bool,
+    /// How long it pauses, as it says itself.
+    pause: Duration,
     closing: bool,
     /// Told to control with the returned lease.
     fault: Option<EngineFault>,
@@ -400,6 +404,7 @@ impl Machine {
             Event::Granted(lease) => self.granted(now, lease, actions),
             Event::Refused(refusal) => self.refused(now, refusal, actions),
             Event::Opened(id) => self.change(id, |source| source.opened = true),
+            Event::Pauses(id, pause) => self.pauses(now, id, pause),
             Event::Media(id) => self.media(now, id, actions),
             Event::Answered(id) => {
                 if self.current() == Some(id) {
@@ -482,12 +487,21 @@ impl Machine {
         self.last_sign = now;
     }
 
+    fn pauses(&mut self, now: Instant, id: SourceId, pause: Duration) {
+        self.change(id, |source| source.pause = pause);
+        if self.playing.is_some_and(|playing| playing.source == id) {
+            self.rhythm.note(now, pause);
+        }
+    }
+
     /// From now on the stream comes from this source.
     fn plays(&mut self, now: Instant, source: SourceId) {
         self.playing = Some(Playing { source, since: now });
         self.purpose = Purpose::Recovery;
         (self.last_media, self.last_sign, self.last_answer) = (now, now, None);
         self.rhythm = Rhythm::new(now);
+        let pause = self.sources.iter().find(|known| known.id == source).map(|known| known.pause);
+        self.rhythm.note(now, pause.unwrap_or_default());
         self.is_silent = false;
     }
 

@@ -15,7 +15,7 @@ mod source;
 pub use feed::{Counts, Feed, Followed, Kept, Splice, Taken};
 pub use machine::{Limits, Phase};
 
-use crate::engine::{Endpoint, Started};
+use crate::engine::{Endpoint, Form, Started};
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
 use crate::window::{LagMax, Reservation};
@@ -140,6 +140,8 @@ pub struct Session {
     opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
     refusal: RefCell<Option<Refusal>>,
+    /// The form engines are asked for the media in.
+    form: Cell<Form>,
     info: RefCell<Info>,
     garbage_before: Cell<(Option<SourceId>, u64)>,
     last_media: Cell<Instant>,
@@ -212,6 +214,7 @@ impl Session {
             opened: RefCell::default(),
             ticket: Cell::new(None),
             refusal: RefCell::default(),
+            form: Cell::new(Form::Progressive),
             garbage_before: Cell::new((None, 0)),
             last_media: Cell::new(now),
             changed: Signal::default(),
@@ -480,6 +483,15 @@ impl Session {
 
     pub(super) fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form.get()
+    }
+
+    /// Engines are asked for this form from now on.
+    pub(super) fn set_form(&self, form: Form) {
+        self.form.set(form);
     }
 
     /// Whether a source has to wait with what it brings, because the window is full. One that follows adds nothing to it.

@@ -1,4 +1,5 @@
-//! One engine session as a task: start, read, report, stop.
+//! One engine session as a task: start, read, report, stop. Content that an engine gives only as a playlist is started a
+//! second time, as one, after the first engine session was stopped.
 //!
 //! The task reports to its session and is told only one thing: to close. Whatever happens, it ends by stopping the
 //! engine session exactly once if there is one, and by reporting that it closed. It holds no borrow of the session
@@ -6,7 +7,7 @@
 
 use super::machine::{Ask, Event, SourceFault, SourceId};
 use super::{Session, Timing};
-use crate::engine::{self, Body, Endpoint, Error, Started};
+use crate::engine::{self, Came, Endpoint, Error, Form, Media, Started};
 use crate::media::ts::{Aligner, SYNC, Verdict};
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
@@ -41,6 +42,10 @@ impl Closing {
         self.signal.notify();
     }
 
+    fn is_asked(&self) -> bool {
+        self.asked.get()
+    }
+
     /// Waits until closing is asked for. Cancel safe.
     async fn asked(&self) {
         while !self.asked.get() {
@@ -67,37 +72,38 @@ pub(super) async fn run(session: Rc<Session>, order: Order) {
     if let Some(started) = open(&session, &order, &endpoint).await {
         play(&session, &order, &endpoint, &started).await;
         order.closing.asked().await;
-        if let Err(error) = engine::stop(&endpoint, &started).await {
-            tracing::debug!(engine = %endpoint.authority, %error, "the engine did not confirm a stop");
-        }
-        session.host().counters().engine_stops.add(1);
+        stop(&session, &endpoint, &started).await;
     }
     session.handle(Event::Closed(order.id));
 }
 
+async fn stop(session: &Session, endpoint: &Endpoint, started: &Started) {
+    if let Err(error) = engine::stop(endpoint, started).await {
+        tracing::debug!(engine = %endpoint.authority, %error, "the engine did not confirm a stop");
+    }
+    session.host().counters().engine_stops.add(1);
+}
+
 /// Starts the engine session. `None` when there is none to stop.
 async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Option<Started> {
-    let timing = session.timing().clone();
-    session.host().counters().engine_starts.add(1);
-    // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
-    // more: only its answer tells how to stop what it opened.
-    let selector = order.ask.selector(session.key().selector());
-    let pid = uuid::Uuid::new_v4().to_string();
-    let answer =
-        engine::start(endpoint, selector, &session.key().options, &pid, timing.start, timing.no_response)
-            .await;
+    let mut answer = start(session, order, endpoint).await;
+    if let Ok(started) = &answer
+        && started.is_encrypted
+        && session.form() == Form::Progressive
+    {
+        tracing::info!(stream = %session.key(), "encrypted: the engine gives it as a playlist only");
+        session.set_form(Form::Playlist);
+        // An engine has one session per broadcast: the second would end the first in its own way.
+        stop(session, endpoint, started).await;
+        if order.closing.is_asked() {
+            return None;
+        }
+        answer = start(session, order, endpoint).await;
+    }
     match answer {
         Ok(started) => {
             session.engine_opened(order, endpoint, &started);
             session.handle(Event::Opened(order.id));
-            if started.is_encrypted {
-                let refusal = Refusal::new(
-                    RefusalCode::EngineError,
-                    "the content is encrypted, the engine gives it only to its own player",
-                );
-                let fault = SourceFault { fault: EngineFault::Error, refusal, elsewhere: false };
-                session.handle(Event::Failed(order.id, fault));
-            }
             Some(started)
         }
         Err(error) => {
@@ -111,6 +117,16 @@ async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Opti
             None
         }
     }
+}
+
+async fn start(session: &Session, order: &Order, endpoint: &Endpoint) -> Result<Started, Error> {
+    let timing = session.timing();
+    session.host().counters().engine_starts.add(1);
+    // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
+    // more: only its answer tells how to stop what it opened.
+    let ask = (order.ask.selector(session.key().selector()), session.form());
+    let pid = uuid::Uuid::new_v4().to_string();
+    engine::start(endpoint, ask, &session.key().options, &pid, timing.start, timing.no_response).await
 }
 
 /// Reads the media until it ends, fails, or closing is asked for; polls the engine's figures meanwhile.
@@ -150,10 +166,10 @@ async fn read(
 ) -> Result<Never, SourceFault> {
     let timing = session.timing().clone();
     let begun = Instant::now();
-    let mut body = {
-        let opening = pin!(engine::open_playback(endpoint, started, begun + timing.start_max));
+    let mut media = {
+        let opening = pin!(Media::open(endpoint, started, begun + timing.start_max));
         match select(opening, pin!(no_progress(watch, begun, &timing))).await {
-            Either::Left((body, _)) => body.map_err(|error| describe(&error))?,
+            Either::Left((media, _)) => media.map_err(|error| describe(&error))?,
             Either::Right((waited, _)) => return Err(describe(&Error::NoMedia(waited))),
         }
     };
@@ -161,21 +177,33 @@ async fn read(
     let mut buffer = vec![0u8; READ_BYTES];
     let mut filled = 0;
     let mut aligner = Aligner::default();
+    session.handle(Event::Pauses(order.id, media.pause()));
     session.media_begins(order.id);
     loop {
         while session.holds_up(order.id) {
             sleep(FULL_WAIT).await;
         }
-        let count = if watch.flowing.get() {
-            body.read(&mut buffer[filled..]).await
+        let came = if watch.flowing.get() {
+            media.read(&mut buffer[filled..]).await
         } else {
-            first_bytes(&mut body, &mut buffer[filled..], watch, begun, &timing).await
+            first_bytes(&mut media, &mut buffer[filled..], watch, begun, &timing).await
         };
-        let (count, ended) = match count {
-            Ok(0) => (0, Some(None)),
-            Ok(count) => (count, None),
-            Err(error) => (0, Some(Some(error))),
+        let (count, continues, ended) = match came {
+            Ok(Came::Bytes { count, continues }) => (count, continues, None),
+            Ok(Came::Missed(count)) => {
+                session.host().counters().segments_missed.add(count);
+                continue;
+            }
+            Ok(Came::End) => (0, true, Some(None)),
+            Err(error) => (0, true, Some(Some(error))),
         };
+        if !continues {
+            // What is left of a packet has no other half any more.
+            buffer.copy_within(filled..filled + count, 0);
+            filled = 0;
+            aligner = Aligner::default();
+            session.media_begins(order.id);
+        }
         filled += count;
         session.received(count as u64);
         let mut start = 0;
@@ -223,13 +251,13 @@ async fn read(
 
 /// Reads with an eye on progress: headers may come long before the first media.
 async fn first_bytes(
-    body: &mut Body,
+    media: &mut Media,
     buffer: &mut [u8],
     watch: &Watch,
     begun: Instant,
     timing: &Timing,
-) -> Result<usize, Error> {
-    let reading = pin!(body.read(buffer));
+) -> Result<Came, Error> {
+    let reading = pin!(media.read(buffer));
     match select(reading, pin!(no_progress(watch, begun, timing))).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right((waited, _)) => Err(Error::NoMedia(waited)),
@@ -324,6 +352,7 @@ fn describe(error: &Error) -> SourceFault {
         | Error::Chunks(_)
         | Error::TooLong(_)
         | Error::Redirect(_)
+        | Error::Playlist(_)
         | Error::Link(_)
         | Error::Json(_) => (Fault::Protocol, Code::EngineError, true, Some(10)),
     };

@@ -91,15 +91,18 @@ impl AccessIndex {
 
     /// Notes that what comes from `offset` on does not continue the stream; offsets only grow.
     pub fn note_break(&mut self, offset: u64) {
+        if self.breaks.back().is_some_and(|last| *last >= offset) {
+            return;
+        }
         if self.breaks.len() == BREAKS_MAX {
             self.breaks.pop_front();
         }
         self.breaks.push_back(offset);
     }
 
-    /// The first break behind `after` and not behind `until`.
-    pub fn break_between(&self, after: u64, until: u64) -> Option<u64> {
-        self.breaks.iter().copied().find(|at| (after + 1..=until).contains(at))
+    /// The breaks behind an offset, oldest first.
+    pub fn breaks_after(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.breaks.range(self.breaks.partition_point(|at| *at <= offset)..).copied()
     }
 
     /// The points behind an offset, oldest first.

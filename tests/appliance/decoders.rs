@@ -41,6 +41,16 @@ pub fn run(command: &mut Command) -> Option<Said> {
     Some(said)
 }
 
+/// Whether a program is installed; where it is not, the reason is printed, and in CI it is a failure.
+pub fn is_there(program: &str) -> bool {
+    let started = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    if let Err(error) = &started {
+        assert!(std::env::var_os("CI").is_none(), "{program} cannot be started ({error})");
+        println!("skipped: {program} cannot be started ({error})");
+    }
+    started.is_ok()
+}
+
 /// Lets a program run that refuses to be started by root, as VLC does; only root can become somebody else.
 pub fn not_as_root(command: &mut Command) {
     command.env("HOME", "/tmp").current_dir("/tmp");

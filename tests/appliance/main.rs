@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod browser;
 mod chaos;
 mod client_address;
 mod common;
@@ -30,7 +31,9 @@ mod failed_start;
 mod failover;
 mod full_engine;
 mod hls;
+mod hls_only;
 mod hls_players;
+mod hls_refusals;
 mod hung_engine;
 mod interleavings;
 mod join;
@@ -54,4 +57,5 @@ mod status_routes;
 mod streams;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
+mod tls_proxy;
 mod zapping;

@@ -111,6 +111,10 @@ pub struct ChannelSpec {
     pub reach_back: Duration,
     /// How long a cold start takes, in engine time.
     pub prebuffer: Duration,
+    /// How long a segment of HLS lasts at least; it ends where decoding can begin.
+    pub segment: Duration,
+    /// It cannot be had as a continuous stream, only as HLS.
+    pub is_encrypted: bool,
     /// What is wrong with it from the start.
     pub faults: Faults,
 }
@@ -127,6 +131,8 @@ impl ChannelSpec {
             profile: Profile::SMOOTH,
             reach_back: Duration::from_secs(10),
             prebuffer: Duration::from_millis(100),
+            segment: Duration::from_secs(4),
+            is_encrypted: false,
             faults: Faults::default(),
         }
     }
@@ -160,6 +166,13 @@ impl ChannelSpec {
     #[must_use]
     pub fn with_prebuffer(mut self, prebuffer: Duration) -> Self {
         self.prebuffer = prebuffer;
+        self
+    }
+
+    /// The same channel encrypted: only as HLS, with segments of this length.
+    #[must_use]
+    pub fn only_hls(mut self, segment: Duration) -> Self {
+        (self.is_encrypted, self.segment) = (true, segment);
         self
     }
 

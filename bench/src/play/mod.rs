@@ -8,6 +8,7 @@
 mod client;
 mod crowd;
 mod figures;
+mod hls;
 mod interleave;
 pub mod server;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use figures::{Figures, Joins, Sampled, Service, Used};
+pub use hls::{HlsFigures, Versus, versus};
 pub use interleave::{Interleaved, Medians, Phase};
 pub use server::{Server, Usage};
 

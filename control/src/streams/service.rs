@@ -165,6 +165,8 @@ impl Handle {
     /// # Errors
     /// When too many streams play.
     pub(crate) fn report(&self, report: Report) -> Result<Arc<Shown>, Full> {
+        // Listings are in the order of registration, whoever registers.
+        self.refresh();
         let standing = self.0.sources.engines.standing();
         let mut book = self.book();
         let start = report.into_start(&standing, &book);

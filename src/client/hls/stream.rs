@@ -3,7 +3,7 @@
 //! Playlists are written when something new is in them, not when somebody asks: a thousand players get the same text.
 
 use crate::media::hls::playlist::{self, Kind};
-use crate::media::hls::{HeadState, KEPT_TARGETS, Point, SLACK, Segment, Segmenter};
+use crate::media::hls::{HeadState, KEPT_TARGETS, Mark, Point, SLACK, Segment, Segmenter};
 use crate::media::ts::{Continuity, PACKET, Packet, pes};
 use crate::session::{Feed, Kept, Readiness, Session};
 use crate::uring::Signal;
@@ -55,8 +55,8 @@ pub struct Stream {
 
 struct State {
     segmenter: Segmenter,
-    /// Offset of the newest point the segmenter has seen.
-    seen: u64,
+    /// Offsets of the newest point and of the newest break that the segmenter has seen.
+    seen: (u64, u64),
     is_published: bool,
     first_segment: Option<Instant>,
     plain: Rc<str>,
@@ -87,7 +87,7 @@ impl Stream {
             session,
             state: RefCell::new(State {
                 segmenter: Segmenter::new(head),
-                seen: 0,
+                seen: (0, 0),
                 is_published: false,
                 first_segment: None,
                 plain: "".into(),
@@ -230,21 +230,21 @@ impl State {
             let tables = feed.tables().cloned();
             let (offset, continuity) = (window.tail(), Continuity::new([]));
             let media_time = feed.media_time_at(offset);
-            let point = Point { offset, media_time, pts: None, tables, continuity, broken_at: None };
+            let point = Point { offset, media_time, pts: None, tables, continuity };
             self.segmenter.begin_blindly(point, head);
         }
-        let mut seen = self.seen;
-        let points: Vec<Point> = window
-            .access()
-            .after(seen)
-            .map(|point| {
-                let broken_at = window.access().break_between(seen, point.offset);
-                seen = point.offset;
-                self::point(feed, point, broken_at)
-            })
-            .collect();
-        self.seen = seen;
-        let has_news = self.segmenter.advance(points, head, &|time| feed.offset_at(time));
+        let (access, (point, broken)) = (window.access(), &mut self.seen);
+        let mut marks: Vec<Mark> =
+            access.after(*point).map(|point| Mark::Access(self::point(feed, point))).collect();
+        *point = access.newest().map_or(*point, |newest| newest.offset);
+        marks.extend(access.breaks_after(*broken).map(|offset| {
+            *broken = offset;
+            let media_time = feed.media_time_at(offset);
+            let (tables, continuity) = (feed.tables().cloned(), Continuity::new([]));
+            Mark::Break(Point { offset, media_time, pts: None, tables, continuity })
+        }));
+        marks.sort_by_key(Mark::order);
+        let has_news = self.segmenter.advance(marks, head, &|time| feed.offset_at(time));
         let kept = self.segmenter.kept().len();
         if kept > 0 {
             self.first_segment.get_or_insert(now);
@@ -280,7 +280,7 @@ impl State {
     }
 }
 
-fn point(feed: &Feed, point: &AccessPoint, broken_at: Option<u64>) -> Point {
+fn point(feed: &Feed, point: &AccessPoint) -> Point {
     let mut packet = [0; PACKET];
     let is_there = feed.window().read(point.offset, &mut packet).is_ok();
     Point {
@@ -289,6 +289,5 @@ fn point(feed: &Feed, point: &AccessPoint, broken_at: Option<u64>) -> Point {
         pts: is_there.then(|| pes::pts(Packet::new(&packet))).flatten(),
         tables: Some(point.tables.clone()),
         continuity: point.continuity.clone(),
-        broken_at,
     }
 }

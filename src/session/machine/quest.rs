@@ -125,6 +125,7 @@ impl Machine {
             lease,
             opened: false,
             has_media: false,
+            pause: Duration::ZERO,
             closing: false,
             fault: None,
             again: false,

@@ -97,6 +97,17 @@ fn reason(actions: &[Action]) -> Option<EndReason> {
     })
 }
 
+/// Guards: a source that comes in whole segments and says so is not taken for silent in between.
+#[test]
+fn a_source_of_segments_may_pause_for_one() {
+    let mut life = Life::opened();
+    assert_eq!(life.on(Event::Pauses(SourceId(0), 6 * SECOND)), []);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+    assert_eq!(life.after(7 * SECOND, Event::Media(SourceId(0))), []);
+    let (at, actions) = life.next_deadline();
+    assert!(at > 16 * SECOND && actions.contains(&silent(0, true)), "{at:?} {actions:?}");
+}
+
 /// Guards: a body that ends is asked for again on its engine, after the old engine session has closed; the second end
 /// in a row leads to another engine.
 #[test]

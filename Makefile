@@ -32,7 +32,7 @@ run: tools-build release ## Install what is missing, build everything, serve the
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test lint build-test unit suite fuzz-and-play ## Install what is missing, run every test
+test: tools-test lint build-test unit suite described fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -73,7 +73,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play browser
+	@tests/support/install build lint fuzz play browser api
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -107,6 +107,12 @@ suite:
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
 		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*' -- $(LONG:%=--skip %); \
 	done
+
+# Whatever is sent, what comes back is what the description says.
+.PHONY: described
+described:
+	$(call say,the API against its description)
+	@tests/support/schemathesis 25
 
 # Players mostly wait, fuzzers never do, and stand back.
 .PHONY: fuzz-and-play

@@ -13,7 +13,8 @@ use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Directory, ShardId, ToShard};
+use sluice_contract::{Dial, Directory, ShardId, ToShard, Tuning};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     start_log(loaded.settings.log_level.as_str());
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let environment = loaded.environment.of(sluice_control::variables());
     let settings = Arc::new(loaded.settings);
     uring::raise_descriptor_limit().context("cannot read the limit of open files")?;
     warn_of_socket_memory(&settings);
@@ -92,15 +94,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (to_control, control_inbox) = link(CONTROL_INBOX);
     let directory = Arc::new(Directory::default());
     let board = Arc::new(Board::new(count));
+    let dial = Arc::new(Dial::new(tuning(&settings)));
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
     let mut control = Some(sluice_control::start(
-        control_options(&settings, demo.as_ref()),
+        control_options(&settings, &environment, demo.as_ref()),
         sluice_control::Wiring {
             inbox: control_inbox,
             shards: senders.clone(),
             directory: directory.clone(),
             board: board.clone(),
+            dial: dial.clone(),
         },
     )?);
     let generated_key = control.as_mut().and_then(sluice_control::Handle::take_generated_key);
@@ -123,6 +127,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             control: to_control.clone(),
             directory: directory.clone(),
             board: board.clone(),
+            dial: dial.clone(),
             admission: admission.clone(),
             budget: budget.clone(),
             settings: settings.clone(),
@@ -138,7 +143,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         print_demo(demo, ports[0]);
     }
     let restart = |wiring| {
-        let mut options = control_options(&settings, demo.as_ref());
+        let mut options = control_options(&settings, &environment, demo.as_ref());
         if let Some(key) = generated_key.clone() {
             // The one that was shown goes on being accepted, whatever became of where its hash is kept.
             options.api_key = sluice_control::ApiKey::Given(key);
@@ -223,7 +228,19 @@ fn bounds(settings: &Settings) -> Bounds {
     }
 }
 
-fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::Options {
+fn tuning(settings: &Settings) -> Tuning {
+    Tuning {
+        grace: settings.timeouts.grace,
+        empty_timeout: settings.timeouts.empty,
+        is_hls_default: settings.hls.by_default,
+    }
+}
+
+fn control_options(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    demo: Option<&Demo>,
+) -> sluice_control::Options {
     let engine = |authority: String| sluice_control::StaticEngine { authority };
     let defaults = sluice_control::Options {
         api_key: match &settings.api_key {
@@ -241,6 +258,9 @@ fn control_options(settings: &Settings, demo: Option<&Demo>) -> sluice_control::
             check_interval: settings.streams.loop_check_interval,
             retention: settings.streams.loop_retention,
         },
+        tuning: tuning(settings),
+        environment: environment.clone(),
+        is_pinned: settings.is_pinned,
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {

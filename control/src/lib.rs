@@ -5,7 +5,7 @@
 //!
 //! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
 //! broadcast an id names), `streams` (what plays, whoever plays it), `events` (what happened, and who follows it), `api` (HTTP
-//! on connections handed over by shards), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
+//! on connections handed over by shards), `settings` (what is changed while it runs), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
@@ -21,6 +21,7 @@ mod metrics;
 mod plane;
 mod priority;
 mod resolve;
+mod settings;
 mod shards;
 #[allow(
     dead_code,
@@ -34,12 +35,14 @@ mod worker;
 pub use engines::{Error as EngineError, ports, recipe};
 pub use key::ApiKey;
 pub use plane::{Handle, start};
+pub use settings::variables;
 pub use store::Error as StoreError;
 pub use streams::looping::Settings as LoopDetection;
 
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Directory, ToControl, ToShard};
+use sluice_contract::{Dial, Directory, ToControl, ToShard, Tuning};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +89,12 @@ pub struct Options {
     pub api_key: ApiKey,
     /// Whether routes that only read ask for the key too.
     pub reads_need_key: bool,
+    /// What the shards' dial stands at before any setting was changed.
+    pub tuning: Tuning,
+    /// What the environment says of [`variables`], as it was given.
+    pub environment: BTreeMap<String, String>,
+    /// Whether settings are what the environment says and cannot be changed.
+    pub is_pinned: bool,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
     /// Between two looks at the figures of a stream that another proxy reported.
@@ -115,6 +124,9 @@ impl Default for Options {
             worker_threads: 2,
             api_key: ApiKey::Generated,
             reads_need_key: false,
+            tuning: Tuning::default(),
+            environment: BTreeMap::new(),
+            is_pinned: false,
             data_dir: None,
             collect_interval: Duration::from_secs(1),
             stats_history_max: 720,
@@ -133,6 +145,8 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Written by shards, read by control.
     pub board: Arc<Board>,
+    /// Written by control, read by shards.
+    pub dial: Arc<Dial>,
 }
 
 /// Why the plane cannot be started, or could not be stopped in order.

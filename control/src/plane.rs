@@ -4,14 +4,16 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, events, metrics, priority, resolve, streams};
+use crate::{
+    ApiKey, Error, Options, Wiring, api, engines, events, metrics, priority, resolve, settings, streams,
+};
 use sluice_contract::link::Receiver;
-use sluice_contract::{Directory, Epoch, ToControl};
+use sluice_contract::{Dial, Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Messages taken from the inbox before other tasks of the thread get their turn.
@@ -37,6 +39,7 @@ pub struct Handle {
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
+    dial: Arc<Dial>,
 }
 
 /// Starts the plane on threads of its own and tells every shard of the new link generation.
@@ -63,11 +66,23 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .map_err(Error::Threads)?;
     let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
-    let Wiring { inbox, shards, directory, board } = wiring;
+    let Wiring { inbox, shards, directory, board, dial } = wiring;
     let shards = Arc::new(Shards::new(shards));
     for (number, infohash) in loaded.aliases {
         directory.learn(number, infohash);
     }
+    let settings = settings::start(
+        settings::Options {
+            environment: options.environment.clone(),
+            tuning: options.tuning,
+            streams_per_engine: options.streams_per_engine,
+            looping: options.loop_detection,
+            is_pinned: options.is_pinned,
+        },
+        store.clone(),
+        dial.clone(),
+    );
+    let mut live = settings.watch();
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -76,7 +91,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine: options.streams_per_engine,
+            streams_per_engine: live.borrow_and_update().streams_per_engine,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
         },
@@ -103,7 +118,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         streams::Settings {
             collect_interval: options.collect_interval,
             history_max: options.stats_history_max,
-            looping: options.loop_detection,
+            looping: live.borrow().looping,
         },
         streams::Sources {
             board: board.clone(),
@@ -128,6 +143,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
+    tasks.spawn(follow(live, engines.clone(), streams.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -135,6 +151,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             directory: directory.clone(),
             shards: shards.clone(),
             engines: engines.clone(),
+            settings,
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
@@ -156,6 +173,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         shards,
         directory,
         board,
+        dial,
     })
 }
 
@@ -269,6 +287,7 @@ impl Handle {
             shards: self.shards.inboxes().to_vec(),
             directory: self.directory.clone(),
             board: self.board.clone(),
+            dial: self.dial.clone(),
         })
     }
 }
@@ -279,6 +298,21 @@ impl Drop for Handle {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Passes on to engines and streams what settings say of them.
+async fn follow(
+    mut live: watch::Receiver<settings::Live>,
+    engines: engines::Handle,
+    streams: streams::Handle,
+) -> &'static str {
+    // The sender lives as long as anybody can change settings.
+    while live.changed().await.is_ok() {
+        let settings::Live { streams_per_engine, looping, .. } = live.borrow_and_update().clone();
+        streams.set_looping(looping);
+        engines.set_streams_per_engine(streams_per_engine).await;
+    }
+    "settings"
 }
 
 struct Plane {

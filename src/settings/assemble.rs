@@ -70,13 +70,15 @@ pub(super) fn settings(
         reads_need_key: reader.switch(&names::READS_NEED_KEY),
         cors_origin: reader.value(&names::CORS_ORIGIN, cors_origin).unwrap_or_default(),
         streams: streams(&mut reader),
+        is_pinned: reader.choice(&names::SETTINGS) == Some(1),
         log_level: log_level(&mut reader),
     };
     for variable in names::ALL.iter().filter(|variable| variable.effect != Effect::Acts) {
         reader.ineffective(variable);
     }
     if reader.errors.is_empty() {
-        Ok(Loaded { settings, warnings: reader.warnings })
+        let environment = reader.environment();
+        Ok(Loaded { settings, warnings: reader.warnings, environment })
     } else {
         Err(reader.errors)
     }

@@ -27,6 +27,7 @@ pub use host::Host;
 pub use parse::EngineAddress;
 
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub cors_origin: String,
     /// What is kept of streams, and which of them are stopped.
     pub streams: Streams,
+    /// Whether what can be changed while the appliance runs is pinned to the environment. Default false; `SETTINGS`.
+    pub is_pinned: bool,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
 }
@@ -340,6 +343,24 @@ impl LogLevel {
     }
 }
 
+/// What the process environment and `.env` set, whatever became of it. Values are told for names that are asked for, and
+/// never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// What these variables were set to.
+    pub fn of(&self, names: impl Iterator<Item = &'static str>) -> BTreeMap<String, String> {
+        names.filter_map(|name| Some((name.to_owned(), self.0.get(name)?.clone()))).collect()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// Checked settings and what an operator should know about how they came about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
@@ -347,6 +368,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// One line each, for the log once logging runs.
     pub warnings: Vec<String>,
+    /// What was set, by name.
+    pub environment: Environment,
 }
 
 impl Settings {

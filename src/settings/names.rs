@@ -629,6 +629,17 @@ pub(super) static READS_NEED_KEY: Variable = acting(
     "Asks for the key on routes that only read, too. Playing, health and the panel's pages stay open.",
 );
 
+/// `SETTINGS`
+pub(super) static SETTINGS: Variable = acting(
+    Group::General,
+    "SETTINGS",
+    &[],
+    Kind::Choice(&["api", "env"]),
+    Default::Is("api"),
+    "With `env`, what the environment says holds and nothing can be changed through the API. Otherwise a change through the \
+     API holds until the variable says something else than it did then.",
+);
+
 /// `CORS_ORIGIN`
 pub(super) static CORS_ORIGIN: Variable = acting(
     Group::General,
@@ -844,6 +855,7 @@ pub static ALL: &[&Variable] = &[
     &DATA_DIR,
     &API_KEY,
     &READS_NEED_KEY,
+    &SETTINGS,
     &CORS_ORIGIN,
     &COLLECT_INTERVAL_S,
     &STATS_HISTORY_MAX,

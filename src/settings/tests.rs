@@ -42,7 +42,7 @@ fn some(count: u32) -> Option<NonZeroU32> {
 
 #[test]
 fn with_nothing_set_everything_has_its_documented_default() {
-    let Loaded { settings, warnings } = loaded(&[]);
+    let Loaded { settings, warnings, .. } = loaded(&[]);
     assert_eq!(warnings, Vec::<String>::new());
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -98,6 +98,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 loop_check_interval: Duration::from_secs(10),
                 loop_retention: Duration::ZERO,
             },
+            is_pinned: false,
             log_level: LogLevel::Info,
         }
     );
@@ -271,6 +272,18 @@ fn hls_has_the_names_of_both_programs() {
         assert_eq!(hls(&[(name, "60s")]).idle, Duration::from_secs(60), "{name}");
     }
     assert_eq!(faults(&[("PROXY_STREAM_MODE", "DASH")]).len(), 1);
+}
+
+/// Guards: what was set is told by name to whoever asks for it, the process before the file, and never printed.
+#[test]
+fn what_was_set_can_be_asked_for() {
+    let file = "PROXY_STREAM_TIMEOUT=20 # seconds\nHLS_WINDOW_SIZE=7\nEMPTY=\n";
+    let loaded = load_on(&HOST, &[("PROXY_STREAM_TIMEOUT", "30")], Some(file)).unwrap();
+    let names = ["PROXY_STREAM_TIMEOUT", "HLS_WINDOW_SIZE", "EMPTY", "NOTHING"];
+    let told = loaded.environment.of(names.into_iter());
+    assert_eq!(told.values().collect::<Vec<_>>(), ["7", "30"]);
+    assert!(!format!("{:?}", loaded.environment).contains("30"));
+    assert!(settings(&[("SETTINGS", "env")]).is_pinned && !settings(&[]).is_pinned);
 }
 
 #[test]

@@ -30,8 +30,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal,
-    RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Dial, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard, Tuning,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -62,6 +62,8 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Where it publishes itself.
     pub board: Arc<Board>,
+    /// What control may change of its behaviour.
+    pub dial: Arc<Dial>,
     /// Limits over all shards.
     pub admission: Arc<Admission>,
     /// Window memory of all shards.
@@ -94,6 +96,7 @@ pub(crate) struct Shard {
     control: Sender<ToControl>,
     directory: Arc<Directory>,
     board: Arc<Board>,
+    dial: Arc<Dial>,
     admission: Arc<Admission>,
     budget: Arc<Budget>,
     turns: Turns,
@@ -158,10 +161,6 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            // The housekeeper ends those that are not to be kept so long.
-            grace: settings.warm.longest(timeouts.grace),
-            abandon: Limits::default().abandon.min(timeouts.grace),
-            empty_timeout: timeouts.empty,
             spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
             lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
             ..Limits::default()
@@ -176,6 +175,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         control: wiring.control,
         directory: wiring.directory,
         board: wiring.board,
+        dial: wiring.dial,
         admission: wiring.admission,
         budget: wiring.budget,
         turns: Turns::start()?,
@@ -242,6 +242,18 @@ impl Shard {
         self.next_ticket.set(ticket.0 + 1);
         self.pending.borrow_mut().insert(ticket, pending);
         ticket
+    }
+
+    /// The limits of a session that begins now.
+    fn limits(&self) -> Limits {
+        let Tuning { grace, empty_timeout, .. } = self.dial.read();
+        Limits {
+            // The housekeeper ends those that are not to be kept so long.
+            grace: self.settings.warm.longest(grace),
+            abandon: Limits::default().abandon.min(grace),
+            empty_timeout,
+            ..self.limits
+        }
     }
 
     fn shard_count(&self) -> u16 {

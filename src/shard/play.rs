@@ -288,7 +288,7 @@ fn start(
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
-    let (limits, timing) = (shard.limits, shard.timing.clone());
+    let (limits, timing) = (shard.limits(), shard.timing.clone());
     let selector = request.alias.selector;
     let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
         .map_err(|error| {

@@ -234,7 +234,7 @@ async fn serve_one(
         }
     }
     let reply = match path.trim_end_matches('/') {
-        "/ace/getstream" if shard.settings.hls.by_default => {
+        "/ace/getstream" if shard.dial.read().is_hls_default => {
             return hls::redirect(shard, served, head, consumed).await;
         }
         "/ace/getstream" => {

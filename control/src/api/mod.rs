@@ -24,9 +24,11 @@ mod proxy;
 mod rewind;
 mod routes;
 mod service;
+mod settings;
 mod shapes;
 mod streams;
 pub(crate) mod time;
+mod variant;
 mod version;
 mod vpn;
 
@@ -71,6 +73,8 @@ pub(crate) struct Sources {
     pub(crate) shards: Arc<Shards>,
     /// Engines and who holds a lease.
     pub(crate) engines: crate::engines::Handle,
+    /// What can be changed while it runs.
+    pub(crate) settings: crate::settings::Handle,
     /// Counts and the exposition.
     pub(crate) metrics: Arc<Metrics>,
     /// Judge of keys.

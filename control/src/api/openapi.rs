@@ -11,7 +11,8 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, SecurityRequirement};
 use utoipa::{OpenApi as _, ToSchema};
 
 /// Reading routes that ask for the key all the same, because of what they show.
-const KEYED_READS: [&str; 1] = ["/by-label"];
+const KEYED_READS: [&str; 3] =
+    ["/by-label", "/settings/export", "/custom-variant/templates/{slot_id}/export"];
 /// Routes that are open even when reads are closed.
 const ALWAYS_OPEN: [&str; 1] = ["/version"];
 
@@ -34,6 +35,8 @@ const ALWAYS_OPEN: [&str; 1] = ["/version"];
         (name = "looping", description = "Streams that loop"),
         (name = "containers", description = "Containers, and starting engines"),
         (name = "vpn", description = "The VPN"),
+        (name = "settings", description = "What can be changed while it runs"),
+        (name = "variant", description = "The custom variant of engines, and templates of it"),
     )
 )]
 struct Base;

@@ -2,7 +2,7 @@
 
 use super::{
     Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
-    service, streams, vpn,
+    service, settings, streams, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -29,6 +29,8 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(proxy::routes())
         .merge(containers::routes())
         .merge(vpn::routes())
+        .merge(settings::routes())
+        .merge(variant::routes())
         .split_for_parts();
     (routes, openapi::complete(document))
 }
@@ -51,7 +53,11 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .with_state(sources.clone());
     // An invalid origin is refused before the plane starts.
     let origin = HeaderValue::from_str(&options.cors_origin).unwrap_or(HeaderValue::from_static("null"));
-    let body_bytes_max = options.body_bytes_max;
+    surrounded(routes, origin, options.body_bytes_max)
+}
+
+/// What every route is surrounded with: redirects, limits, and answers to what goes wrong inside.
+fn surrounded(routes: Router, origin: HeaderValue, body_bytes_max: usize) -> Router {
     routes
         .clone()
         .fallback(move |uri: Uri, headers: HeaderMap| unknown(routes.clone(), uri, headers))
@@ -111,6 +117,21 @@ async fn stray(request: Request) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards: a handler that fails inside answers JSON with the headers a browser needs, and tells nothing of the cause.
+    #[tokio::test]
+    async fn failures_inside_are_told_in_json() {
+        async fn fail() -> &'static str {
+            panic!("the cause")
+        }
+        let routes = surrounded(Router::new().route("/", get(fail)), HeaderValue::from_static("*"), 10);
+        let request = Request::builder().uri("/").header(header::ORIGIN, "http://panel");
+        let answer = routes.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
+    }
 
     /// Where the description is checked in, seen from this package.
     const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/openapi.json");

@@ -275,6 +275,11 @@ impl Plan {
         }
     }
 
+    /// Engines carry at most so many streams from now on; streams there are stay.
+    pub(crate) fn set_streams_per_engine(&mut self, most: Option<u32>) {
+        self.limits.streams_per_engine = most;
+    }
+
     /// The shard no longer waits for this answer.
     pub(crate) fn abandon(&mut self, shard: ShardId, ticket: Ticket) {
         let before = self.waiting.len();

@@ -55,6 +55,7 @@ enum Command {
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
+    StreamsPerEngine(Option<u32>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -95,6 +96,11 @@ impl Handle {
     /// Passes on that a number names a broadcast.
     pub(crate) async fn learned(&self, number: Hex40, infohash: Hex40) {
         self.send(Command::Learned { number, infohash }).await;
+    }
+
+    /// Changes how many streams an engine may carry; streams there are stay.
+    pub(crate) async fn set_streams_per_engine(&self, most: Option<u32>) {
+        self.send(Command::StreamsPerEngine(most)).await;
     }
 
     /// How everything stands now; never waits.
@@ -265,6 +271,7 @@ impl Service {
                 }
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
+            Command::StreamsPerEngine(most) => self.plan.set_streams_per_engine(most),
             Command::Stop(_) => {}
         }
     }

@@ -219,6 +219,13 @@ impl Handle {
         &self.0.counts
     }
 
+    /// A setting is no longer what it was changed to, for readers at once and on disk within about a second.
+    pub(crate) fn forget(&self, key: &str) {
+        let record = Record::SettingGone { key: key.to_owned() };
+        self.kept().take(record.clone());
+        self.put(record);
+    }
+
     /// Commands that wait for the writer.
     pub(crate) fn backlog(&self) -> usize {
         self.0.backlog.load(Ordering::Relaxed)

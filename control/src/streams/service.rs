@@ -97,8 +97,6 @@ struct Inner {
     settings: watch::Sender<Settings>,
     /// There are figures to be stored.
     unstored: Notify,
-    /// What the environment says of loops; what is stored holds while that stays the same.
-    environment: looping::Settings,
     /// Rounds of polling in which not every stream had its turn.
     late: AtomicU64,
     sources: Sources,
@@ -113,9 +111,6 @@ pub(crate) fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> Handle {
     let list = List::from_stored(looping);
-    let environment = settings.looping;
-    let looping = environment.with_stored(|key| sources.store.setting(key));
-    let settings = Settings { looping, ..settings };
     sources.directory.block(list.numbers());
     let handle = Handle(Arc::new(Inner {
         book: Mutex::new(Book::from_stored(streams, settings.history_max)),
@@ -125,7 +120,6 @@ pub(crate) fn start(
         stops: Mutex::default(),
         settings: watch::Sender::new(settings),
         unstored: Notify::new(),
-        environment,
         late: AtomicU64::new(0),
         sources,
     }));
@@ -296,15 +290,13 @@ impl Handle {
         self.0.settings.subscribe()
     }
 
-    /// Changes how loops are looked for, at once and for the starts to come.
-    ///
-    /// # Errors
-    /// When that cannot be stored; nothing is changed then.
-    pub(crate) async fn set_looping(&self, looping: looping::Settings) -> Result<(), store::Error> {
-        let rows = looping.to_rows(&self.0.environment, SystemTime::now());
-        self.0.sources.store.save(rows.into_iter().map(Record::Setting).collect()).await?;
-        self.0.settings.send_modify(|settings| settings.looping = looping);
-        Ok(())
+    /// Changes how loops are looked for, at once.
+    pub(crate) fn set_looping(&self, looping: looping::Settings) {
+        self.0.settings.send_if_modified(|settings| {
+            let is_news = settings.looping != looping;
+            settings.looping = looping;
+            is_news
+        });
     }
 
     /// Broadcasts that are not played because they loop: the id asked for, and what is known of it.

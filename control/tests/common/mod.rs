@@ -8,7 +8,7 @@ pub mod http;
 use sluice_contract::link::{Receiver, Sender, link};
 use sluice_contract::snapshot::{self, Board, Session, SessionEngine, SessionState};
 use sluice_contract::{
-    Alias, Connection, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
+    Alias, Connection, Dial, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
     ResolveRequest, Selector, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use sluice_control::{Handle, StaticEngine, Wiring};
@@ -44,6 +44,7 @@ pub struct Bench {
     pub shards: Vec<Shard>,
     pub directory: Arc<Directory>,
     pub board: Arc<Board>,
+    pub dial: Arc<Dial>,
     pub places: Arc<AtomicUsize>,
 }
 
@@ -93,7 +94,14 @@ impl Bench {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| link(inbox_bound)).unzip();
         let directory = Arc::new(Directory::default());
         let board = Arc::new(Board::new(shards));
-        let wiring = Wiring { inbox, shards: senders, directory: directory.clone(), board: board.clone() };
+        let dial = Arc::new(Dial::new(options.tuning));
+        let wiring = Wiring {
+            inbox,
+            shards: senders,
+            directory: directory.clone(),
+            board: board.clone(),
+            dial: dial.clone(),
+        };
         let control = sluice_control::start(options, wiring).expect("control starts");
         let shards = receivers.into_iter().zip(0..).map(|(inbox, id)| Shard {
             id: ShardId(id),
@@ -108,6 +116,7 @@ impl Bench {
             shards: shards.collect(),
             directory,
             board,
+            dial,
             places: Arc::default(),
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Settings, help};
+use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Settings, help};
 use sluice::window::Budget;
 use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
@@ -16,6 +16,7 @@ use sluice_contract::snapshot::Board;
 use sluice_contract::{Dial, Directory, ShardId, ToShard, Tuning};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -98,7 +99,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
     let mut control = Some(sluice_control::start(
-        control_options(&settings, &environment, demo.as_ref()),
+        control_options(&settings, &environment, demo.as_ref())?,
         sluice_control::Wiring {
             inbox: control_inbox,
             shards: senders.clone(),
@@ -143,12 +144,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         print_demo(demo, ports[0]);
     }
     let restart = |wiring| {
-        let mut options = control_options(&settings, &environment, demo.as_ref());
+        let mut options = control_options(&settings, &environment, demo.as_ref())?;
         if let Some(key) = generated_key.clone() {
             // The one that was shown goes on being accepted, whatever became of where its hash is kept.
             options.api_key = sluice_control::ApiKey::Given(key);
         }
-        sluice_control::start(options, wiring)
+        Ok(sluice_control::start(options, wiring)?)
     };
     serve(&settings, restart, &waiting, &senders, &mut control)
 }
@@ -156,7 +157,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Waits for the end, keeping control alive meanwhile; then drains.
 fn serve(
     settings: &Settings,
-    restart: impl Fn(sluice_control::Wiring) -> Result<sluice_control::Handle, sluice_control::Error>,
+    restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
     waiting: &Receiver<Event>,
     shards: &[link::Sender<ToShard>],
     control: &mut Option<sluice_control::Handle>,
@@ -240,7 +241,7 @@ fn control_options(
     settings: &Settings,
     environment: &BTreeMap<String, String>,
     demo: Option<&Demo>,
-) -> sluice_control::Options {
+) -> anyhow::Result<sluice_control::Options> {
     let engine = |authority: String| sluice_control::StaticEngine { authority };
     let defaults = sluice_control::Options {
         api_key: match &settings.api_key {
@@ -266,17 +267,88 @@ fn control_options(
     if let Some(demo) = demo {
         let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
         // The demo leaves nothing behind: its data directory is memory.
-        return sluice_control::Options { static_engines, ..defaults };
+        return Ok(sluice_control::Options { static_engines, ..defaults });
     }
     let engines = &settings.engines;
-    sluice_control::Options {
+    Ok(sluice_control::Options {
         static_engines: engines.static_engines.iter().map(|address| engine(address.to_string())).collect(),
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
+        assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
         no_response_timeout: settings.timeouts.no_response,
+        engine_wait: engines.wait,
+        docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
+        is_vpn_asked: settings.is_vpn_asked,
         data_dir: Some(settings.data_dir.clone()),
         ..defaults
+    })
+}
+
+/// How engines are kept in Docker.
+fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<sluice_control::YardOptions> {
+    use sluice_control::docker::{Host, Label, Network, Tls};
+    use sluice_control::recipe::{Tags, Variant};
+    use sluice_control::{BreakerLimits, FleetLimits, Ranges, Setup, YardOptions, ports::PortRange};
+    /// Streams an engine in Docker carries when nobody set a limit: what the orchestrator's default was.
+    const STREAMS_PER_ENGINE: u32 = 3;
+    let tls = docker.certificates.clone().map(|directory| Tls { directory });
+    let host = Host::new(docker.host.as_deref(), tls)?;
+    if let (Some(remote), Some(publish)) = (host.remote(), docker.publish.filter(IpAddr::is_loopback)) {
+        bail!(
+            "ENGINE_PUBLISH_ADDR={publish} is not reachable from here: Docker is on {remote}; leave it out, or name an \
+             address of that machine which this one reaches"
+        );
     }
+    let instance = match &docker.instance {
+        Some(instance) => instance.clone(),
+        None => sluice_control::instance(&settings.data_dir).with_context(|| {
+            format!("cannot keep the mark of this appliance in DATA_DIR {}", settings.data_dir.display())
+        })?,
+    };
+    let count = |count: u32| count as usize;
+    let range = |(first, last): (u16, u16)| PortRange::new(first, last);
+    let breaker = |(threshold, recovery)| BreakerLimits { threshold, recovery };
+    Ok(YardOptions {
+        setup: Setup {
+            host,
+            variant: docker.variant.and_then(Variant::named),
+            tags: Tags { arm32: docker.arm_tags.0.clone(), arm64: docker.arm_tags.1.clone() },
+            label: Label { key: docker.label.0.clone(), value: docker.label.1.clone() },
+            instance,
+            network: docker.network.as_ref().map(|network| match network {
+                EngineNetwork::Host => Network::Host,
+                EngineNetwork::Bridge => Network::Bridge,
+                EngineNetwork::Named(name) => Network::Named(name.clone()),
+            }),
+            publish: docker.publish,
+            has_https_mapped: docker.has_https_mapped,
+            memory_bytes: docker.memory_bytes,
+            folders: Vec::new(),
+        },
+        limits: FleetLimits {
+            min: count(docker.replicas_min),
+            max: count(docker.replicas_max),
+            surge: count(docker.surge_max),
+            min_free: count(docker.replicas_free_min),
+            streams_per_engine: settings.engines.streams_per_engine_max.map_or(STREAMS_PER_ENGINE, u32::from),
+            is_auto_delete: docker.is_auto_delete,
+            grace: docker.grace,
+            startup: docker.startup_timeout,
+            concurrent_max: count(docker.provisions_max),
+            interval: docker.provision_interval,
+            unhealthy_grace: docker.unhealthy_grace,
+            cooldown: docker.replacement_cooldown,
+            list_interval: docker.monitor_interval,
+            breaker: breaker(docker.breaker),
+            replacement_breaker: breaker(docker.replacement_breaker),
+        },
+        ranges: Ranges {
+            host: range(docker.host_ports)?,
+            https: range(docker.https_ports)?,
+            p2p: docker.p2p_ports.map(range).transpose()?,
+        },
+        pull_timeout: docker.pull_timeout,
+    })
 }
 
 /// Players the host's TCP memory cannot hold are better announced now than found out under load.

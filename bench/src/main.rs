@@ -17,6 +17,9 @@ struct Arguments {
 enum Command {
     /// Run a simulated AceStream engine.
     Engine(cli::engine::Args),
+    /// Run a simulated engine as an image starts it: told by environment and command.
+    #[command(hide = true)]
+    Image(cli::image::Args),
     /// Play with thousands of players and measure what they and the server experience.
     Play(Box<cli::play::Args>),
     /// Let engines fail under players that check every packet.
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Engine(args) => cli::engine::run(args),
+        Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
         Command::Api(args) => cli::api::run(args),

@@ -32,7 +32,9 @@ mod store;
 mod streams;
 mod worker;
 
-pub use engines::{Error as EngineError, ports, recipe};
+pub use engines::{
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Setup, YardOptions, instance, ports, recipe,
+};
 pub use key::ApiKey;
 pub use plane::{Handle, start};
 pub use settings::variables;
@@ -61,6 +63,8 @@ pub struct Options {
     pub static_engines: Vec<StaticEngine>,
     /// Used when no other engine can be had in time.
     pub fallback_engine: Option<StaticEngine>,
+    /// Used while engines were to be kept in Docker and there was none yet.
+    pub assumed_engine: Option<StaticEngine>,
     /// Leases per engine. `None`: nobody set a cap, and no request is refused for it.
     pub streams_per_engine: Option<u32>,
     /// Starts in flight per engine; more make an engine slower, not faster.
@@ -69,6 +73,12 @@ pub struct Options {
     pub resolve_timeout: Duration,
     /// A request for an engine is refused after this while no engine shows any sign of life.
     pub no_response_timeout: Duration,
+    /// A request for an engine waits at most this long.
+    pub engine_wait: Duration,
+    /// How engines are kept in Docker, when they are.
+    pub docker: Option<YardOptions>,
+    /// Whether engines were asked for behind a VPN, which is not supported: then there is none at all.
+    pub is_vpn_asked: bool,
     /// `Access-Control-Allow-Origin`: `*` or one origin.
     pub cors_origin: String,
     /// HTTP connections served at once; the next is answered 503.
@@ -110,10 +120,14 @@ impl Default for Options {
         Self {
             static_engines: Vec::new(),
             fallback_engine: None,
+            assumed_engine: None,
             streams_per_engine: None,
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
             no_response_timeout: Duration::from_secs(20),
+            engine_wait: Duration::from_secs(45),
+            docker: None,
+            is_vpn_asked: false,
             cors_origin: "*".to_owned(),
             connections_max: 1024,
             head_bytes_max: 16 * 1024,

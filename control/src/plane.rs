@@ -51,6 +51,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
+    let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
     let (store, loaded) =
         store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
@@ -83,6 +84,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         dial.clone(),
     );
     let mut live = settings.watch();
+    let streams_per_engine = live.borrow_and_update().streams_per_engine;
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -91,9 +93,11 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine: live.borrow_and_update().streams_per_engine,
+            streams_per_engine,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
+            engine_wait: options.engine_wait,
+            source: source(&options, streams_per_engine, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -175,6 +179,23 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         board,
         dial,
     })
+}
+
+fn source(
+    options: &Options,
+    streams_per_engine: Option<u32>,
+    assumed: Option<engines::Authority>,
+) -> engines::Source {
+    match &options.docker {
+        _ if options.is_vpn_asked => engines::Source::VpnRefused,
+        Some(yard) => {
+            let client = crate::docker::Client::new(yard.setup.host.clone());
+            let mut yard = Box::new(yard.clone());
+            yard.limits.streams_per_engine = streams_per_engine.unwrap_or(yard.limits.streams_per_engine);
+            engines::Source::Docker { yard, docker: Arc::new(client), assumed }
+        }
+        None => engines::Source::Named,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {

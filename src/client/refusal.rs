@@ -26,6 +26,9 @@ pub const fn status_of(code: RefusalCode) -> u16 {
         | Code::Descriptors
         | Code::NoEngine
         | Code::MaxCapacity
+        | Code::CircuitBreaker
+        | Code::NoDocker
+        | Code::VpnNotSupported
         | Code::ControlUnavailable
         | Code::SessionEnding
         | Code::Shutdown => 503,

@@ -1,5 +1,6 @@
 //! Puts the settings together from what the reader finds, and checks how they fit together and onto the host.
 
+use super::docker;
 use super::error::{Error, Shown};
 use super::host::Host;
 use super::names::{self, Effect, Variable};
@@ -63,6 +64,8 @@ pub(super) fn settings(
         limits: limits(&mut reader, host),
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
+        docker: docker::docker(&mut reader),
+        is_vpn_asked: docker::is_vpn_asked(&mut reader),
         strict_pid: reader.switch(&names::STRICT_PID),
         hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
@@ -294,9 +297,11 @@ fn engines(reader: &mut Reader) -> Engines {
         [&names::ACEXY_HOST, &names::ACEXY_PORT].into_iter().any(|variable| reader.given(variable).is_some());
     let port = reader.count(&names::ACEXY_PORT).and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
     let host = reader.value(&names::ACEXY_HOST, engine_host).unwrap_or_else(|| "localhost".to_owned());
-    let fallback_engine = (is_fallback_given || static_engines.is_empty())
-        .then(|| EngineAddress::new(&host, port).ok())
-        .flatten();
+    // Where engines are made, one that nobody named would only be waited for in vain.
+    let is_default = static_engines.is_empty() && !docker::is_wanted(reader);
+    let usual = EngineAddress::new(&host, port).ok();
+    let assumed_engine = usual.clone().filter(|_| docker::is_tried(reader));
+    let fallback_engine = usual.filter(|_| is_fallback_given || is_default);
 
     let scheme = reader.given(&names::ACEXY_SCHEME);
     if let Some(given) = scheme.filter(|given| !given.value.eq_ignore_ascii_case("http")) {
@@ -311,7 +316,9 @@ fn engines(reader: &mut Reader) -> Engines {
     Engines {
         static_engines,
         fallback_engine,
+        assumed_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
+        wait: reader.span(&names::ENGINE_WAIT_S).unwrap_or_default(),
         spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
@@ -397,7 +404,7 @@ fn log_level(reader: &mut Reader) -> LogLevel {
 }
 
 /// Collects a contradiction of a variable somebody set; of two defaults it would be our own mistake.
-fn contradiction(reader: &mut Reader, variable: &Variable, other: String, remedy: &'static str) {
+pub(super) fn contradiction(reader: &mut Reader, variable: &Variable, other: String, remedy: &'static str) {
     let (name, value) = match reader.given(variable) {
         Some(given) => (given.name, Shown::new(&given.value, variable.is_secret())),
         None => (variable.name, Shown::new("(its default)", false)),

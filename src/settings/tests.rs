@@ -79,11 +79,16 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             engines: Engines {
                 static_engines: vec![],
-                fallback_engine: Some(EngineAddress::parse("localhost:6878").unwrap()),
+                fallback_engine: None,
+                assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
+                wait: seconds(45),
                 spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
+            // The room of these settings checks its own defaults.
+            docker: settings.docker.clone(),
+            is_vpn_asked: false,
             strict_pid: false,
             hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),
@@ -333,9 +338,9 @@ fn unknown_names_are_warned_of_with_the_nearest_known() {
     assert!(warning(&[("SLUICE_TICK_MS", "50")]).ends_with("the nearest is TICK_MS"));
     assert!(warning(&[("STATIC_ENGINE", "a:1")]).ends_with("the nearest is STATIC_ENGINES"));
     assert!(loaded(&[("PATH", "/bin"), ("SLUICE_TEST_DRIVER", "epoll"), ("TZ", "UTC")]).warnings.is_empty());
-    let old = [("MIN_REPLICAS", "10"), ("GLUETUN_CONTAINER_NAME", "gluetun"), ("STARTUP_TIMEOUT_S", "25")];
+    let old = [("M3U_TIMEOUT", "10"), ("GLUETUN_API_PORT", "8001"), ("HLS_CLIENT_IDLE_TIMEOUT_S", "25")];
     let listed =
-        "set, and without effect in this version: GLUETUN_CONTAINER_NAME, MIN_REPLICAS, STARTUP_TIMEOUT_S";
+        "set, and without effect in this version: GLUETUN_API_PORT, HLS_CLIENT_IDLE_TIMEOUT_S, M3U_TIMEOUT";
     assert_eq!(warning(&old), listed);
 }
 

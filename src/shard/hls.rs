@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::bus::QUANTUM;
+use super::lanes::Lanes;
 use super::play::{self, Failure, Found};
 use super::serve::{Served, answer_and_go_on, hand_to_shard};
 use crate::client::hls::{Piece, Reload, Stream, Target, Token, Viewer, Viewers, target};
@@ -47,6 +48,7 @@ pub(super) struct Hls {
     /// Streams by the serial of their session.
     streams: RefCell<HashMap<u64, Rc<Stream>>>,
     viewers: RefCell<Viewers<Rc<Stream>>>,
+    lanes: Lanes,
     begun: Signal,
 }
 
@@ -533,6 +535,7 @@ impl Transfer<'_> {
         }
         let mut cursor = media.start;
         while cursor < media.end {
+            let lane = self.shard.hls.lanes.enter().await;
             let sent = {
                 let feed = self.stream.session().feed();
                 feed.window().send_kept(served.socket.as_fd(), cursor, QUANTUM.min(media.end - cursor))?
@@ -541,11 +544,12 @@ impl Transfer<'_> {
                 Sent::Bytes(count) if count > 0 => {
                     cursor += count;
                     self.delivered(cursor, count);
-                    if cursor < media.end {
-                        self.shard.turns.park_once().await;
-                    }
+                    self.shard.turns.park_once().await;
                 }
-                Sent::Blocked => self.writable(served).await?,
+                Sent::Blocked => {
+                    drop(lane);
+                    self.writable(served).await?;
+                }
                 // The range is in the window or was released: it is never padded.
                 Sent::Behind | Sent::Overrun | Sent::AtHead | Sent::Bytes(_) => {
                     return Err(io::Error::other("its media was released"));

@@ -15,6 +15,7 @@ mod bus;
 mod ended;
 mod hls;
 mod inbox;
+mod lanes;
 mod play;
 mod publish;
 mod serve;
@@ -162,7 +163,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         },
         limits: Limits {
             spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
-            lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
+            // The answer needs a moment to arrive.
+            lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
             ..Limits::default()
         },
         timing: Timing {

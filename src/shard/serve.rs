@@ -85,7 +85,7 @@ impl Served {
         let farewell = async {
             self.socket.send_all(bytes).await?;
             socket2::SockRef::from(&self.socket.as_fd()).shutdown(std::net::Shutdown::Write)?;
-            let mut scrap = [0; 4096];
+            let mut scrap = vec![0; 4096];
             let mut heard = 0;
             while heard < LINGER_BYTES_MAX {
                 match self.socket.recv(&mut scrap).await? {
@@ -136,7 +136,8 @@ pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arriv
             }
         };
         is_first = false;
-        served = match serve_one(&shard, served, head, consumed).await {
+        // What a request needs is on the heap for as long as it is served.
+        served = match Box::pin(serve_one(&shard, served, head, consumed)).await {
             Some(served) => served,
             None => return,
         };
@@ -169,11 +170,20 @@ async fn read_proxy_head(served: &mut Served) -> io::Result<()> {
 }
 
 async fn receive(served: &mut Served) -> io::Result<usize> {
-    let mut chunk = [0u8; 4096];
-    let room = (HEAD_BYTES_MAX + 1).saturating_sub(served.unread.len()).clamp(1, chunk.len());
-    let count = served.socket.recv(&mut chunk[..room]).await?;
-    served.unread.extend_from_slice(&chunk[..count]);
-    Ok(count)
+    loop {
+        served.socket.readable().await?;
+        // No buffer is held while nothing comes: thousands of HLS players wait here most of the time.
+        let mut chunk = [0u8; 4096];
+        let room = (HEAD_BYTES_MAX + 1).saturating_sub(served.unread.len()).clamp(1, chunk.len());
+        match served.socket.try_recv(&mut chunk[..room]) {
+            Ok(count) => {
+                served.unread.extend_from_slice(&chunk[..count]);
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads until there is a whole head; `None` when the peer ended the connection before one.
@@ -248,7 +258,10 @@ async fn serve_one(
         }
         "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await,
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.control())),
+        "/health" | "/proxy/health" => {
+            let board = &shard.board;
+            Ok(health(&board.read(), &board.control(), &board.supply()))
+        }
         path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };
@@ -326,4 +339,27 @@ async fn refuse_handed(shard: &Rc<Shard>, connection: Connection) {
     let refusal = Refusal::new(RefusalCode::ControlUnavailable, "busy, retry shortly").retry_after(2);
     let Some(served) = Served::take(shard, connection) else { return };
     served.close_with(shard, &refusal, false).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+
+    fn task<F: Future>(_: impl FnOnce(Rc<Shard>, Connection, Arrival) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn request<F: Future>(_: impl FnOnce(&'static Rc<Shard>, Served, RequestHead, usize) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Guards: what a connection holds that waits for its next request, and what it holds on top while one is served:
+    /// an HLS player has one for as long as it plays.
+    #[test]
+    fn a_waiting_connection_is_small() {
+        let (waiting, serving) = (task(run), request(serve_one));
+        assert!(waiting <= 3 << 10, "{waiting} bytes");
+        assert!(serving <= 6 << 10, "{serving} bytes");
+    }
 }

@@ -49,6 +49,8 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
+        // Whatever Docker this machine has is not the tests' to fill.
+        command.env("ENGINE_PROVISIONING", "off");
         command
             .env("SHARDS", "2")
             .env("NO_COLOR", "1")

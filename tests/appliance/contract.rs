@@ -128,7 +128,7 @@ fn other_routes_answer_what_they_are() {
         assert_refusal(&appliance.get(path), 404, "not_found");
     }
     let home = appliance.get("/");
-    assert_eq!((home.status(), home.header("location")), (307, Some("/panel/")));
+    assert_eq!((home.status(), home.header("location")), (307, Some("panel/")));
     for path in ["/panel/", "/panel/streams"] {
         let page = appliance.get(path);
         assert_eq!(page.status(), 200, "{path}");

@@ -31,6 +31,7 @@ mod failed_start;
 mod failover;
 mod full_engine;
 mod hls;
+mod hls_codecs;
 mod hls_only;
 mod hls_players;
 mod hls_refusals;

@@ -4,4 +4,5 @@ pub mod api;
 pub mod chaos;
 pub mod engine;
 pub mod floor;
+pub mod image;
 pub mod play;

@@ -128,6 +128,12 @@ pub enum RefusalCode {
     NoEngine,
     /// Every engine is at its capacity.
     MaxCapacity,
+    /// Too many engines failed to start; the next try is later.
+    CircuitBreaker,
+    /// Docker, where engines are kept, cannot be used.
+    NoDocker,
+    /// A VPN was asked for, which is not supported: no engine is used without it.
+    VpnNotSupported,
     /// The engine could not be reached or hangs.
     EngineUnreachable,
     /// The engine answered with an error.
@@ -150,7 +156,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingId,
         Self::AmbiguousId,
         Self::MalformedId,
@@ -170,6 +176,9 @@ impl RefusalCode {
         Self::Descriptors,
         Self::NoEngine,
         Self::MaxCapacity,
+        Self::CircuitBreaker,
+        Self::NoDocker,
+        Self::VpnNotSupported,
         Self::EngineUnreachable,
         Self::EngineError,
         Self::ContentNotFound,
@@ -203,6 +212,9 @@ impl RefusalCode {
             Self::Descriptors => "descriptors",
             Self::NoEngine => "no_engine",
             Self::MaxCapacity => "max_capacity",
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::NoDocker => "no_docker",
+            Self::VpnNotSupported => "vpn_not_supported",
             Self::EngineUnreachable => "engine_unreachable",
             Self::EngineError => "engine_error",
             Self::ContentNotFound => "content_not_found",

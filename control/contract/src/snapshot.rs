@@ -1,4 +1,4 @@
-//! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
+//! What a shard shows of itself, and control of engines: published whole, read without locks by whoever answers a status request.
 //!
 //! A shard publishes at once when sessions, their engines or who watches change, as often as a small share of its time
 //! allows, and a few times a second while there are figures to show; readers never make it wait, and
@@ -7,6 +7,7 @@
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
 use crate::metric::Sample;
 use crate::reason::EndReason;
+use crate::supply::Supply;
 use arc_swap::ArcSwap;
 use atomic_waker::AtomicWaker;
 use std::future::poll_fn;
@@ -16,10 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-/// One slot per shard, written by its shard, and one for control; read by all.
+/// One slot per shard, written by its shard, and two written by control; read by all.
 pub struct Board {
     shards: Vec<ArcSwap<Shard>>,
     control: ArcSwap<Control>,
+    supply: ArcSwap<Supply>,
     published: AtomicU64,
     follower: AtomicWaker,
 }
@@ -27,9 +29,11 @@ pub struct Board {
 impl Board {
     /// A board for `shards` shards that have not published yet.
     pub fn new(shards: u16) -> Self {
+        let empty = |id| ArcSwap::from_pointee(Shard::empty(ShardId(id)));
         Self {
-            shards: (0..shards).map(|id| ArcSwap::from_pointee(Shard::empty(ShardId(id)))).collect(),
+            shards: (0..shards).map(empty).collect(),
             control: ArcSwap::default(),
+            supply: ArcSwap::default(),
             published: AtomicU64::new(0),
             follower: AtomicWaker::new(),
         }
@@ -43,6 +47,16 @@ impl Board {
         self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
         self.published.fetch_add(1, Ordering::Release);
         self.follower.wake();
+    }
+
+    /// Replaces what control shows of where engines come from.
+    pub fn publish_supply(&self, supply: Supply) {
+        self.supply.store(Arc::new(supply));
+    }
+
+    /// Where engines come from.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.supply.load_full()
     }
 
     /// The newest snapshot of every shard, in shard order.

@@ -8,12 +8,12 @@ use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::service::{Acexy, Message};
 use super::shapes::{health_status, playing};
 use super::time::rfc3339;
-use crate::engines::Standing;
 use crate::engines::health::State as Health;
+use crate::engines::{Blocked as FleetBlocked, FleetStanding, Standing};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -147,6 +147,44 @@ pub(crate) struct Provisioning {
     blocked_reason_details: Option<BlockedDetails>,
 }
 
+impl Provisioning {
+    /// As engines in Docker stand; without them none can be made.
+    fn new(fleet: Option<&FleetStanding>) -> Self {
+        let told = match fleet {
+            None => Some(("Docker is not used".to_owned(), super::containers::blocked().into())),
+            Some(fleet) => fleet.blocked.as_ref().map(|blocked| blocked_details(blocked, Instant::now())),
+        };
+        let (blocked_reason, blocked_reason_details) = told.unzip();
+        Self {
+            can_provision: blocked_reason.is_none(),
+            circuit_breaker_state: fleet.map_or("closed", |fleet| fleet.breaker.as_str()),
+            last_failure: None,
+            blocked_reason,
+            blocked_reason_details,
+        }
+    }
+}
+
+/// What blocks the fleet, for a person and for programs.
+fn blocked_details(blocked: &FleetBlocked, now: Instant) -> (String, BlockedDetails) {
+    let (reason, code, message, eta, should_wait) = match blocked {
+        FleetBlocked::NoDocker { text, .. } => {
+            ("Docker is not available", "docker_unavailable", text.clone(), None, true)
+        }
+        FleetBlocked::CircuitBreaker { until, text } => {
+            let eta = until.saturating_duration_since(now).as_secs();
+            ("Circuit breaker is open", "circuit_breaker", text.clone(), Some(eta), true)
+        }
+        FleetBlocked::MaxCapacity => {
+            let text = "there are as many engines as there may be (MAX_REPLICAS)".to_owned();
+            ("Maximum capacity reached", "max_capacity", text, None, true)
+        }
+    };
+    let can_retry = code == "docker_unavailable";
+    let details = BlockedDetails { code, message, recovery_eta_seconds: eta, can_retry, should_wait };
+    (reason.to_owned(), details)
+}
+
 /// Why not, as programs read it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BlockedDetails {
@@ -184,6 +222,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 #[utoipa::path(
     get,
     path = "/orchestrator/status",
+    operation_id = "orchestrator_status",
     tag = "service",
     responses((status = 200, body = OrchestratorStatus))
 )]
@@ -192,9 +231,17 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Orch
     let engines = EngineCounts::new(&standing);
     let used = playing(&sources.streams).len();
     let (active, total) = sources.streams.counts();
-    let blocked = super::containers::blocked();
+    let fleet = sources.engines.fleet();
+    let provisioning = Provisioning::new(fleet.as_deref());
+    let is_failing = fleet.as_ref().is_some_and(|fleet| {
+        matches!(fleet.blocked, Some(FleetBlocked::NoDocker { .. } | FleetBlocked::CircuitBreaker { .. }))
+    });
     Json(OrchestratorStatus {
-        status: if engines.running == 0 { "unavailable" } else { "healthy" },
+        status: match (engines.running, is_failing) {
+            (0, _) => "unavailable",
+            (_, true) => "degraded",
+            (_, false) => "healthy",
+        },
         streams: StreamCounts { active, total },
         capacity: Capacity {
             total: engines.total,
@@ -212,13 +259,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Orch
             container: None,
             forwarded_port: None,
         },
-        provisioning: Provisioning {
-            can_provision: false,
-            circuit_breaker_state: "closed",
-            last_failure: None,
-            blocked_reason: Some("Docker is not used".to_owned()),
-            blocked_reason_details: Some(blocked.into()),
-        },
+        provisioning,
         acexy: Acexy::default(),
         config: Config {
             auto_delete: false,
@@ -234,6 +275,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Orch
 #[utoipa::path(get, path = "/health/status", tag = "service", responses((status = 200, body = HealthStatus)))]
 async fn health_status_of_all(State(sources): State<Sources>, Read(()): Read<()>) -> Json<HealthStatus> {
     let counts = EngineCounts::new(&sources.engines.standing());
+    let state = sources.engines.fleet().map_or("closed", |fleet| fleet.breaker.as_str());
     Json(HealthStatus {
         total_engines: counts.total,
         healthy_engines: counts.healthy,
@@ -242,7 +284,7 @@ async fn health_status_of_all(State(sources): State<Sources>, Read(()): Read<()>
         minimum_required: counts.total,
         health_check_interval: CHECK_INTERVAL_S,
         circuit_breakers: Breakers {
-            general: Breaker::closed(GENERAL),
+            general: Breaker { state, ..Breaker::closed(GENERAL) },
             replacement: Breaker::closed(REPLACEMENT),
         },
     })
@@ -276,5 +318,35 @@ async fn reset(Keyed(Reset(which)): Keyed<Reset>) -> Result<Json<Message>, Error
             Ok(Message::told(format!("Circuit breaker for {which} reset successfully")))
         }
         Some(_) => Err(Error::Refused("operation_type must be 'general' or 'replacement'".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Guards: why no engine is made is told in the codes that proxies in front know, with the time a breaker still takes.
+    #[test]
+    fn what_blocks_the_fleet_is_told_to_programs() {
+        let now = Instant::now();
+        let text = "why".to_owned();
+        for (blocked, code, eta, can_retry) in [
+            (FleetBlocked::NoDocker { text: text.clone(), since: now }, "docker_unavailable", None, true),
+            (
+                FleetBlocked::CircuitBreaker { until: now + Duration::from_secs(42), text },
+                "circuit_breaker",
+                Some(42),
+                false,
+            ),
+            (FleetBlocked::MaxCapacity, "max_capacity", None, false),
+        ] {
+            let (reason, details) = blocked_details(&blocked, now);
+            assert!(!reason.is_empty() && !details.message.is_empty());
+            assert_eq!(
+                (details.code, details.recovery_eta_seconds, details.can_retry, details.should_wait),
+                (code, eta, can_retry, true)
+            );
+        }
     }
 }

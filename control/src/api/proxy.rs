@@ -254,7 +254,13 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 ///
 /// `total_sessions` counts sessions that nobody watches any more until their grace period ends, `active_sessions` does
 /// not.
-#[utoipa::path(get, path = "/proxy/status", tag = "proxy", responses((status = 200, body = StatusView)))]
+#[utoipa::path(
+    get,
+    path = "/proxy/status",
+    operation_id = "proxy_status",
+    tag = "proxy",
+    responses((status = 200, body = StatusView))
+)]
 async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<StatusView> {
     let shards = sources.board.read();
     let sessions = || shards.iter().flat_map(|shard| &shard.sessions);

@@ -42,10 +42,10 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
     let document = document.to_json().unwrap_or_default();
     let routes = described
         .merge(docs::routes(document.into()))
-        .route("/", get(|| async { Redirect::temporary("/panel/") }))
-        .route("/panel", get(|| async { Redirect::temporary("/panel/") }))
+        .route("/", get(panel::home))
+        .route("/panel", get(panel::home))
         .route("/panel/", get(panel::index))
-        .route("/panel/{*path}", get(panel::index))
+        .route("/panel/{*path}", get(panel::below))
         .route("/favicon.ico", get(panel::icon))
         .route("/favicon.svg", get(panel::icon))
         .route("/ace/{*path}", any(stray))

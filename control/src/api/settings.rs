@@ -285,7 +285,13 @@ async fn set_loops(
 }
 
 /// Settings of engines
-#[utoipa::path(get, path = "/settings/engine", tag = "settings", responses((status = 200, body = EngineSettings)))]
+#[utoipa::path(
+    get,
+    path = "/settings/engine",
+    operation_id = "engine_settings",
+    tag = "settings",
+    responses((status = 200, body = EngineSettings))
+)]
 async fn engine(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Values> {
     Json(shown(&sources, Group::Engine))
 }

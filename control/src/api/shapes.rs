@@ -3,6 +3,7 @@
 use super::time::rfc3339;
 use crate::engines::authority::split;
 use crate::engines::health::State;
+use crate::engines::plan::Kind;
 use crate::engines::records::Record;
 use crate::engines::{self, EngineStanding};
 use crate::streams::{Filter, Handle, Shown};
@@ -90,7 +91,7 @@ impl EngineView {
             state: standing.state.as_str(),
             fault: standing.fault.as_ref().map(ToString::to_string),
             leases: standing.leases,
-            is_fallback: standing.is_fallback,
+            is_fallback: standing.kind == Kind::Fallback,
         }
     }
 

@@ -53,7 +53,13 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 }
 
 /// How the VPN does
-#[utoipa::path(get, path = "/vpn/status", tag = "vpn", responses((status = 200, body = VpnStatus)))]
+#[utoipa::path(
+    get,
+    path = "/vpn/status",
+    operation_id = "vpn_status",
+    tag = "vpn",
+    responses((status = 200, body = VpnStatus))
+)]
 async fn status(Read(()): Read<()>) -> Json<VpnStatus> {
     Json(VpnStatus {
         mode: "disabled",

@@ -1,18 +1,23 @@
 //! The one task that owns the plan: messages in, answers out, checks run beside it.
 //!
-//! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
+//! It owns the plan, which grants leases, and the fleet, which keeps engines in Docker, and tells each how the other
+//! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
+//! shard never waits.
 
 use super::check::{CheckFault, Found, check};
+use super::fleet::{Blocked, FleetStanding, View};
 use super::jitter::Jitter;
-use super::plan::{Action, Limits, Plan, Standing};
+use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
+use crate::docker::Docker;
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn, ShardId,
-    StreamKey, Ticket, ToShard,
+    Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,8 +36,27 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// How long a request without an engine waits for one from a fleet that cannot make any now.
+const RETRY_AFTER_S: u32 = 30;
+
+/// Where engines beyond the named ones come from.
+pub(crate) enum Source {
+    /// Nowhere.
+    Named,
+    /// A VPN was asked for, which is not supported yet: no engine may be reached outside of it.
+    VpnRefused,
+    /// Docker.
+    Docker {
+        /// How engines are kept there.
+        yard: Box<YardOptions>,
+        /// Where.
+        docker: Arc<dyn Docker>,
+        /// The engine that is taken to be there while Docker was never seen.
+        assumed: Option<Authority>,
+    },
+}
+
 /// What the service is made of.
-#[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Engines that exist.
     pub(crate) pool: Vec<Authority>,
@@ -46,6 +70,10 @@ pub(crate) struct Options {
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
     pub(crate) no_response_timeout: Duration,
+    /// A request waits for an engine at most this long.
+    pub(crate) engine_wait: Duration,
+    /// Where further engines come from.
+    pub(crate) source: Source,
 }
 
 enum Command {
@@ -64,6 +92,7 @@ enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
+    fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
     records: Arc<Records>,
 }
 
@@ -108,6 +137,11 @@ impl Handle {
         self.standing.borrow().clone()
     }
 
+    /// How the engines in Docker stand now, when engines are kept there; never waits.
+    pub(crate) fn fleet(&self) -> Option<Arc<FleetStanding>> {
+        self.fleet.borrow().clone()
+    }
+
     /// What is remembered of an engine.
     pub(crate) fn record(&self, engine: &EngineId) -> Option<Record> {
         self.records.get(engine)
@@ -135,8 +169,14 @@ impl Handle {
 
 struct Service {
     plan: Plan,
+    yard: Option<Yard>,
+    assumed: Option<Authority>,
+    is_assumed: bool,
+    vpn_refusal: Option<Refusal>,
+    engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
+    fleet: watch::Sender<Option<Arc<FleetStanding>>>,
     records: Arc<Records>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
@@ -165,11 +205,35 @@ pub(crate) fn start(
         streams_per_engine: options.streams_per_engine,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
+        engine_wait: options.engine_wait,
+        fleet_streams: match &options.source {
+            Source::Docker { yard, .. } => yard.limits.streams_per_engine,
+            Source::Named | Source::VpnRefused => 1,
+        },
     };
     // Different processes must not check the same engines in step.
     let jitter = Jitter::new(u64::from(std::process::id()) << 32 | options.epoch.0);
     let now = Instant::now();
-    let plan = Plan::new(now, limits, options.pool, options.fallback, jitter);
+    let is_vpn_refused = matches!(options.source, Source::VpnRefused);
+    let (pool, fallback) = if is_vpn_refused { Default::default() } else { (options.pool, options.fallback) };
+    let mut plan = Plan::new(now, limits, pool, fallback, jitter);
+    let vpn_refusal = is_vpn_refused.then(|| {
+        let text = "a VPN is asked for (GLUETUN_CONTAINER_NAME, VPN_MODE) and not supported yet, so no engine is used";
+        Refusal::new(RefusalCode::VpnNotSupported, text)
+    });
+    if vpn_refusal.is_some() {
+        plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: vpn_refusal.clone() }));
+    }
+    let (yard, assumed) = match options.source {
+        Source::Docker { yard, docker, assumed } => (Some(Yard::new(now, *yard, docker)), assumed),
+        Source::Named | Source::VpnRefused => (None, None),
+    };
+    if yard.is_some() {
+        // A look-up that comes before the first engine waits for it.
+        plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    }
+    let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
+    let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
@@ -177,8 +241,14 @@ pub(crate) fn start(
     records.keep(SystemTime::now(), &view.borrow().ids());
     let service = Service {
         plan,
+        yard,
+        assumed,
+        is_assumed: false,
+        vpn_refusal,
+        engine_wait: options.engine_wait,
         commands: inbox,
         standing,
+        fleet,
         records: records.clone(),
         unconnected: shards.ids().collect(),
         shards,
@@ -194,7 +264,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, records }
+    Handle { commands, standing: view, fleet: fleet_view, records }
 }
 
 impl Service {
@@ -212,6 +282,9 @@ impl Service {
                     if let Some(done) = self.take_all(command) {
                         let refusals = self.plan.refuse_all();
                         self.perform(refusals);
+                        if let Some(yard) = &mut self.yard {
+                            yard.stop().await;
+                        }
                         let _ = done.send(());
                         return;
                     }
@@ -220,8 +293,18 @@ impl Service {
                     Ok((engine, outcome)) => self.checked(&engine, outcome),
                     Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
                 },
+                news = news(&mut self.yard) => self.hear(news),
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes what happened in Docker.
+    fn hear(&mut self, news: News) {
+        let now = Instant::now();
+        let Some(yard) = &mut self.yard else { return };
+        if let Some(engine) = yard.take(now, news) {
+            self.plan.look_again(now, &engine);
         }
     }
 
@@ -271,7 +354,12 @@ impl Service {
                 }
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
-            Command::StreamsPerEngine(most) => self.plan.set_streams_per_engine(most),
+            Command::StreamsPerEngine(most) => {
+                self.plan.set_streams_per_engine(most);
+                if let (Some(most), Some(yard)) = (most, &mut self.yard) {
+                    yard.fleet.set_streams_per_engine(most);
+                }
+            }
             Command::Stop(_) => {}
         }
     }
@@ -308,11 +396,38 @@ impl Service {
     /// Ends, because each such grant takes one request out of the queue.
     fn advance(&mut self) {
         loop {
+            self.advance_fleet();
             let actions = self.plan.advance(Instant::now());
             if self.perform(actions) == 0 {
-                return;
+                break;
             }
         }
+        // What the plan just granted, refused or learned may call for engines.
+        self.advance_fleet();
+    }
+
+    /// Tells fleet and plan how the other stands. An engine the fleet gives up has no lease at this moment, and the plan
+    /// hears of it before it grants anything.
+    fn advance_fleet(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let now = Instant::now();
+        let view = View { loads: self.plan.loads(), unplaced: self.plan.unplaced() };
+        let actions = yard.fleet.advance(now, &view);
+        yard.perform(now, actions);
+        self.plan.set_fleet(now, yard.fleet.engines());
+        let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
+        if let Some(assumed) = &self.assumed {
+            if is_assumed != self.is_assumed {
+                say_assumed(assumed, is_assumed);
+                self.is_assumed = is_assumed;
+            }
+            self.plan.set_assumed(now, assumed, is_assumed);
+        }
+        let outlook = || Outlook {
+            is_hopeful: yard.fleet.is_hopeful(now, self.engine_wait),
+            refusal: yard.fleet.blocked(now).map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        };
+        self.plan.set_outlook((!is_assumed).then(outlook));
     }
 
     /// Asks unwatched sessions to end while plays wait for engines that only lack room.
@@ -363,6 +478,10 @@ impl Service {
                         undelivered += 1;
                     }
                 }
+                Action::Withdraw { shard, lease } => {
+                    // A shard that does not hear of it notices by itself when its engine stops.
+                    let _ = self.shards.send(shard, ToShard::Withdraw { lease });
+                }
                 Action::Check { engine, authority } => {
                     self.checks.spawn(async move { (engine, check(&authority).await) });
                 }
@@ -399,13 +518,85 @@ impl Service {
             }
             changed
         });
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
+        if let Some(yard) = &self.yard {
+            let standing = yard.fleet.standing(Instant::now());
+            self.fleet.send_if_modified(|shown| {
+                let changed = shown.as_deref() != Some(&standing);
+                if changed {
+                    *shown = Some(Arc::new(standing));
+                }
+                changed
+            });
+        }
+    }
+
+    /// Where engines come from, for whoever asks a shard.
+    fn supply(&self, now: Instant) -> Supply {
+        let Some(yard) = &self.yard else {
+            let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
+            return Supply { source, blocked: self.vpn_refusal.clone(), ..Supply::default() };
+        };
+        let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
+        Supply {
+            source: if self.is_assumed { EngineSource::Assumed } else { EngineSource::Docker },
+            assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
+            docker: yard.fleet.docker_state(),
+            blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        }
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(self.yield_at).min()
+        let yard = self.yard.as_ref().and_then(|yard| yard.next_wake(now));
+        let wakes = [board, connect, self.yield_at, yard];
+        self.plan.next_wake(now).into_iter().chain(wakes.into_iter().flatten()).min()
+    }
+}
+
+/// Tells the operator that engines come from elsewhere than was meant, and when that ends.
+fn say_assumed(engine: &Authority, is_assumed: bool) {
+    let engine = engine.as_str();
+    if is_assumed {
+        tracing::warn!(
+            %engine,
+            "no engine is named and there is no Docker: an engine is assumed at {engine}; name yours in STATIC_ENGINES, or \
+             give access to Docker"
+        );
+    } else {
+        tracing::info!(%engine, "there is a Docker now: the engine that was assumed is left alone");
+    }
+}
+
+/// The next thing to hear from Docker; never when engines are not kept there.
+async fn news(yard: &mut Option<Yard>) -> News {
+    match yard {
+        Some(yard) => yard.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a player is told when the fleet cannot make an engine, and when to come back.
+fn refusal(now: Instant, blocked: Blocked, grace: Duration) -> Refusal {
+    let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX).max(1);
+    match blocked {
+        Blocked::NoDocker { text, .. } => {
+            Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S)
+        }
+        Blocked::CircuitBreaker { until, text } => {
+            let text = format!("too many engines failed to start, the last one because: {text}");
+            let left = until.saturating_duration_since(now);
+            Refusal::new(RefusalCode::CircuitBreaker, text).retry_after(seconds(left))
+        }
+        Blocked::MaxCapacity => {
+            Refusal::new(RefusalCode::MaxCapacity, "no more engines are allowed (MAX_REPLICAS)")
+                .retry_after(seconds(grace))
+        }
     }
 }
 
@@ -419,7 +610,12 @@ async fn sleep_until(wake: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::docker::{Client, Host};
     use crate::engines::health::State;
+    use crate::engines::ports::PortRange;
+    use crate::engines::recipe::Tags;
+    use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
+    use sluice_contract::DockerState;
 
     /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
     /// gave up and the first player's broadcast got a second session.
@@ -432,6 +628,8 @@ mod tests {
             streams_per_engine: None,
             engine_starts_max: 1,
             no_response_timeout: std::time::Duration::from_secs(1),
+            engine_wait: std::time::Duration::from_secs(1),
+            source: Source::Named,
         };
         let mut tasks = JoinSet::new();
         let shards = Arc::new(Shards::new(Vec::new()));
@@ -439,5 +637,97 @@ mod tests {
         // Nothing was awaited: on one thread the service has not run yet.
         let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
         assert_eq!(states, [State::Unknown]);
+    }
+
+    /// Guards the engine that is assumed where nobody named one and there is no Docker: it is used and shown, and who asks
+    /// is told so; where Docker was asked for its absence is shown instead.
+    #[tokio::test]
+    async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
+        for assumed in [Some("127.0.0.1:6878"), None] {
+            let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
+            let options = Options {
+                pool: Vec::new(),
+                fallback: None,
+                epoch: Epoch(1),
+                streams_per_engine: None,
+                engine_starts_max: 1,
+                no_response_timeout: Duration::from_secs(1),
+                engine_wait: Duration::from_secs(1),
+                source: Source::Docker {
+                    yard: Box::new(yard(host.clone())),
+                    docker: Arc::new(Client::new(host)),
+                    assumed: assumed.map(|engine| engine.parse().expect("an authority")),
+                },
+            };
+            let mut tasks = JoinSet::new();
+            let board = Arc::new(Board::new(0));
+            let shards = Arc::new(Shards::new(Vec::new()));
+            let handle = start(options, shards, Arc::default(), board.clone(), &mut tasks);
+            let told = async {
+                loop {
+                    let supply = board.supply();
+                    if let DockerState::Away(text) = &supply.docker {
+                        break (supply.clone(), text.clone());
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let (supply, text) =
+                tokio::time::timeout(Duration::from_secs(20), told).await.expect("the absence is told");
+            assert!(text.contains("/nonexistent/docker.sock"), "{text}");
+            let engines: Vec<EngineId> =
+                handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
+            let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
+            match assumed {
+                Some(assumed) => {
+                    assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
+                    assert_eq!(supply.assumed.as_deref(), Some(assumed));
+                    assert_eq!(engines, [EngineId(assumed.into())]);
+                }
+                None => {
+                    let no_docker = Some(RefusalCode::NoDocker);
+                    assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
+                    assert_eq!(engines, []);
+                }
+            }
+        }
+    }
+
+    fn yard(host: Host) -> YardOptions {
+        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
+        let range = |first, last| PortRange::new(first, last).expect("a range");
+        YardOptions {
+            setup: Setup {
+                host,
+                variant: None,
+                tags: Tags::default(),
+                label: "a=b".parse().expect("a label"),
+                instance: "one".to_owned(),
+                network: None,
+                publish: None,
+                has_https_mapped: false,
+                memory_bytes: None,
+                folders: Vec::new(),
+            },
+            limits: FleetLimits {
+                min: 1,
+                max: 2,
+                surge: 0,
+                min_free: 1,
+                streams_per_engine: 1,
+                is_auto_delete: true,
+                grace: Duration::from_secs(30),
+                startup: Duration::from_secs(60),
+                concurrent_max: 5,
+                interval: Duration::ZERO,
+                unhealthy_grace: Duration::from_secs(60),
+                cooldown: Duration::from_secs(60),
+                list_interval: Duration::from_secs(10),
+                breaker,
+                replacement_breaker: breaker,
+            },
+            ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
+            pull_timeout: Duration::from_secs(900),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::Sources;
 use super::writer::{Labels, Writer};
+use crate::engines::breaker::BreakerState;
+use crate::engines::fleet::Phase;
 use crate::engines::health::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -21,6 +23,7 @@ impl Collector for Plane {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
         self.streams(&mut writer)?;
+        self.fleet(&mut writer)?;
         self.store(&mut writer)?;
         self.queues(&mut writer)
     }
@@ -124,6 +127,33 @@ impl Plane {
             "sluice_event_subscribers",
             "Clients that follow changes",
             plain(events.subscribers() as f64),
+        )
+    }
+
+    /// Engines in Docker; nothing when none are kept there.
+    fn fleet(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Some(fleet) = self.0.engines.fleet() else { return Ok(()) };
+        let flag = |is_so: bool| [(Labels::new(), f64::from(u8::from(is_so)))];
+        writer.gauges("sluice_docker_up", "1 while Docker answers", flag(fleet.has_docker))?;
+        writer.gauges(
+            "sluice_fleet_engines",
+            "Engines in Docker, by where they are in their life",
+            Phase::NAMES.map(|phase| {
+                let count = fleet.members.iter().filter(|member| member.phase.as_str() == phase).count();
+                (vec![("phase", phase.to_owned())], count as f64)
+            }),
+        )?;
+        writer.gauges(
+            "sluice_fleet_breaker",
+            "1 for the state of the circuit breaker of starts, 0 for the others",
+            BreakerState::ALL.map(|state| {
+                (vec![("state", state.as_str().to_owned())], f64::from(u8::from(state == fleet.breaker)))
+            }),
+        )?;
+        writer.counters(
+            "sluice_fleet_events",
+            "What happened to engines in Docker",
+            fleet.counts.all().map(|(event, count)| (vec![("event", event.to_owned())], count)),
         )
     }
 

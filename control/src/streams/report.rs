@@ -118,7 +118,7 @@ mod tests {
             starts: 0,
             silent: 0,
             group: None,
-            is_fallback: false,
+            kind: crate::engines::plan::Kind::Static,
         };
         Standing { engines: names.iter().map(engine).collect(), ..Standing::default() }
     }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const BEHIND: Duration = Duration::from_secs(30);
 /// How often a segment is asked for that is listed and cannot be had.
 const TRIES_MAX: u32 = 3;
+/// What a list may say of a duration, and of a number: beyond it there is no sense, and sums would not fit.
+const DURATION_MAX: Duration = Duration::from_secs(3_600);
+const NUMBER_MAX: u64 = 1 << 62;
 /// Bounds for the wait between two looks, whatever a list says of its durations.
 const RELOAD_MIN: Duration = Duration::from_millis(250);
 const RELOAD_MAX: Duration = Duration::from_secs(10);
@@ -81,13 +84,16 @@ pub fn parse(text: &[u8]) -> Result<Parsed, Fault> {
             if keys.any(|key| key.method != KeyMethod::None) {
                 return Err(Fault::Encrypted);
             }
+            if media.media_sequence > NUMBER_MAX {
+                return Err(Fault::Malformed);
+            }
             let entries = media.segments.into_iter().map(|segment| Entry {
-                duration: Duration::try_from_secs_f32(segment.duration).unwrap_or_default(),
+                duration: Duration::try_from_secs_f32(segment.duration).unwrap_or_default().min(DURATION_MAX),
                 is_discontinuity: segment.discontinuity,
                 uri: segment.uri,
             });
             Ok(Parsed::Media(Listing {
-                target: Duration::from_secs(media.target_duration),
+                target: Duration::from_secs(media.target_duration).min(DURATION_MAX),
                 first: media.media_sequence,
                 entries: entries.collect(),
                 is_over: media.end_list,
@@ -336,8 +342,41 @@ mod tests {
         assert_eq!(parse(master.as_bytes()), Ok(Parsed::Variants("b".to_owned())));
     }
 
+    /// Pieces of playlists, sensible and not.
+    fn lines() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            Just("#EXTM3U".to_owned()),
+            any::<u64>().prop_map(|n| format!("#EXT-X-MEDIA-SEQUENCE:{n}")),
+            any::<u64>().prop_map(|n| format!("#EXT-X-TARGETDURATION:{n}")),
+            prop_oneof![any::<f32>(), 0f32..20.0].prop_map(|n| format!("#EXTINF:{n},")),
+            Just("#EXT-X-DISCONTINUITY".to_owned()),
+            Just("#EXT-X-ENDLIST".to_owned()),
+            Just("#EXT-X-STREAM-INF:BANDWIDTH=1".to_owned()),
+            Just("http://127.0.0.1:6878/ace/c/x/7.ts".to_owned()),
+            "[ -~]{0,30}",
+        ];
+        prop::collection::vec(line, 0..30).prop_map(|lines| format!("#EXTM3U\n{}\n", lines.join("\n")))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Guards: whatever an engine calls a playlist, reading it ends, with bounded waits and without a panic.
+        #[test]
+        fn any_text_is_an_outcome(texts in prop::collection::vec(lines(), 1..5)) {
+            let start = Instant::now();
+            let mut reading = Reading::default();
+            for text in texts {
+                let Ok(Parsed::Media(listing)) = parse(text.as_bytes()) else { continue };
+                if reading.take(start, listing).is_ok() {
+                    prop_assert!(reading.reload_at().unwrap() <= start + RELOAD_MAX);
+                    while reading.next().is_some() {
+                        reading.done();
+                    }
+                    reading.unavailable(start);
+                }
+            }
+        }
 
         /// Guards: however a list slides and whatever can be had of it, each number is read at most once and in order,
         /// every one is read or counted as missed, and after one that was missed the next is flagged.

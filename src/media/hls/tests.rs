@@ -455,6 +455,42 @@ fn twice_as_much_is_kept_as_is_listed() {
     assert!(stream.segmenter.segment(u64::MAX).is_none());
 }
 
+/// Guards: an hour with a new source every few minutes: numbers go on without a gap, every playlist is lawful, and what is
+/// kept stays as small as it was in the beginning.
+#[test]
+fn an_hour_of_failovers_keeps_numbers_and_memory() {
+    let mut segmenter = Segmenter::new(0);
+    let mut linter = Linter::default();
+    let mut kept = Vec::new();
+    for group in 0..1_800u64 {
+        let media_time = MediaTime::from_ticks(group * 2 * 27_000_000);
+        let offset = group * 1_880_000;
+        let at = |offset| Point {
+            offset,
+            media_time,
+            pts: Some((group * 180_000 + group / 120 * 77_000_000) % PTS_MODULUS),
+            tables: None,
+            continuity: Continuity::new([]),
+        };
+        let mut marks = vec![Mark::Access(at(offset))];
+        if group > 0 && group.is_multiple_of(120) {
+            marks.insert(0, Mark::Break(at(offset - 1_880)));
+        }
+        let date = DAWN + Duration::from_secs(group * 2);
+        segmenter.advance(marks, HeadState { offset: offset + 188, media_time, date }, &|_| None);
+        segmenter.forget_before(offset.saturating_sub(60 * 1_880_000));
+        if segmenter.kept().len() >= 3 {
+            segmenter.publish();
+            linter.check(&playlist::write(&segmenter, Kind::Plain), true);
+        }
+        kept.push(segmenter.kept().len());
+    }
+    assert_eq!(segmenter.next_sequence(), 1_799);
+    let listed = playlist::write(&segmenter, Kind::Plain);
+    assert!(listed.contains("#EXT-X-DISCONTINUITY-SEQUENCE:14\n"), "{listed}");
+    assert_eq!(kept.iter().max(), Some(&34), "as after the first minutes");
+}
+
 /// Guards: parts of a second become known as they come, before their segment is over.
 #[test]
 fn parts_are_published_before_their_segment_is() {

@@ -52,7 +52,7 @@ proptest! {
         read in 1usize..400,
         pause in 0usize..600,
     ) {
-        let stream = broadcast(10, Pcr::MODULUS - wrap_at * SECOND);
+        let stream = broadcast(11, Pcr::MODULUS - wrap_at * SECOND);
         let (now, mut feed) = (Instant::now(), feed());
         give_in(&mut feed, now, cut(&stream, stop).0, 100);
         feed.source_changed(now);

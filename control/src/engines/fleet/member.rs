@@ -1,0 +1,156 @@
+//! One engine Sluice keeps in Docker, from its reservation to the proof that its container is gone.
+//!
+//! ```text
+//! Provisioning --made and started--> Starting --answers--> Ready --> Draining --> Removing --> (forgotten)
+//!      |  \--Docker went away--> Uncertain --listed--^        |                      ^
+//!      \--failed--> (forgotten)              \--failed--------+----------lost--------/
+//! ```
+//!
+//! A member holds its name and its ports in every one of these phases, so that nobody else is given them before
+//! Docker has confirmed that the container does not exist.
+
+use crate::docker::ContainerId;
+use crate::engines::Authority;
+use crate::engines::recipe::Ports;
+use std::time::Instant;
+
+/// Where a member is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its container is being made and started.
+    Provisioning,
+    /// Docker went away meanwhile; the next list tells what became of it.
+    Uncertain,
+    /// Its container runs and the engine has not answered yet.
+    Starting,
+    /// The engine answered; its health decides what it is given.
+    Ready,
+    /// It takes no more streams; those it has move away.
+    Draining(Why),
+    /// Its container is being stopped and removed.
+    Removing(Why),
+}
+
+impl Phase {
+    /// The name of every phase, for metrics that show zeros.
+    pub(crate) const NAMES: [&'static str; 6] =
+        ["provisioning", "uncertain", "starting", "ready", "draining", "removing"];
+
+    /// Its name in logs and the API.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Uncertain => "uncertain",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining(_) => "draining",
+            Self::Removing(_) => "removing",
+        }
+    }
+}
+
+/// Why a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Nobody needed it for the grace period.
+    Idle,
+    /// More than `MAX_REPLICAS` were found.
+    Surplus,
+    /// It was sick for too long.
+    Unhealthy,
+    /// It never became ready.
+    Failed,
+    /// Its process ended.
+    Lost,
+    /// A container that was made and never started.
+    Leftover,
+}
+
+impl Why {
+    /// Its name in logs and the API.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Surplus => "surplus",
+            Self::Unhealthy => "unhealthy",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Leftover => "leftover",
+        }
+    }
+}
+
+/// One engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) id: Option<ContainerId>,
+    pub(crate) ports: Ports,
+    /// Where its HTTP API is reached, once its container is known.
+    pub(crate) authority: Option<Authority>,
+    /// The recipe it was made by.
+    pub(crate) variant: String,
+    pub(crate) is_adopted: bool,
+    pub(crate) phase: Phase,
+    /// When the phase began.
+    pub(crate) since: Instant,
+    /// A list begun before this cannot speak of it.
+    pub(crate) known_at: Instant,
+    pub(crate) first_seen: Instant,
+    /// Since when it carries no stream.
+    pub(crate) idle_since: Option<Instant>,
+    /// Since when it could be removed for being idle.
+    pub(crate) spare_since: Option<Instant>,
+    /// Since when its health is down, once it was ready.
+    pub(crate) down_since: Option<Instant>,
+    /// Since when its process is seen as ended.
+    pub(crate) ended_since: Option<Instant>,
+    /// A removal that failed is tried again then.
+    pub(crate) retry_at: Option<Instant>,
+    pub(crate) removal_failures: u32,
+}
+
+impl Member {
+    /// A reservation for an engine to be made.
+    pub(crate) fn reserved(now: Instant, ports: Ports, variant: String) -> Self {
+        Self {
+            id: None,
+            ports,
+            authority: None,
+            variant,
+            is_adopted: false,
+            phase: Phase::Provisioning,
+            since: now,
+            known_at: now,
+            first_seen: now,
+            idle_since: None,
+            spare_since: None,
+            down_since: None,
+            ended_since: None,
+            retry_at: None,
+            removal_failures: 0,
+        }
+    }
+
+    /// Moves on to a phase.
+    pub(crate) fn enter(&mut self, now: Instant, phase: Phase) {
+        self.phase = phase;
+        self.since = now;
+        self.spare_since = None;
+    }
+
+    /// Since when its process is seen as ended: from now on, if not before.
+    pub(crate) fn ended(&mut self, now: Instant) -> Instant {
+        *self.ended_since.get_or_insert(now)
+    }
+
+    /// Whether it carries streams now or soon: what capacity is counted in.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Provisioning | Phase::Uncertain | Phase::Starting)
+            || (self.phase == Phase::Ready && self.down_since.is_none())
+    }
+
+    /// Whether it was ready and is down.
+    pub(crate) fn is_sick(&self) -> bool {
+        self.phase == Phase::Ready && self.down_since.is_some()
+    }
+}

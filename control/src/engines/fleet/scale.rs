@@ -1,0 +1,223 @@
+//! How many engines there should be, and which one goes.
+//!
+//! Demand is counted in free places, not in layers: an engine is added when requests wait that nobody can serve, or when
+//! the last free place is taken (so that the next player need not wait); it goes when without it there would still be
+//! more places than that, for the whole of the grace period.
+
+use super::member::{Member, Phase, Why};
+use super::{Action, Fleet, NAME_PREFIX, View, recipe};
+use crate::engines::ports::Exhausted;
+use crate::engines::recipe::{Order, Ports};
+use sluice_contract::EngineId;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Free places kept while anything plays.
+const LOOK_AHEAD: usize = 1;
+
+/// What there is, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Census {
+    /// Engines that carry streams now or soon.
+    pub(super) live: usize,
+    /// Those among them without a stream.
+    pub(super) free: usize,
+    /// Live engines the plan does not know yet: being made, or not listed since.
+    pub(super) coming: usize,
+    /// Streams on live engines.
+    pub(super) streams: usize,
+    /// Places left on live engines.
+    pub(super) places: usize,
+    /// Containers of every phase.
+    pub(super) total: usize,
+    /// Engines that were ready and are down.
+    pub(super) sick: usize,
+    /// Those among them that may still come back by themselves.
+    pub(super) ailing: usize,
+}
+
+impl Fleet {
+    fn leases(member: &Member, view: &View) -> usize {
+        let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone())));
+        load.map_or(0, |load| load.leases)
+    }
+
+    pub(super) fn census(&self, now: Instant, view: &View) -> Census {
+        let capacity = self.limits.streams_per_engine as usize;
+        let mut census = Census { total: self.members.len(), ..Census::default() };
+        for member in self.members.values() {
+            census.sick += usize::from(member.is_sick());
+            census.ailing += usize::from(member.is_sick() && !self.is_overdue(now, member));
+            if !member.is_live() {
+                continue;
+            }
+            let leases = Self::leases(member, view);
+            census.live += 1;
+            census.free += usize::from(leases == 0);
+            let id = member.id.as_ref().map(|id| EngineId(id.0.clone()));
+            census.coming += usize::from(!id.is_some_and(|id| view.loads.contains_key(&id)));
+            census.streams += leases;
+            census.places += capacity.saturating_sub(leases);
+        }
+        census
+    }
+
+    /// Engines that are missing, whether they can be had or not.
+    pub(super) fn missing(&self, now: Instant, view: &View, census: &Census) -> usize {
+        let capacity = self.limits.streams_per_engine as usize;
+        // Whoever waits is served by what is coming first.
+        let waiting = view.unplaced.saturating_sub(census.coming * capacity);
+        let for_waiting = waiting.div_ceil(capacity);
+        // One that is down for a moment carries nothing and is not replaced either.
+        let for_minimum = self.limits.min.saturating_sub(census.live + census.ailing);
+        let places = (census.places + for_waiting.max(for_minimum) * capacity).saturating_sub(view.unplaced);
+        let is_used = census.streams + view.unplaced > 0;
+        // Right after an idle engine went, only somebody who waits brings another.
+        let has_rested = self.idle_deleted_at.is_none_or(|at| now >= at + self.limits.grace);
+        let ahead = usize::from(is_used && has_rested && places < LOOK_AHEAD);
+        for_waiting.max(for_minimum) + ahead
+    }
+
+    /// Starts what is missing, as far as limits, pace and breaker allow.
+    pub(super) fn scale_up(&mut self, now: Instant, view: &View) {
+        let census = self.census(now, view);
+        let surge = if census.sick > 0 { self.limits.surge } else { 0 };
+        let room = (self.limits.max + surge).saturating_sub(census.total);
+        for _ in 0..self.missing(now, view, &census).min(room) {
+            let under_way =
+                self.members.values().filter(|member| member.phase == Phase::Provisioning).count();
+            if now < self.provision_at
+                || under_way >= self.limits.concurrent_max
+                || !self.breaker.permits(now)
+            {
+                return;
+            }
+            if let Err(exhausted) = self.provision(now) {
+                let remedy = "widen the range, or remove containers that hold its ports";
+                self.note(now, "port_range_exhausted", exhausted.to_string(), remedy);
+                self.provision_at = now + super::RETRY.0;
+                return;
+            }
+            self.breaker.tried();
+            self.provision_at = now + self.limits.interval;
+        }
+    }
+
+    /// Reserves a name and ports and has a container made.
+    fn provision(&mut self, now: Instant) -> Result<(), Exhausted> {
+        let Some(ground) = &self.ground else { return Ok(()) };
+        let name = self.free_name();
+        let ports = match self.reserve(now, &name, ground.recipe.has_api_port, ground.site.has_https_mapped) {
+            Ok(ports) => ports,
+            Err(exhausted) => {
+                self.host_ports.release(&name);
+                self.https_ports.release(&name);
+                return Err(exhausted);
+            }
+        };
+        let Some(ground) = &self.ground else { return Ok(()) };
+        let order = Order { name: name.clone(), ports, env: BTreeMap::new(), labels: BTreeMap::new() };
+        let spec = recipe::container(&ground.recipe, &ground.site, &order);
+        tracing::info!(name, image = spec.image, port = ports.http, "starting an engine");
+        self.members.insert(name, Member::reserved(now, ports, ground.recipe.name.clone()));
+        self.actions.push(Action::Provision(Box::new(spec)));
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        now: Instant,
+        name: &str,
+        has_api_port: bool,
+        has_https_mapped: bool,
+    ) -> Result<Ports, Exhausted> {
+        let http = self.host_ports.take(now, name)?;
+        let second =
+            if has_api_port { &mut self.host_ports } else { &mut self.https_ports }.take(now, name)?;
+        let host_https =
+            (has_https_mapped && !has_api_port).then(|| self.host_ports.take(now, name)).transpose()?;
+        let p2p = self.p2p_ports.as_mut().map(|ports| ports.take(now, name)).transpose()?;
+        Ok(Ports { http, second, host_https, p2p })
+    }
+
+    /// The lowest number no container has and no start under way has been given.
+    fn free_name(&self) -> String {
+        let is_free = |name: &String| !self.names.contains(name) && !self.members.contains_key(name);
+        // Of more numbers than there are names, one is free.
+        let names = (1..=self.names.len() + self.members.len() + 1).map(|n| format!("{NAME_PREFIX}{n}"));
+        names.into_iter().find(is_free).unwrap_or_else(|| format!("{NAME_PREFIX}0"))
+    }
+
+    /// Whether it has been down for so long that it is to be replaced.
+    fn is_overdue(&self, now: Instant, member: &Member) -> bool {
+        member.is_sick() && member.down_since.is_some_and(|since| now >= since + self.limits.unhealthy_grace)
+    }
+
+    /// Takes one engine that has been down for too long out of service, once there is another, or when there can be no
+    /// other before it is gone.
+    pub(super) fn replace(&mut self, now: Instant, view: &View) {
+        let sick = self.members.iter().filter(|(_, member)| self.is_overdue(now, member));
+        let Some((name, _)) = sick.min_by_key(|(_, member)| member.down_since) else { return };
+        let name = name.clone();
+        if self.replace_at.is_some_and(|at| now < at) || !self.replacement_breaker.permits(now) {
+            return;
+        }
+        let ready = |member: &&Member| member.phase == Phase::Ready && member.down_since.is_none();
+        let ready = self.members.values().filter(ready).count();
+        let census = self.census(now, view);
+        let is_replaced = ready >= self.limits.min.max(1) && self.missing(now, view, &census) == 0;
+        let is_full = census.total >= self.limits.max + self.limits.surge;
+        if !is_replaced && !is_full {
+            return;
+        }
+        tracing::warn!(name, stop_first = !is_replaced, "an engine that is down is replaced");
+        self.counts.replaced += 1;
+        self.replace_at = Some(now + self.limits.cooldown);
+        if let Some(member) = self.members.get_mut(&name) {
+            member.enter(now, Phase::Draining(Why::Unhealthy));
+        }
+    }
+
+    /// Takes spare engines out of service: those above `MAX_REPLICAS` at once, others after the grace period.
+    pub(super) fn scale_down(&mut self, now: Instant, view: &View) {
+        let capacity = self.limits.streams_per_engine as usize;
+        let mut census = self.census(now, view);
+        let leaving = |member: &Member| matches!(member.phase, Phase::Draining(_) | Phase::Removing(_));
+        let mut staying = self.members.values().filter(|member| !leaving(member)).count();
+        let surge = if census.sick > 0 { self.limits.surge } else { 0 };
+        let mut idle: Vec<(Instant, String)> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.phase == Phase::Ready && member.down_since.is_none())
+            .filter_map(|(name, member)| Some((member.idle_since?, name.clone())))
+            .collect();
+        // The longest unused goes first.
+        idle.sort();
+        let is_used = census.streams + view.unplaced > 0;
+        for (_, name) in idle {
+            let is_surplus = staying > self.limits.max + surge;
+            let is_spare = self.limits.is_auto_delete
+                && view.unplaced == 0
+                && census.live > self.limits.min
+                && census.free > self.limits.min_free
+                && (!is_used || census.places.saturating_sub(capacity) > LOOK_AHEAD);
+            let Some(member) = self.members.get_mut(&name) else { continue };
+            if !is_surplus && !is_spare {
+                member.spare_since = None;
+                continue;
+            }
+            census.live -= 1;
+            census.free -= 1;
+            census.places = census.places.saturating_sub(capacity);
+            let since = *member.spare_since.get_or_insert(now);
+            if is_surplus || now >= since + self.limits.grace {
+                staying -= 1;
+                let why = if is_surplus { Why::Surplus } else { Why::Idle };
+                tracing::info!(name, why = why.as_str(), "an engine is no longer needed");
+                member.enter(now, Phase::Draining(why));
+                self.idle_deleted_at = Some(now);
+                self.counts.idle += 1;
+            }
+        }
+    }
+}

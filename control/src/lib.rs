@@ -111,6 +111,8 @@ pub struct Options {
     pub collect_interval: Duration,
     /// Samples kept in memory per stream at most.
     pub stats_history_max: usize,
+    /// An engine that says for so long that it does not know a playback ends the stream.
+    pub stale_after: Duration,
     /// How streams that loop are looked for.
     pub loop_detection: LoopDetection,
 }
@@ -144,6 +146,7 @@ impl Default for Options {
             data_dir: None,
             collect_interval: Duration::from_secs(1),
             stats_history_max: 720,
+            stale_after: Duration::from_secs(10),
             loop_detection: LoopDetection::default(),
         }
     }

@@ -122,6 +122,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         streams::Settings {
             collect_interval: options.collect_interval,
             history_max: options.stats_history_max,
+            stale_after: options.stale_after,
             looping: live.borrow().looping,
         },
         streams::Sources {

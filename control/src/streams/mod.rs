@@ -20,6 +20,7 @@ mod sample;
 mod service;
 mod stale;
 mod stream;
+mod turns;
 
 pub(crate) use book::Filter;
 pub(crate) use report::{EndReport, Report};

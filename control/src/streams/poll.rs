@@ -1,16 +1,17 @@
 //! Asks engines for the figures of streams that other proxies play.
 //!
-//! Each stream is asked about by one call at a time, so that an engine that hangs costs its own streams their figures and
-//! nobody else's; a stream whose engine did not answer is asked about less often for a while. Names are looked up once in
+//! Each stream is asked about by one call at a time and each engine by a few ([`Turns`]), so that an engine that hangs costs
+//! its own streams their figures and nobody else's; a stream whose engine did not answer is asked about less often for a while. Names are looked up once in
 //! a while, since looking them up blocks threads.
 
 use super::remote::Target;
 use super::sample::{Answer, read};
 use super::service::Handle;
 use super::stale::Stale;
+use super::turns::Turns;
 use crate::fetch;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinSet;
@@ -38,11 +39,12 @@ struct Done {
 /// Polls for the life of the plane.
 pub(super) async fn run(handle: Handle) {
     let mut settings = handle.settings();
+    let stale_after = settings.borrow().stale_after;
     let mut poller = Poller {
         handle,
-        stale: Stale::default(),
+        stale: Stale::new(stale_after),
         calls: JoinSet::new(),
-        waiting: VecDeque::new(),
+        waiting: Turns::default(),
         asked: HashMap::new(),
         addresses: HashMap::new(),
     };
@@ -72,7 +74,7 @@ struct Poller {
     stale: Stale,
     calls: JoinSet<Done>,
     /// Streams that have not had their turn in this round.
-    waiting: VecDeque<(String, Target)>,
+    waiting: Turns<(String, Target)>,
     /// When a stream may be asked about again; `None` while it waits or a call is under way.
     asked: HashMap<String, Option<Instant>>,
     addresses: HashMap<String, (SocketAddr, Instant)>,
@@ -81,7 +83,7 @@ struct Poller {
 impl Poller {
     /// Begins a round, in which every reported stream that can be asked about has its turn.
     fn round(&mut self) {
-        if !self.waiting.is_empty() {
+        if self.waiting.is_waiting() {
             self.handle.count_late();
         }
         let now = Instant::now();
@@ -95,14 +97,15 @@ impl Poller {
             let is_due = self.asked.get(&id).is_none_or(|until| until.is_some_and(|until| until <= now));
             let Some(target) = Target::parse(&url).filter(|_| is_due) else { continue };
             self.asked.insert(id.clone(), None);
-            self.waiting.push_back((id, target));
+            let engine = target.authority().to_owned();
+            self.waiting.push(&engine, (id, target));
         }
     }
 
     /// Asks about those who wait, as many at once as may be.
     fn call(&mut self) {
         while self.calls.len() < CALLS_MAX
-            && let Some((id, target)) = self.waiting.pop_front()
+            && let Some((id, target)) = self.waiting.next()
         {
             let known = self.addresses.get(target.authority()).map(|(address, _)| *address);
             self.calls.spawn(call(id, target, known));
@@ -112,6 +115,7 @@ impl Poller {
     fn take(&mut self, done: Done) {
         let (now, at) = (Instant::now(), SystemTime::now());
         let Done { id, authority, address, answer } = done;
+        self.waiting.done(&authority);
         match (&answer, address) {
             // The name may lead elsewhere by now.
             (Err(_), _) | (_, None) => drop(self.addresses.remove(&authority)),

@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) collect_interval: Duration,
     /// Samples kept in memory per stream at most.
     pub(crate) history_max: usize,
+    /// How long engines have to say that they do not know a playback until its stream ends.
+    pub(crate) stale_after: Duration,
     /// How loops are looked for.
     pub(crate) looping: looping::Settings,
 }

@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime};
 
 /// Answers in a row it takes.
 const ANSWERS_MIN: u32 = 5;
-/// Time it takes from the first of them on.
-const TIME_MIN: Duration = Duration::from_secs(10);
-
 /// The reason of a stream that ends so.
 pub(super) const REASON: &str = "stale_stream_detected";
 
 /// Streams in doubt.
-#[derive(Debug, Default)]
-pub(super) struct Stale(HashMap<String, Doubt>);
+#[derive(Debug)]
+pub(super) struct Stale {
+    /// Time it takes from the first of the answers on.
+    after: Duration,
+    doubts: HashMap<String, Doubt>,
+}
 
 #[derive(Debug)]
 struct Doubt {
@@ -26,28 +27,33 @@ struct Doubt {
 }
 
 impl Stale {
+    /// Nothing is in doubt yet.
+    pub(super) fn new(after: Duration) -> Self {
+        Self { after, doubts: HashMap::new() }
+    }
+
     /// The engine does not know the playback. Answers whether the stream is over.
     pub(super) fn unknown(&mut self, id: &str, now: SystemTime) -> bool {
-        let doubt = self.0.entry(id.to_owned()).or_insert(Doubt { since: now, answers: 0 });
+        let doubt = self.doubts.entry(id.to_owned()).or_insert(Doubt { since: now, answers: 0 });
         doubt.answers += 1;
         // A clock that was set back begins the wait anew and ends nothing early.
         doubt.since = doubt.since.min(now);
         let is_over = doubt.answers >= ANSWERS_MIN
-            && now.duration_since(doubt.since).is_ok_and(|waited| waited >= TIME_MIN);
+            && now.duration_since(doubt.since).is_ok_and(|waited| waited >= self.after);
         if is_over {
-            self.0.remove(id);
+            self.doubts.remove(id);
         }
         is_over
     }
 
     /// The engine knows the playback.
     pub(super) fn known(&mut self, id: &str) {
-        self.0.remove(id);
+        self.doubts.remove(id);
     }
 
     /// Forgets streams that are over.
     pub(super) fn retain(&mut self, is_active: impl Fn(&str) -> bool) {
-        self.0.retain(|id, _| is_active(id));
+        self.doubts.retain(|id, _| is_active(id));
     }
 }
 
@@ -63,7 +69,7 @@ mod tests {
     /// Guards: a stream is over after enough answers over enough time, and neither alone suffices.
     #[test]
     fn it_takes_answers_and_time() {
-        let mut stale = Stale::default();
+        let mut stale = Stale::new(Duration::from_secs(10));
         let quick: Vec<bool> = (0..50).map(|n| stale.unknown("a", at(n / 10))).collect();
         assert!(!quick.contains(&true), "fifty answers within five seconds are too quick");
         assert!(stale.unknown("a", at(10)));
@@ -75,19 +81,19 @@ mod tests {
     /// Guards: one good answer clears the doubt, and streams do not share it.
     #[test]
     fn one_good_answer_clears_the_doubt() {
-        let mut stale = Stale::default();
+        let mut stale = Stale::new(Duration::from_secs(10));
         (0..4).for_each(|n| assert!(!stale.unknown("a", at(n * 5))));
         stale.known("a");
         assert!(!stale.unknown("a", at(20)));
         assert!(!stale.unknown("b", at(99)));
         stale.retain(|id| id == "b");
-        assert_eq!(stale.0.len(), 1);
+        assert_eq!(stale.doubts.len(), 1);
     }
 
     /// Guards: a clock that jumps back ends nothing early.
     #[test]
     fn a_clock_set_back_ends_nothing_early() {
-        let mut stale = Stale::default();
+        let mut stale = Stale::new(Duration::from_secs(10));
         (0..9).for_each(|_| assert!(!stale.unknown("a", at(100))));
         assert!(!stale.unknown("a", at(50)));
         assert!(!stale.unknown("a", at(59)));

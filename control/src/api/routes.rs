@@ -48,6 +48,9 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .route("/panel/{*path}", get(panel::below))
         .route("/favicon.ico", get(panel::icon))
         .route("/favicon.svg", get(panel::icon))
+        .route("/favicon-96x96.png", get(panel::icon))
+        .route("/favicon-96x96-dark.png", get(panel::icon))
+        .route("/apple-touch-icon.png", get(panel::icon))
         .route("/ace/{*path}", any(stray))
         .method_not_allowed_fallback(|| async { error::method_not_allowed() })
         .with_state(sources.clone());

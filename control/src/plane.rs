@@ -148,6 +148,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
+    #[cfg(feature = "faults")]
+    tasks.spawn(api::faults::fail());
     tasks.spawn(follow(live, engines.clone(), streams.clone()));
     let api = api::start(
         api_options(&options),

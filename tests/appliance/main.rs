@@ -21,6 +21,7 @@ mod chaos;
 mod client_address;
 mod common;
 mod contract;
+mod control_faults;
 mod decoders;
 mod descriptors;
 mod driver;

@@ -13,6 +13,8 @@ mod docs;
 mod engines;
 mod error;
 mod events;
+#[cfg(feature = "faults")]
+pub(crate) mod faults;
 mod handback;
 mod health;
 #[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]

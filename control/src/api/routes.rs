@@ -54,6 +54,8 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .route("/ace/{*path}", any(stray))
         .method_not_allowed_fallback(|| async { error::method_not_allowed() })
         .with_state(sources.clone());
+    #[cfg(feature = "faults")]
+    let routes = routes.merge(super::faults::routes().with_state(sources.clone()));
     // An invalid origin is refused before the plane starts.
     let origin = HeaderValue::from_str(&options.cors_origin).unwrap_or(HeaderValue::from_static("null"));
     surrounded(routes, origin, options.body_bytes_max)

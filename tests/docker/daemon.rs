@@ -177,6 +177,11 @@ impl Daemon {
         self.names_of(|container| container["Labels"][key] == value)
     }
 
+    /// Names of all containers, running or not, sorted.
+    pub fn all(&self) -> Vec<String> {
+        self.names_of(|_| true)
+    }
+
     /// Names of all containers named as engines are, running or not, sorted.
     pub fn engines(&self) -> Vec<String> {
         self.names_of(|container| {

@@ -2,6 +2,7 @@
 
 use super::time::rfc3339;
 use crate::engines::authority::split;
+use crate::engines::fleet::MemberStanding;
 use crate::engines::health::State;
 use crate::engines::plan::Kind;
 use crate::engines::records::Record;
@@ -55,9 +56,11 @@ impl EngineView {
     /// Those that only other proxies know are there for as long as something plays on them.
     pub(super) fn all(engines: &engines::Handle, mut playing: Playing) -> Vec<Self> {
         let standing = engines.standing();
+        let fleet = engines.fleet();
         let view = |standing: &EngineStanding| {
             let streams = playing.remove(&standing.id.0).unwrap_or_default();
-            Self::new(standing, engines.record(&standing.id), ids(&streams))
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&standing.id.0));
+            Self::new(standing, engines.record(&standing.id), member, ids(&streams))
         };
         let mut views: Vec<Self> = standing.engines.iter().map(view).collect();
         views.extend(playing.values().filter_map(|streams| Self::foreign(streams)));
@@ -65,15 +68,21 @@ impl EngineView {
         views
     }
 
-    fn new(standing: &EngineStanding, record: Option<Record>, streams: Vec<String>) -> Self {
+    fn new(
+        standing: &EngineStanding,
+        record: Option<Record>,
+        member: Option<&MemberStanding>,
+        streams: Vec<String>,
+    ) -> Self {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
         Self {
             container_id: standing.id.to_string(),
-            container_name: format!("engine-{host}-{port}"),
+            container_name: member
+                .map_or_else(|| format!("engine-{host}-{port}"), |member| member.name.to_string()),
             host: host.to_owned(),
             port,
-            labels: BTreeMap::new(),
+            labels: member.map(|member| (*member.labels).clone()).unwrap_or_default(),
             forwarded: false,
             first_seen: times.map(|record| rfc3339(record.first_seen)),
             last_seen: times.map(|record| rfc3339(record.last_seen)),
@@ -82,7 +91,7 @@ impl EngineView {
             last_health_check: times.and_then(|record| record.checked_at).map(rfc3339),
             last_stream_usage: times.and_then(|record| record.used_at).map(rfc3339),
             vpn_container: None,
-            engine_variant: None,
+            engine_variant: member.map(|member| member.variant.to_string()),
             platform: times.and_then(|record| record.build.platform.clone()),
             version: times.and_then(|record| record.build.version.clone()),
             forwarded_port: None,

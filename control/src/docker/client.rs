@@ -4,14 +4,15 @@
 //! connection, and after any failure that concerns Docker as a whole the version is asked anew.
 
 use super::error::refused;
-use super::words::{Container, ContainerId, ContainerSpec, Details, Event, Pull, Version};
+use super::words::{Container, ContainerId, ContainerSpec, Details, Event, Pull, Usage, Version};
 use super::{Docker, Error, Host, convert};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::errors::Error as Fault;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker as Bollard};
 use futures_util::StreamExt;
@@ -240,6 +241,15 @@ impl Docker for Client {
             Some((line, (lines, rest)))
         })
         .boxed())
+    }
+
+    async fn usage(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<Usage, Error>>, Error> {
+        let connection = self.connection().await?;
+        let client = self.clone();
+        let figures = connection.0.stats(&id.0, Some(StatsOptionsBuilder::new().stream(true).build()));
+        Ok(figures
+            .map(move |stats| stats.map(convert::usage).map_err(|fault| client.fault("stats", fault)))
+            .boxed())
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {

@@ -231,6 +231,25 @@ pub enum Change {
     Other,
 }
 
+/// What a container uses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Percent of one core, over the last second.
+    pub cpu_percent: f64,
+    /// Bytes of memory, without what the kernel gives back when it is short.
+    pub memory_bytes: u64,
+    /// What it may use.
+    pub memory_bytes_max: u64,
+    /// Bytes received on all interfaces.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
 /// How far a pull is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pull {

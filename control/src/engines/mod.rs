@@ -8,6 +8,7 @@ pub(crate) mod authority;
 pub(crate) mod breaker;
 pub(crate) mod check;
 pub(crate) mod fleet;
+pub(crate) mod generic;
 pub(crate) mod health;
 mod instance;
 pub(crate) mod jitter;
@@ -17,11 +18,12 @@ pub mod recipe;
 pub(crate) mod records;
 mod service;
 pub(crate) mod survey;
+mod usage;
 mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
-pub(crate) use fleet::{Blocked, FleetStanding};
+pub(crate) use fleet::{Blocked, Ground, HandError, Progress, Wish};
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use service::{Handle, Options, Source, start};
 

@@ -5,20 +5,22 @@
 //! shard never waits.
 
 use super::check::{CheckFault, Found, check};
-use super::fleet::{Blocked, FleetStanding, View};
+use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
 use super::{Authority, EngineStanding};
-use crate::docker::Docker;
+use crate::docker::{ContainerId, Docker, Usage};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
     Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,8 +85,61 @@ enum Command {
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
+    Hand(Hand),
     StreamsPerEngine(Option<u32>),
     Stop(oneshot::Sender<()>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, HandError>>;
+
+/// What somebody asks for by hand.
+enum Hand {
+    Make(Box<Wish>, Answer<Made>),
+    Remove(String, Answer<ContainerId>),
+    Scale(usize, Answer<usize>),
+    Collect(Answer<()>),
+    Rework(Answer<usize>),
+    ResetBreakers { general: bool, replacement: bool, answer: Answer<()> },
+}
+
+impl Hand {
+    fn refuse(self, error: HandError) {
+        // Who no longer waits need not be told.
+        let _ = match self {
+            Self::Make(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Remove(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Scale(_, answer) | Self::Rework(answer) => answer.send(Err(error)).is_ok(),
+            Self::Collect(answer) | Self::ResetBreakers { answer, .. } => answer.send(Err(error)).is_ok(),
+        };
+    }
+}
+
+/// Who waits for the end of something asked for by hand.
+#[derive(Default)]
+struct Hands {
+    tickets: u64,
+    making: HashMap<HandTicket, Answer<Made>>,
+    removing: HashMap<HandTicket, Answer<ContainerId>>,
+}
+
+impl Hands {
+    fn ticket(&mut self) -> HandTicket {
+        self.tickets += 1;
+        HandTicket(self.tickets)
+    }
+
+    fn tell(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Made(ticket, outcome) => {
+                    let _ = self.making.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+                Outcome::Removed(ticket, outcome) => {
+                    let _ = self.removing.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+            }
+        }
+    }
 }
 
 /// Cheap way to talk to the engines room.
@@ -93,6 +148,8 @@ pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
     fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
+    docker: Option<Arc<dyn Docker>>,
+    usage: UsageBoard,
     records: Arc<Records>,
 }
 
@@ -152,6 +209,52 @@ impl Handle {
         self.standing.clone()
     }
 
+    /// Docker, when engines are kept there: for containers that are no engines.
+    pub(crate) fn docker(&self) -> Option<Arc<dyn Docker>> {
+        self.docker.clone()
+    }
+
+    /// What the containers of engines use; empty where none are kept.
+    pub(crate) fn usage(&self) -> std::collections::BTreeMap<ContainerId, Usage> {
+        self.usage.all()
+    }
+
+    /// Has an engine made; answers when its container runs.
+    pub(crate) async fn make(&self, wish: Wish) -> Result<Made, HandError> {
+        self.ask(|answer| Hand::Make(Box::new(wish), answer)).await
+    }
+
+    /// Has an engine removed, by id, unique beginning of it, or name; answers when its container is gone.
+    pub(crate) async fn remove(&self, which: String) -> Result<ContainerId, HandError> {
+        self.ask(|answer| Hand::Remove(which, answer)).await
+    }
+
+    /// Asks for another number of engines; answers the one within the limits.
+    pub(crate) async fn scale(&self, demand: usize) -> Result<usize, HandError> {
+        self.ask(|answer| Hand::Scale(demand, answer)).await
+    }
+
+    /// Has engines removed that nobody uses.
+    pub(crate) async fn collect(&self) -> Result<(), HandError> {
+        self.ask(Hand::Collect).await
+    }
+
+    /// Has all engines made anew; answers how many those are.
+    pub(crate) async fn rework(&self) -> Result<usize, HandError> {
+        self.ask(Hand::Rework).await
+    }
+
+    /// Closes breakers.
+    pub(crate) async fn reset_breakers(&self, general: bool, replacement: bool) -> Result<(), HandError> {
+        self.ask(|answer| Hand::ResetBreakers { general, replacement, answer }).await
+    }
+
+    async fn ask<T>(&self, hand: impl FnOnce(Answer<T>) -> Hand) -> Result<T, HandError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Hand(hand(answer))).await;
+        answered.await.unwrap_or(Err(HandError::Stopped))
+    }
+
     /// Refuses everybody who waits and ends the service.
     pub(crate) async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
@@ -173,6 +276,7 @@ struct Service {
     assumed: Option<Authority>,
     is_assumed: bool,
     vpn_refusal: Option<Refusal>,
+    hands: Hands,
     engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
@@ -224,14 +328,17 @@ pub(crate) fn start(
     if vpn_refusal.is_some() {
         plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: vpn_refusal.clone() }));
     }
-    let (yard, assumed) = match options.source {
-        Source::Docker { yard, docker, assumed } => (Some(Yard::new(now, *yard, docker)), assumed),
-        Source::Named | Source::VpnRefused => (None, None),
+    let (yard, docker, assumed) = match options.source {
+        Source::Docker { yard, docker, assumed } => {
+            (Some(Yard::new(now, *yard, docker.clone())), Some(docker), assumed)
+        }
+        Source::Named | Source::VpnRefused => (None, None, None),
     };
     if yard.is_some() {
         // A look-up that comes before the first engine waits for it.
         plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
     }
+    let usage = yard.as_ref().map(Yard::usage).unwrap_or_default();
     let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
     let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
@@ -245,6 +352,7 @@ pub(crate) fn start(
         assumed,
         is_assumed: false,
         vpn_refusal,
+        hands: Hands::default(),
         engine_wait: options.engine_wait,
         commands: inbox,
         standing,
@@ -264,7 +372,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, fleet: fleet_view, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
 }
 
 impl Service {
@@ -354,6 +462,7 @@ impl Service {
                 }
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
+            Command::Hand(hand) => self.take_hand(now, hand),
             Command::StreamsPerEngine(most) => {
                 self.plan.set_streams_per_engine(most);
                 if let (Some(most), Some(yard)) = (most, &mut self.yard) {
@@ -361,6 +470,38 @@ impl Service {
                 }
             }
             Command::Stop(_) => {}
+        }
+    }
+
+    fn take_hand(&mut self, now: Instant, hand: Hand) {
+        let Some(yard) = &mut self.yard else {
+            return hand.refuse(self.vpn_refusal.clone().map_or(HandError::NotKept, HandError::Refused));
+        };
+        match hand {
+            Hand::Make(wish, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.wish(now, Wish { ticket: Some(ticket), ..*wish }) {
+                    Ok(()) => drop(self.hands.making.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+            }
+            Hand::Remove(which, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.remove_by_hand(now, &which, ticket) {
+                    Ok(()) => drop(self.hands.removing.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+            }
+            Hand::Scale(demand, answer) => drop(answer.send(Ok(yard.fleet.scale_by_hand(demand)))),
+            Hand::Collect(answer) => {
+                yard.fleet.collect();
+                let _ = answer.send(Ok(()));
+            }
+            Hand::Rework(answer) => drop(answer.send(yard.fleet.rework(now))),
+            Hand::ResetBreakers { general, replacement, answer } => {
+                yard.fleet.reset_breakers(now, general, replacement);
+                let _ = answer.send(Ok(()));
+            }
         }
     }
 
@@ -413,7 +554,9 @@ impl Service {
         let now = Instant::now();
         let view = View { loads: self.plan.loads(), unplaced: self.plan.unplaced() };
         let actions = yard.fleet.advance(now, &view);
+        self.hands.tell(yard.fleet.outcomes());
         yard.perform(now, actions);
+        yard.follow();
         self.plan.set_fleet(now, yard.fleet.engines());
         let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
         if let Some(assumed) = &self.assumed {
@@ -584,19 +727,14 @@ async fn news(yard: &mut Option<Yard>) -> News {
 /// What a player is told when the fleet cannot make an engine, and when to come back.
 fn refusal(now: Instant, blocked: Blocked, grace: Duration) -> Refusal {
     let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX).max(1);
+    let text = blocked.text();
     match blocked {
-        Blocked::NoDocker { text, .. } => {
-            Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S)
-        }
-        Blocked::CircuitBreaker { until, text } => {
-            let text = format!("too many engines failed to start, the last one because: {text}");
+        Blocked::NoDocker { .. } => Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S),
+        Blocked::CircuitBreaker { until, .. } => {
             let left = until.saturating_duration_since(now);
             Refusal::new(RefusalCode::CircuitBreaker, text).retry_after(seconds(left))
         }
-        Blocked::MaxCapacity => {
-            Refusal::new(RefusalCode::MaxCapacity, "no more engines are allowed (MAX_REPLICAS)")
-                .retry_after(seconds(grace))
-        }
+        Blocked::MaxCapacity => Refusal::new(RefusalCode::MaxCapacity, text).retry_after(seconds(grace)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::fleet::{Action, Fleet, FleetLimits, Ground, Ranges};
 use super::survey::{self, Setup};
+use super::usage::{Follower, UsageBoard};
 use crate::docker::{Change, Container, ContainerId, ContainerSpec, Docker, Error};
 use futures_util::StreamExt;
 use sluice_contract::EngineId;
@@ -14,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 /// A container's process gets this long to end before Docker kills it.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Events that may wait. When more come they are dropped: the list that follows shows everything.
 const EVENTS_BOUND: usize = 256;
 /// Between two tries to survey, or to listen to events.
@@ -66,6 +67,7 @@ pub(super) struct Yard {
     listening: JoinSet<()>,
     is_surveying: bool,
     survey_at: Instant,
+    follower: Follower,
 }
 
 impl Yard {
@@ -73,7 +75,9 @@ impl Yard {
         let (sender, events) = mpsc::channel(EVENTS_BOUND);
         let mut listening = JoinSet::new();
         listening.spawn(listen(docker.clone(), sender));
+        let follower = Follower::new(docker.clone());
         Self {
+            follower,
             fleet: Fleet::new(now, options.limits, options.ranges),
             docker,
             setup: Arc::new(options.setup),
@@ -113,6 +117,18 @@ impl Yard {
                 }
             }
         }
+    }
+
+    /// Keeps one stream of figures open for each engine there is.
+    pub(super) fn follow(&mut self) {
+        let engines = self.fleet.engines();
+        let ids: Vec<ContainerId> = engines.into_iter().map(|engine| ContainerId(engine.id.0)).collect();
+        self.follower.follow(ids.iter());
+    }
+
+    /// Where those figures are shown.
+    pub(super) fn usage(&self) -> UsageBoard {
+        self.follower.board()
     }
 
     /// The next thing to hear of. Cancel safe.

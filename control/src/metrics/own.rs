@@ -147,7 +147,10 @@ impl Plane {
             "sluice_fleet_breaker",
             "1 for the state of the circuit breaker of starts, 0 for the others",
             BreakerState::ALL.map(|state| {
-                (vec![("state", state.as_str().to_owned())], f64::from(u8::from(state == fleet.breaker)))
+                (
+                    vec![("state", state.as_str().to_owned())],
+                    f64::from(u8::from(state == fleet.breaker.state)),
+                )
             }),
         )?;
         writer.counters(

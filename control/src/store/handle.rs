@@ -149,7 +149,7 @@ impl Handle {
         if is_statistics && self.backlog() >= STATISTICS_BOUND {
             return super::batch::add(&counts.statistics_queue, rows);
         }
-        match self.send(Command::Put(record)) {
+        match self.send(Command::Put(Box::new(record))) {
             Ok(()) => {}
             Err(Error::Full) => super::batch::add(&counts.queue, 1),
             Err(_) => {
@@ -196,7 +196,7 @@ impl Handle {
         let look = Look { resolution, stream_id: stream_id.to_owned(), since, limit };
         if self.0.path.is_none() {
             let (answer, found) = oneshot::channel();
-            self.send(Command::Look(look, answer))?;
+            self.send(Command::Look(Box::new(look), answer))?;
             return Self::answer(found).await?;
         }
         let inner = self.0.clone();

@@ -91,7 +91,7 @@ export interface paths {
         post?: never;
         /**
          * Stop and remove a container
-         * @description Only containers this appliance manages are removed.
+         * @description Only containers this appliance manages are removed. Streams on an engine are moved to another one first.
          */
         delete: operations["remove"];
         options?: never;
@@ -149,7 +149,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replace all engines */
+        /**
+         * Replace all engines
+         * @description New ones come first as far as `MAX_REPLICAS` leaves room; streams move and play on.
+         */
         post: operations["reprovision"];
         delete?: never;
         options?: never;
@@ -164,7 +167,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Progress of replacing all engines */
+        /** How far replacing all engines is */
         get: operations["reprovision_status"];
         put?: never;
         post?: never;
@@ -317,7 +320,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What each engine's container uses */
+        /**
+         * What each engine's container uses
+         * @description Figures of the last second or two; engines without any are left out.
+         */
         get: operations["usage_of_all"];
         put?: never;
         post?: never;
@@ -508,7 +514,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove idle engines */
+        /**
+         * Remove idle engines
+         * @description Down to what is kept at least, without waiting for the grace period.
+         */
         post: operations["collect_garbage"];
         delete?: never;
         options?: never;
@@ -653,7 +662,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start a container */
+        /**
+         * Start a container
+         * @description Attached and published as engines are. An image that is not there is not pulled.
+         */
         post: operations["provision"];
         delete?: never;
         options?: never;
@@ -670,7 +682,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start an engine */
+        /**
+         * Start an engine
+         * @description Answers when its container runs; `GET /engines` tells when it is healthy.
+         */
         post: operations["provision_engine"];
         delete?: never;
         options?: never;
@@ -827,7 +842,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Scale engines to a count */
+        /**
+         * Scale engines to a count
+         * @description More are started at once; of those there are only such as nobody uses are removed.
+         */
         post: operations["scale"];
         delete?: never;
         options?: never;
@@ -1231,6 +1249,11 @@ export interface components {
             /** @description Whether the folder is mounted. */
             torrent_folder_mount_enabled?: boolean;
         };
+        /** @description What was removed. */
+        Deleted: {
+            /** @description As it was asked for. */
+            deleted: string;
+        };
         /** @description `{"detail": …}`: what every error answer is. */
         Detail: {
             /** @description Text for a person, or an object with a `code`. */
@@ -1493,6 +1516,8 @@ export interface components {
             blocked_reason_details?: components["schemas"]["BlockedDetails"] | null;
             can_provision: boolean;
             circuit_breaker_state: string;
+            /** @description `unused`, `unknown`, `up` or `away`. */
+            docker: string;
             last_failure?: string | null;
         };
         /** @description One client record. */
@@ -1680,9 +1705,11 @@ export interface components {
             total_clients: number;
             total_sessions: number;
         };
-        /** @description Progress of replacing all engines. */
-        Reprovision: {
+        /** @description How far replacing all engines is. */
+        ReprovisionStatus: {
+            /** @description The first twelve digits of the one that is being stopped. */
             current_engine_id?: string | null;
+            /** @description `provisioning`, `stopping`, `complete` or `error`. */
             current_phase?: string | null;
             engines_provisioned: number;
             engines_stopped: number;
@@ -1693,10 +1720,40 @@ export interface components {
             timestamp?: string | null;
             total_engines: number;
         };
+        /** @description How many engines are made anew. */
+        Reprovisioning: {
+            deleted_count: number;
+            message: string;
+        };
         /** @description What was saved. */
         SavedVariant: {
             config: components["schemas"]["CustomVariantConfig"];
             message: string;
+        };
+        /** @description How many engines were asked for. */
+        Scaled: {
+            scaled_to: number;
+            /** @description The same within `MIN_REPLICAS` and `MAX_REPLICAS`. */
+            target: number;
+        };
+        /** @description A container that was started. */
+        Started: {
+            container_id: string;
+            container_name: string;
+        };
+        /** @description An engine that was started. */
+        StartedEngine: {
+            /** Format: int32 */
+            container_http_port: number;
+            /**
+             * Format: int32
+             * @description That of the control API where the recipe has one.
+             */
+            container_https_port: number;
+            container_id: string;
+            container_name: string;
+            /** Format: int32 */
+            host_http_port: number;
         };
         /** @description A stream was stopped. */
         Stopped: {
@@ -1816,6 +1873,29 @@ export interface components {
             total_network_rx_bytes: number;
             /** Format: int64 */
             total_network_tx_bytes: number;
+        };
+        /** @description What one container uses. */
+        UsageView: {
+            /** Format: int64 */
+            block_read_bytes: number;
+            /** Format: int64 */
+            block_write_bytes: number;
+            container_id: string;
+            /**
+             * Format: double
+             * @description Percent of one core.
+             */
+            cpu_percent: number;
+            /** Format: int64 */
+            memory_limit: number;
+            /** Format: double */
+            memory_percent: number;
+            /** Format: int64 */
+            memory_usage: number;
+            /** Format: int64 */
+            network_rx_bytes: number;
+            /** Format: int64 */
+            network_tx_bytes: number;
         };
         /** @description Which program this is. */
         Version: {
@@ -2102,6 +2182,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -2318,6 +2406,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reprovisioning"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -2329,6 +2425,15 @@ export interface operations {
             };
             /** @description The key is wrong */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description That is under way */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2361,7 +2466,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Reprovision"];
+                    "application/json": components["schemas"]["ReprovisionStatus"];
                 };
             };
             /** @description No key was shown; only where a setting closes reads */
@@ -3083,7 +3188,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": Record<string, never>;
+                    "application/json": {
+                        [key: string]: components["schemas"]["UsageView"];
+                    };
                 };
             };
             /** @description No key was shown; only where a setting closes reads */
@@ -3213,6 +3320,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageView"];
+                };
+            };
             /** @description No key was shown; only where a setting closes reads */
             401: {
                 headers: {
@@ -3975,7 +4090,15 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The body broke off, or a value is out of range */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Started"];
+                };
+            };
+            /** @description Docker refuses it */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4054,6 +4177,14 @@ export interface operations {
             };
         };
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedEngine"];
+                };
+            };
             /** @description The body broke off, or a value is out of range */
             400: {
                 headers: {
@@ -4083,6 +4214,15 @@ export interface operations {
             };
             /** @description The body did not arrive in time */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The port asked for is another engine's */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4614,6 +4754,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Scaled"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {

@@ -12,13 +12,15 @@
 //! - a container of another appliance is never touched.
 
 mod ground;
+mod hand;
 mod member;
 mod scale;
 mod standing;
 
 pub(crate) use ground::{Ground, Reach};
+pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
 pub(crate) use member::Phase;
-pub(crate) use standing::{Blocked, FleetStanding};
+pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
 use super::Authority;
 use super::breaker::{Breaker, BreakerLimits};
@@ -29,7 +31,8 @@ use crate::docker::{Container, ContainerId, ContainerSpec, Error, State};
 use ground::Ownership;
 use member::{Member, Why};
 use sluice_contract::EngineId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Names of engines' containers begin so.
@@ -161,7 +164,7 @@ pub(crate) struct Trouble {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     limits: FleetLimits,
-    ground: Option<Ground>,
+    ground: Option<Arc<Ground>>,
     members: BTreeMap<String, Member>,
     tombstones: HashMap<ContainerId, Instant>,
     host_ports: Pool,
@@ -183,6 +186,11 @@ pub(crate) struct Fleet {
     replacement_breaker: Breaker,
     trouble: Option<Trouble>,
     unplaced: usize,
+    wishes: VecDeque<Wish>,
+    grow_to: Option<usize>,
+    shrink_to: Option<usize>,
+    rework: Option<hand::Rework>,
+    outcomes: Vec<Outcome>,
     counts: standing::Counts,
     actions: Vec<Action>,
 }
@@ -212,6 +220,11 @@ impl Fleet {
             idle_deleted_at: None,
             trouble: None,
             unplaced: 0,
+            wishes: VecDeque::new(),
+            grow_to: None,
+            shrink_to: None,
+            rework: None,
+            outcomes: Vec::new(),
             counts: standing::Counts::default(),
             actions: Vec::new(),
         }
@@ -224,7 +237,7 @@ impl Fleet {
 
     /// What holds for engines from now on. Engines there are stay as they were made.
     pub(crate) fn surveyed(&mut self, ground: Ground) {
-        self.ground = Some(ground);
+        self.ground = Some(Arc::new(ground));
     }
 
     /// Whether Docker still has to be looked at.
@@ -266,9 +279,8 @@ impl Fleet {
                 if self.absence.take().is_some() {
                     tracing::info!("Docker answers again");
                 }
-                if let Some(ground) = self.ground.take() {
+                if let Some(ground) = self.ground.clone() {
                     self.reconcile(now, begun, list, &ground);
-                    self.ground = Some(ground);
                     self.is_listed = true;
                 }
             }
@@ -378,6 +390,7 @@ impl Fleet {
         let variant = container.labels.get(recipe::LABEL_VARIANT).cloned();
         let mut member = Member::reserved(now, ports, variant.unwrap_or_default());
         member.is_adopted = true;
+        member.labels = Arc::new(container.labels.clone());
         member.id = Some(container.id.clone());
         member.authority = ground.authority(container);
         member.phase = Phase::Starting;
@@ -413,9 +426,11 @@ impl Fleet {
     /// Gives back everything a member held.
     fn forget(&mut self, now: Instant, name: &str) {
         let Some(member) = self.members.remove(name) else { return };
-        self.host_ports.release(name);
-        self.https_ports.release(name);
-        self.p2p_ports.iter_mut().for_each(|ports| ports.release(name));
+        self.release(name);
+        if let Some(id) = &member.id {
+            let told = member.removal_tickets.iter().map(|ticket| Outcome::Removed(*ticket, Ok(id.clone())));
+            self.outcomes.extend(told);
+        }
         match member.phase {
             Phase::Removing(why) => tracing::info!(name, why = why.as_str(), "an engine is gone"),
             Phase::Ready | Phase::Draining(_) | Phase::Starting => {
@@ -433,6 +448,13 @@ impl Fleet {
         }
     }
 
+    /// Gives back the ports held by a name.
+    fn release(&mut self, name: &str) {
+        self.host_ports.release(name);
+        self.https_ports.release(name);
+        self.p2p_ports.iter_mut().for_each(|ports| ports.release(name));
+    }
+
     /// The end of an [`Action::Provision`].
     pub(crate) fn provisioned(&mut self, now: Instant, name: &str, outcome: Result<ContainerId, Error>) {
         let Some(member) = self.members.get_mut(name).filter(|member| member.phase == Phase::Provisioning)
@@ -440,17 +462,23 @@ impl Fleet {
             return;
         };
         member.known_at = now;
+        let wish = member.wish.take();
+        let ticket = wish.as_ref().and_then(|wish| wish.ticket);
         match outcome {
             Ok(id) => {
+                let Ports { http, second, .. } = member.ports;
+                let made = Made { id: id.clone(), name: name.to_owned(), http, second };
                 member.id = Some(id);
                 member.enter(now, Phase::Starting);
                 // Where it is reached stands in the list.
                 self.list_at = now;
+                self.answer_made(ticket, Ok(made));
             }
             Err(error) if error.is_absence() => {
                 member.enter(now, Phase::Uncertain);
                 self.list_at = now;
                 self.breaker.withdrawn();
+                self.answer_made(ticket, Err(HandError::from(&error)));
                 self.absent(now, error);
             }
             Err(error @ Error::PortTaken { .. }) => {
@@ -463,15 +491,18 @@ impl Fleet {
                 tracing::warn!(name, %error, "another program has a port; the next one is tried");
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
+                self.retry_wish(wish, HandError::from(&error));
             }
             Err(error @ Error::NameTaken { .. }) => {
                 self.names.insert(name.to_owned());
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
                 self.list_at = now;
+                self.retry_wish(wish, HandError::from(&error));
             }
             Err(error) => {
                 self.fail(now, error.code(), error.to_string(), error.remedy());
+                self.answer_made(ticket, Err(HandError::from(&error)));
                 self.forget(now, name);
                 // Should the undoing have failed, the list shows what was left.
                 self.noticed(now);
@@ -488,6 +519,9 @@ impl Fleet {
                 member.removal_failures = member.removal_failures.saturating_add(1);
                 member.retry_at = Some(now + doubled(member.removal_failures));
                 tracing::warn!(name, %error, "an engine could not be removed; it is tried again");
+                let tickets = std::mem::take(&mut member.removal_tickets).into_iter();
+                let failed = HandError::from(&error);
+                self.outcomes.extend(tickets.map(|ticket| Outcome::Removed(ticket, Err(failed.clone()))));
                 if error.is_absence() {
                     self.absent(now, error);
                 } else {
@@ -542,9 +576,15 @@ impl Fleet {
         self.follow(now, view);
         if self.absence.is_none() && self.is_listed {
             self.retry_removals(now);
+            self.obey(now, view);
+            self.renew(now, view);
             self.replace(now, view);
             self.scale_up(now, view);
-            self.scale_down(now, view);
+            if !self.is_reworking() {
+                self.scale_down(now, view);
+            }
+        } else if let Some(blocked) = self.blocked(now) {
+            self.refuse_wishes(&blocked);
         }
         if !self.is_listing && self.list_at <= now && self.ground.is_some() {
             self.is_listing = true;

@@ -1,9 +1,10 @@
 //! How the fleet stands, for the API, metrics and refusals.
 
-use super::{Fleet, Phase, Trouble};
+use super::{Fleet, FleetLimits, Ground, Phase, Progress, Trouble};
 use crate::docker::ContainerId;
-use crate::engines::breaker::BreakerState;
+use crate::engines::breaker::{BreakerStanding, BreakerState};
 use sluice_contract::DockerState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,17 @@ pub(crate) enum Blocked {
 }
 
 impl Blocked {
+    /// What is wrong, and what to do.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::NoDocker { text, .. } => text.clone(),
+            Self::CircuitBreaker { text, .. } => {
+                format!("too many engines failed to start, the last one because: {text}")
+            }
+            Self::MaxCapacity => "no more engines are allowed (MAX_REPLICAS)".to_owned(),
+        }
+    }
+
     /// Whether waiting for `patience` may help.
     pub(crate) fn may_pass(&self, now: Instant, patience: Duration) -> bool {
         match self {
@@ -86,8 +98,10 @@ pub(crate) struct MemberStanding {
     pub(crate) port: u16,
     /// What it was made from.
     pub(crate) variant: Arc<str>,
-    /// When it was first known here.
-    pub(crate) first_seen: Instant,
+    /// The labels of its container.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
+    /// It is to be made anew.
+    pub(crate) is_outdated: bool,
 }
 
 /// How the fleet stands.
@@ -97,14 +111,35 @@ pub(crate) struct FleetStanding {
     pub(crate) members: Vec<MemberStanding>,
     /// Why no further engine is made now, if so.
     pub(crate) blocked: Option<Blocked>,
-    /// Where the breaker of starts is.
-    pub(crate) breaker: BreakerState,
+    /// How the breaker of starts stands.
+    pub(crate) breaker: BreakerStanding,
+    /// How that of replacements stands.
+    pub(crate) replacement_breaker: BreakerStanding,
+    /// The limits in force.
+    pub(crate) limits: FleetLimits,
+    /// What holds for engines, once Docker was looked at.
+    pub(crate) ground: Option<Arc<Ground>>,
+    /// How far making all engines anew is, once that was asked for.
+    pub(crate) progress: Option<Progress>,
     /// Whether Docker answers.
     pub(crate) has_docker: bool,
     /// The newest failure.
     pub(crate) trouble: Option<Trouble>,
     /// Counts since this control started.
     pub(crate) counts: Counts,
+}
+
+impl FleetStanding {
+    /// Engines on their way out.
+    pub(crate) fn leaving(&self) -> usize {
+        let is_leaving = |phase| matches!(phase, Phase::Draining(_) | Phase::Removing(_));
+        self.members.iter().filter(|member| member.is_outdated || is_leaving(member.phase)).count()
+    }
+
+    /// The member whose container this is.
+    pub(crate) fn member(&self, id: &str) -> Option<&MemberStanding> {
+        self.members.iter().find(|member| member.id.as_ref().is_some_and(|own| *own.0 == *id))
+    }
 }
 
 impl Fleet {
@@ -161,12 +196,17 @@ impl Fleet {
             phase: member.phase,
             port: member.ports.http,
             variant: member.variant.as_str().into(),
-            first_seen: member.first_seen,
+            labels: member.labels.clone(),
+            is_outdated: member.is_outdated,
         });
         FleetStanding {
             members: members.collect(),
             blocked: self.blocked(now),
-            breaker: self.breaker.state(now),
+            breaker: self.breaker.standing(now),
+            replacement_breaker: self.replacement_breaker.standing(now),
+            limits: self.limits.clone(),
+            ground: self.ground.clone(),
+            progress: self.progress(),
             has_docker: self.absence.is_none() && self.is_listed,
             trouble: self.trouble.clone(),
             counts: self.counts.clone(),

@@ -6,6 +6,8 @@ use crate::docker::Network;
 use crate::engines::recipe::{Recipe, Site, Tags, Variant};
 use proptest::prelude::*;
 
+mod by_hand;
+
 const START: Duration = Duration::from_secs(8);
 
 fn limits() -> FleetLimits {
@@ -429,7 +431,7 @@ fn failed_starts_leave_nothing() {
         world.pass(Duration::from_secs(120));
         let standing = world.fleet.standing(world.now);
         assert_eq!(standing.trouble.as_ref().unwrap().code, code, "{fate:?}");
-        assert_eq!(standing.breaker, crate::engines::breaker::BreakerState::Open, "{fate:?}");
+        assert_eq!(standing.breaker.state, crate::engines::breaker::BreakerState::Open, "{fate:?}");
         assert!(matches!(standing.blocked, Some(Blocked::CircuitBreaker { .. })), "{fate:?}");
         assert_eq!(
             (world.containers.len(), world.held_ports(), world.fleet.members.len()),
@@ -533,7 +535,8 @@ fn a_day_passes_without_flapping() {
     let grace = Duration::from_secs(30);
     for seed in 1..4u64 {
         let mut jitter = crate::engines::jitter::Jitter::new(seed);
-        let mut world = World::new(FleetLimits { max: 40, ..limits() });
+        let list_interval = Duration::from_secs(60);
+        let mut world = World::new(FleetLimits { max: 40, list_interval, ..limits() });
         world.pass(Duration::from_secs(20));
         world.created_at.clear();
         let (mut rises, mut highest_before) = (0.0f64, 0.0f64);

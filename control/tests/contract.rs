@@ -52,8 +52,14 @@ enum Answers {
 }
 
 const CONTAINER_GONE: Answers = Detail("container not found");
-const NO_DOCKER: Answers =
-    Detail("no Docker is used: this appliance serves from the engines it was given (STATIC_ENGINES)");
+const NO_DOCKER: Answers = Object(&[
+    "detail.error:s",
+    "detail.code:s",
+    "detail.message:s",
+    "detail.recovery_eta_seconds:n?",
+    "detail.can_retry:b",
+    "detail.should_wait:b",
+]);
 const JSON: &str = "application/json";
 const VARIANT: &[&str] = &[
     "enabled:b",
@@ -312,19 +318,7 @@ const ROWS: &[Row] = &[
         12,
         true,
         &[
-            Ask(
-                "POST /provision/acestream",
-                r#"{"labels":{},"env":{}}"#,
-                503,
-                Object(&[
-                    "detail.error:s",
-                    "detail.code:s",
-                    "detail.message:s",
-                    "detail.recovery_eta_seconds:n?",
-                    "detail.can_retry:b",
-                    "detail.should_wait:b",
-                ]),
-            ),
+            Ask("POST /provision/acestream", r#"{"labels":{},"env":{}}"#, 503, NO_DOCKER),
             Ask("POST /provision/acestream", "", 422, Answers::Faults("missing")),
         ],
     ),

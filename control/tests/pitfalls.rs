@@ -20,7 +20,10 @@ use std::time::Duration;
 const PITFALLS: [(&str, &[(&str, &str)]); 18] = [
     (
         "starting an engine answers a plain 500 after it has started",
-        &[(HERE, "starting_an_engine_answers_json_in_every_case")],
+        &[
+            (HERE, "starting_an_engine_answers_json_in_every_case"),
+            (DOCKER, "engines_and_containers_are_had_by_rest"),
+        ],
     ),
     (
         "files of settings overrule the environment",
@@ -110,11 +113,15 @@ const PITFALLS: [(&str, &[(&str, &str)]); 18] = [
             ("control/tests/access.rs", "without_docker_and_vpn_the_standalone_form_is_answered"),
         ],
     ),
-    ("stops leave no trace in the log", &[(HERE, "stops_are_found_in_the_log")]),
+    (
+        "stops leave no trace in the log",
+        &[(HERE, "stops_are_found_in_the_log"), (DOCKER, "engines_and_containers_are_had_by_rest")],
+    ),
     ("routes reach out on behalf of anybody", &[(HERE, "no_route_reaches_out_on_behalf_of_a_stranger")]),
 ];
 
 const HERE: &str = "control/tests/pitfalls.rs";
+const DOCKER: &str = "tests/docker/rest.rs";
 const STREAMS: &str = "control/tests/streams.rs";
 const SETTINGS: &str = "control/tests/settings.rs";
 

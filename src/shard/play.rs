@@ -93,6 +93,9 @@ pub(super) async fn find(
 ) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
         let key = until_left(served, Box::pin(find_key(shard, request))).await.ok_or(Failure::Left)??;
+        if shard.directory.is_blocked(request.alias.selector.value(), &key) {
+            return Err(looping().into());
+        }
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
             return Ok(Found::Elsewhere(usize::from(owner.0)));
@@ -103,6 +106,11 @@ pub(super) async fn find(
         }
     }
     Err(Failure::Merged)
+}
+
+/// What a player is told whose stream is on the list of those that loop.
+fn looping() -> Refusal {
+    Refusal::new(RefusalCode::LoopingStream, "the stream was found to loop and is not played for now")
 }
 
 /// What a player is told whose stream was found to be another one time and again.

@@ -291,7 +291,10 @@ async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, con
         }
         "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await.into(),
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.supply())),
+        "/health" | "/proxy/health" => {
+            let board = &shard.board;
+            Ok(health(&board.read(), &board.control(), &board.supply()))
+        }
         path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };

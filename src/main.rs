@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Settings, help};
+use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Selection, Settings, help};
 use sluice::window::Budget;
 use sluice::{shard, uring};
 use sluice_bench::demo::Demo;
@@ -41,6 +41,15 @@ struct Arguments {
     /// Serve built-in simulated engines with real channels: plays at once, no Docker, no engine.
     #[arg(long)]
     demo: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Look at what engines in Docker need, and say of each what to do. Exits with 0, or the number of the first that failed.
+    Doctor,
 }
 
 /// What the main thread waits for.
@@ -53,8 +62,12 @@ enum Event {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match arguments.command {
+        Some(Command::Doctor) => examine(),
+        None => run(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    match outcome {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sluice: {error:#}");
             ExitCode::FAILURE
@@ -62,11 +75,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = Settings::load().map_err(|faults| {
+fn load() -> anyhow::Result<sluice::settings::Loaded> {
+    Settings::load().map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("settings are not usable:{}", lines.concat())
-    })?;
+    })
+}
+
+/// Looks at what engines need and prints what is found.
+fn examine() -> anyhow::Result<ExitCode> {
+    let loaded = load()?;
+    loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
+    let settings = &loaded.settings;
+    let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
+    let engines = settings.engines.static_engines.iter().chain(&settings.engines.fallback_engine);
+    let engines: Vec<_> =
+        engines.map(|engine| sluice_control::StaticEngine { authority: engine.to_string() }).collect();
+    let findings =
+        sluice_control::doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
+    for finding in &findings {
+        println!("{:7} {:9} {}", finding.state.as_str(), finding.subject.to_string(), finding.text);
+        finding.remedy.iter().for_each(|remedy| println!("        -> {remedy}"));
+    }
+    Ok(ExitCode::from(sluice_control::doctor::exit_code(&findings)))
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = load()?;
     start_log(loaded.settings.log_level.as_str());
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let environment = loaded.environment.of(sluice_control::variables());
@@ -275,6 +310,12 @@ fn control_options(
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
         assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
+        selection: match engines.selection {
+            Selection::Score { forwarded_bonus, stream_cost } => {
+                sluice_control::Selection::Score { forwarded_bonus, stream_cost }
+            }
+            Selection::Spread => sluice_control::Selection::Spread,
+        },
         no_response_timeout: settings.timeouts.no_response,
         engine_wait: engines.wait,
         docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
@@ -312,6 +353,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
         setup: Setup {
             host,
             variant: docker.variant.and_then(Variant::named),
+            custom: None,
             tags: Tags { arm32: docker.arm_tags.0.clone(), arm64: docker.arm_tags.1.clone() },
             label: Label { key: docker.label.0.clone(), value: docker.label.1.clone() },
             instance,
@@ -348,6 +390,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
             p2p: docker.p2p_ports.map(range).transpose()?,
         },
         pull_timeout: docker.pull_timeout,
+        cache_bytes_max: docker.cache_bytes_max,
     })
 }
 

@@ -13,6 +13,7 @@
 
 mod api;
 pub mod docker;
+pub mod doctor;
 mod engines;
 mod events;
 mod fetch;
@@ -33,7 +34,8 @@ mod streams;
 mod worker;
 
 pub use engines::{
-    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Setup, YardOptions, instance, ports, recipe,
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Selection, Setup, YardOptions, instance, ports,
+    recipe,
 };
 pub use key::ApiKey;
 pub use plane::{Handle, start};
@@ -67,6 +69,8 @@ pub struct Options {
     pub assumed_engine: Option<StaticEngine>,
     /// Leases per engine. `None`: nobody set a cap, and no request is refused for it.
     pub streams_per_engine: Option<u32>,
+    /// How the best of several engines is found.
+    pub selection: Selection,
     /// Starts in flight per engine; more make an engine slower, not faster.
     pub engine_starts_max: usize,
     /// The longest search for the broadcast behind an id.
@@ -124,6 +128,7 @@ impl Default for Options {
             fallback_engine: None,
             assumed_engine: None,
             streams_per_engine: None,
+            selection: Selection::default(),
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
             no_response_timeout: Duration::from_secs(20),

@@ -5,7 +5,8 @@ use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
 use crate::{
-    ApiKey, Error, Options, Wiring, api, engines, events, metrics, priority, resolve, settings, streams,
+    ApiKey, Error, LoopDetection, Options, Wiring, api, engines, events, metrics, priority, resolve,
+    settings, streams,
 };
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
@@ -77,14 +78,14 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             environment: options.environment.clone(),
             tuning: options.tuning,
             streams_per_engine: options.streams_per_engine,
+            fleet: options.docker.as_ref().map(settings::Fleet::of),
             looping: options.loop_detection,
             is_pinned: options.is_pinned,
         },
         store.clone(),
         dial.clone(),
     );
-    let mut live = settings.watch();
-    let streams_per_engine = live.borrow_and_update().streams_per_engine;
+    runtime.block_on(settings.choose_template());
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -93,11 +94,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine,
+            live: settings.watch(),
+            selection: options.selection,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
-            source: source(&options, streams_per_engine, assumed),
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -118,12 +120,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         watch.await;
         "events"
     });
+    let looping = settings.watch_looping();
     let streams = streams::start(
         streams::Settings {
             collect_interval: options.collect_interval,
             history_max: options.stats_history_max,
             stale_after: options.stale_after,
-            looping: live.borrow().looping,
+            looping: *looping.borrow(),
         },
         streams::Sources {
             board: board.clone(),
@@ -150,7 +153,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     tasks.spawn(metrics::observe(metrics.clone()));
     #[cfg(feature = "faults")]
     tasks.spawn(api::faults::fail());
-    tasks.spawn(follow(live, engines.clone(), streams.clone()));
+    tasks.spawn(follow(looping, streams.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -184,18 +187,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     })
 }
 
-fn source(
-    options: &Options,
-    streams_per_engine: Option<u32>,
-    assumed: Option<engines::Authority>,
-) -> engines::Source {
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
     match &options.docker {
         _ if options.is_vpn_asked => engines::Source::VpnRefused,
         Some(yard) => {
             let client = crate::docker::Client::new(yard.setup.host.clone());
-            let mut yard = Box::new(yard.clone());
-            yard.limits.streams_per_engine = streams_per_engine.unwrap_or(yard.limits.streams_per_engine);
-            engines::Source::Docker { yard, docker: Arc::new(client), assumed }
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
         }
         None => engines::Source::Named,
     }
@@ -324,17 +321,11 @@ impl Drop for Handle {
     }
 }
 
-/// Passes on to engines and streams what settings say of them.
-async fn follow(
-    mut live: watch::Receiver<settings::Live>,
-    engines: engines::Handle,
-    streams: streams::Handle,
-) -> &'static str {
+/// Passes on to streams what settings say of them.
+async fn follow(mut looping: watch::Receiver<LoopDetection>, streams: streams::Handle) -> &'static str {
     // The sender lives as long as anybody can change settings.
-    while live.changed().await.is_ok() {
-        let settings::Live { streams_per_engine, looping, .. } = live.borrow_and_update().clone();
-        streams.set_looping(looping);
-        engines.set_streams_per_engine(streams_per_engine).await;
+    while looping.changed().await.is_ok() {
+        streams.set_looping(*looping.borrow_and_update());
     }
     "settings"
 }

@@ -59,11 +59,18 @@ fn engines(supply: &Supply) -> Value {
         DockerState::Away(text) => Some(text),
         DockerState::Unused | DockerState::Unknown | DockerState::Up => None,
     };
+    let unwell: Vec<Value> = supply
+        .unwell
+        .iter()
+        .map(|unwell| json!({ "engine": unwell.engine, "condition": unwell.condition, "reason": unwell.reason }))
+        .collect();
     json!({
         "source": supply.source,
         "assumed": supply.assumed,
         "docker": supply.docker.as_str(),
         "docker_error": docker_error,
         "blocked": blocked,
+        "unwell": unwell,
+        "unwell_total": supply.unwell_total,
     })
 }

@@ -7,8 +7,8 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Selection,
+    Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -313,12 +313,20 @@ fn engines(reader: &mut Reader) -> Engines {
         });
     }
     let user_agent = reader.value(&names::ENGINE_USER_AGENT, user_agent);
+    let mut weight = |variable| reader.count(variable).and_then(|count| u32::try_from(count).ok());
+    let forwarded_bonus = weight(&names::ENGINE_FORWARDED_BONUS).unwrap_or_default();
+    let stream_cost = weight(&names::ENGINE_STREAM_COST).unwrap_or_default();
+    let selection = match reader.choice(&names::ENGINE_SELECTION) {
+        Some(1) => Selection::Spread,
+        _ => Selection::Score { forwarded_bonus, stream_cost },
+    };
     Engines {
         static_engines,
         fallback_engine,
         assumed_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
         wait: reader.span(&names::ENGINE_WAIT_S).unwrap_or_default(),
+        selection,
         spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }

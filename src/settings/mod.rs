@@ -282,10 +282,26 @@ pub struct Engines {
     pub streams_per_engine_max: Option<NonZeroU32>,
     /// A play request waits so long for an engine. Default 45 s; `ENGINE_WAIT_S`.
     pub wait: Duration,
+    /// How the best of several engines is found. `ENGINE_SELECTION`.
+    pub selection: Selection,
     /// Players of a stream from which on a spare source is kept; none means never. `WARM_SPARE_CLIENTS_MIN`.
     pub spare_clients_min: Option<NonZeroU32>,
     /// `User-Agent` of requests to engines. `ENGINE_USER_AGENT`.
     pub user_agent: String,
+}
+
+/// How the best of several engines is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The highest score.
+    Score {
+        /// What a VPN's forwarded port is worth. `ENGINE_FORWARDED_BONUS`.
+        forwarded_bonus: u32,
+        /// What each stream costs. `ENGINE_STREAM_COST`.
+        stream_cost: u32,
+    },
+    /// The fewest streams.
+    Spread,
 }
 
 impl Engines {
@@ -319,6 +335,8 @@ pub struct Docker {
     pub memory_bytes: Option<u64>,
     /// How long a pull may take. Default 900 s; `IMAGE_PULL_TIMEOUT_S`.
     pub pull_timeout: Duration,
+    /// A cache on disk that is larger is emptied. `ENGINE_CACHE_MAX_MIB`.
+    pub cache_bytes_max: Option<u64>,
     /// Ports of engines, both ends inclusive. `PORT_RANGE_HOST`.
     pub host_ports: (u16, u16),
     /// HTTPS ports inside. `ACE_HTTPS_RANGE`.

@@ -578,6 +578,38 @@ pub(super) static ENGINE_WAIT_S: Variable = acting(
     "A play request waits so long for an engine, first come, first served, and calls for another one meanwhile. Then it gets 503 with the cause.",
 );
 
+/// `ENGINE_SELECTION`
+pub(super) static ENGINE_SELECTION: Variable = acting(
+    Group::Engines,
+    "ENGINE_SELECTION",
+    &[],
+    Kind::Choice(&["score", "spread"]),
+    Default::Is("score"),
+    "Which of several engines a stream gets. `score`: the highest of `ENGINE_FORWARDED_BONUS` for the engine with its VPN's \
+     forwarded port minus `ENGINE_STREAM_COST` for each stream it has; `spread`: the fewest streams, then the one with the \
+     forwarded port. Among equals the longest unused; engines in doubt come last.",
+);
+
+/// `ENGINE_FORWARDED_BONUS`
+pub(super) static ENGINE_FORWARDED_BONUS: Variable = acting(
+    Group::Engines,
+    "ENGINE_FORWARDED_BONUS",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("1000"),
+    "What its VPN's forwarded port is worth to an engine when one is chosen.",
+);
+
+/// `ENGINE_STREAM_COST`
+pub(super) static ENGINE_STREAM_COST: Variable = acting(
+    Group::Engines,
+    "ENGINE_STREAM_COST",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("10"),
+    "What each stream on an engine, active or about to be, costs it when one is chosen.",
+);
+
 /// `WARM_SPARE_CLIENTS_MIN`
 pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
     Group::Engines,
@@ -737,6 +769,17 @@ pub(super) static IMAGE_PULL_TIMEOUT_S: Variable = acting(
     seconds(10 * SECOND, 24 * HOUR),
     Default::Is("900"),
     "How long a missing image may take to be pulled.",
+);
+
+/// `ENGINE_CACHE_MAX_MIB`
+pub(super) static ENGINE_CACHE_MAX_MIB: Variable = acting(
+    Group::Docker,
+    "ENGINE_CACHE_MAX_MIB",
+    &[],
+    count(0, 1 << 30),
+    Default::Is("1024"),
+    "A cache on disk above this many MiB is emptied as soon as its engine has no stream; after the last stream of an engine \
+     it is emptied anyway. 0 is no bound.",
 );
 
 /// `PORT_RANGE_HOST`
@@ -1269,6 +1312,9 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
     &ENGINE_WAIT_S,
+    &ENGINE_SELECTION,
+    &ENGINE_FORWARDED_BONUS,
+    &ENGINE_STREAM_COST,
     &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &ENGINE_PROVISIONING,
@@ -1284,6 +1330,7 @@ pub static ALL: &[&Variable] = &[
     &ENGINE_ARM64_VERSION,
     &ENGINE_MEMORY_LIMIT,
     &IMAGE_PULL_TIMEOUT_S,
+    &ENGINE_CACHE_MAX_MIB,
     &PORT_RANGE_HOST,
     &ACE_HTTPS_RANGE,
     &ACE_HTTP_RANGE,

@@ -83,6 +83,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
                 wait: seconds(45),
+                selection: Selection::Score { forwarded_bonus: 1000, stream_cost: 10 },
                 spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },

@@ -8,9 +8,9 @@ use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::service::{Acexy, Message};
 use super::shapes::{health_status, playing};
 use super::time::{rfc3339, wall};
-use crate::engines::Standing;
 use crate::engines::breaker::{BreakerStanding, BreakerState};
 use crate::engines::health::State as Health;
+use crate::engines::{Pulling, Standing};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -162,6 +162,33 @@ pub(crate) struct Provisioning {
     blocked_reason_details: Option<BlockedDetails>,
     /// `unused`, `unknown`, `up` or `away`.
     docker: &'static str,
+    /// The image that is being pulled, while one is.
+    image_pull: Option<ImagePull>,
+}
+
+/// How far the pull of an image is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImagePull {
+    image: String,
+    /// Docker's newest words.
+    status: String,
+    /// So far, of layers whose size is known.
+    bytes: u64,
+    /// Of those layers in all.
+    bytes_total: u64,
+    since: String,
+}
+
+impl From<&Pulling> for ImagePull {
+    fn from(pull: &Pulling) -> Self {
+        Self {
+            image: pull.image.to_string(),
+            status: pull.status.clone(),
+            bytes: pull.bytes,
+            bytes_total: pull.bytes_total,
+            since: rfc3339(wall(pull.since)),
+        }
+    }
 }
 
 /// Why not, as programs read it.
@@ -250,6 +277,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Orch
             blocked_reason: blocked.as_ref().map(|blocked| reason(blocked).to_owned()),
             blocked_reason_details: blocked.map(BlockedDetails::from),
             docker: supply.docker.as_str(),
+            image_pull: fleet.as_ref().and_then(|fleet| fleet.pulling.as_ref()).map(ImagePull::from),
         },
         acexy: Acexy::default(),
         config: Config {

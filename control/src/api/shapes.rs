@@ -5,8 +5,9 @@ use crate::engines::authority::split;
 use crate::engines::fleet::MemberStanding;
 use crate::engines::health::State;
 use crate::engines::plan::Kind;
+use crate::engines::recipe::{Cache, LABEL_VPN};
 use crate::engines::records::Record;
-use crate::engines::{self, EngineStanding};
+use crate::engines::{self, EngineStanding, condition};
 use crate::streams::{Filter, Handle, Shown};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -40,10 +41,23 @@ pub(crate) struct EngineView {
     forwarded_port: Option<u16>,
     last_cache_cleanup: Option<String>,
     cache_size_bytes: Option<u64>,
+    /// What emptying it freed since this appliance started.
+    cache_freed_bytes: Option<u64>,
+    /// `disk`, or `memory`, which has no size.
+    cache_kind: Option<&'static str>,
     /// `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams.
     state: &'static str,
+    /// What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+    /// `disconnected`, `unresolved` or `no_engine`.
+    condition: &'static str,
+    /// What was seen of that.
+    reason: Option<String>,
     /// What the last failed check saw.
     fault: Option<String>,
+    /// Whether it reaches other peers, as far as it says.
+    connected: Option<bool>,
+    /// The code its process ended with last, since this appliance started.
+    last_exit_code: Option<i64>,
     /// Streams it holds a lease for, starts included.
     leases: usize,
     /// Whether it is used only when no other can be had.
@@ -76,6 +90,9 @@ impl EngineView {
     ) -> Self {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
+        let (condition, reason) = condition(standing, member);
+        let cache = member.and_then(|member| member.cache.as_ref());
+        let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
         Self {
             container_id: standing.id.to_string(),
             container_name: member
@@ -83,21 +100,30 @@ impl EngineView {
             host: host.to_owned(),
             port,
             labels: member.map(|member| (*member.labels).clone()).unwrap_or_default(),
-            forwarded: false,
+            forwarded: standing.is_forwarded,
             first_seen: times.map(|record| rfc3339(record.first_seen)),
             last_seen: times.map(|record| rfc3339(record.last_seen)),
             streams,
             health_status: health_status(standing),
             last_health_check: times.and_then(|record| record.checked_at).map(rfc3339),
             last_stream_usage: times.and_then(|record| record.used_at).map(rfc3339),
-            vpn_container: None,
+            vpn_container: label(LABEL_VPN),
             engine_variant: member.map(|member| member.variant.to_string()),
             platform: times.and_then(|record| record.build.platform.clone()),
             version: times.and_then(|record| record.build.version.clone()),
             forwarded_port: None,
-            last_cache_cleanup: None,
-            cache_size_bytes: None,
+            last_cache_cleanup: cache.and_then(|cache| cache.purged_at).map(rfc3339),
+            cache_size_bytes: cache.and_then(|cache| cache.bytes),
+            cache_freed_bytes: cache.map(|cache| cache.freed_bytes),
+            cache_kind: cache.map(|cache| match cache.cache {
+                Cache::Memory => "memory",
+                Cache::Folder(_) => "disk",
+            }),
             state: standing.state.as_str(),
+            condition: condition.as_str(),
+            reason,
+            connected: standing.is_connected,
+            last_exit_code: member.and_then(|member| member.end).and_then(|end| end.exit_code),
             fault: standing.fault.as_ref().map(ToString::to_string),
             leases: standing.leases,
             is_fallback: standing.kind == Kind::Fallback,
@@ -130,7 +156,13 @@ impl EngineView {
             forwarded_port: None,
             last_cache_cleanup: None,
             cache_size_bytes: None,
+            cache_freed_bytes: None,
+            cache_kind: None,
             state: State::Unknown.as_str(),
+            condition: State::Unknown.as_str(),
+            reason: None,
+            connected: None,
+            last_exit_code: None,
             fault: None,
             leases: 0,
             is_fallback: false,

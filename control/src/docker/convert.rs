@@ -142,10 +142,12 @@ pub(super) fn details(inspected: ContainerInspectResponse) -> Option<Details> {
 /// An event, when it is about a container.
 pub(super) fn event(message: EventMessage) -> Option<Event> {
     let action = message.action?;
+    let actor = message.actor?;
+    let exit_code = || actor.attributes.as_ref()?.get("exitCode")?.parse().ok();
     let change = match action.as_str() {
         "create" => Change::Created,
         "start" | "unpause" => Change::Started,
-        "die" => Change::Died,
+        "die" => Change::Died(exit_code()),
         "oom" => Change::OomKilled,
         "destroy" => Change::Removed,
         // Commands run inside, and what a health check says, change nothing here.
@@ -154,7 +156,7 @@ pub(super) fn event(message: EventMessage) -> Option<Event> {
         }
         _ => Change::Other,
     };
-    Some(Event { id: ContainerId(message.actor?.id?.into()), change })
+    Some(Event { id: ContainerId(actor.id?.into()), change })
 }
 
 /// Figures of a container; CPU is what it used since the figures before.

@@ -221,8 +221,8 @@ pub enum Change {
     Created,
     /// Its process started.
     Started,
-    /// Its process ended.
-    Died,
+    /// Its process ended, with this code where the daemon says it.
+    Died(Option<i64>),
     /// The kernel killed a process of it for its memory.
     OomKilled,
     /// It is gone.
@@ -248,6 +248,15 @@ pub struct Usage {
     pub read_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
+}
+
+/// A command that was run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// The beginning of what it printed.
+    pub output: String,
 }
 
 /// How far a pull is.

@@ -4,11 +4,14 @@
 //! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
 //! shard never waits.
 
-use super::check::{CheckFault, Found, check};
+use super::check::{CheckFault, Found, check, is_connected};
+use super::condition::condition;
 use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
+use super::live::Live;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
@@ -18,7 +21,7 @@ use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard, Unwell,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +41,8 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// Engines that are not well, told to whoever asks a shard; more are only counted.
+const UNWELL_MAX: usize = 20;
 /// How long a request without an engine waits for one from a fleet that cannot make any now.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -66,8 +71,10 @@ pub(crate) struct Options {
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
     pub(crate) epoch: Epoch,
-    /// Leases per engine; `None` never refuses.
-    pub(crate) streams_per_engine: Option<u32>,
+    /// What may change while it runs.
+    pub(crate) live: watch::Receiver<Live>,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
     /// Starts in flight per engine.
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
@@ -86,7 +93,6 @@ enum Command {
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
     Hand(Hand),
-    StreamsPerEngine(Option<u32>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -184,11 +190,6 @@ impl Handle {
         self.send(Command::Learned { number, infohash }).await;
     }
 
-    /// Changes how many streams an engine may carry; streams there are stay.
-    pub(crate) async fn set_streams_per_engine(&self, most: Option<u32>) {
-        self.send(Command::StreamsPerEngine(most)).await;
-    }
-
     /// How everything stands now; never waits.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         self.standing.borrow().clone()
@@ -273,6 +274,8 @@ impl Handle {
 struct Service {
     plan: Plan,
     yard: Option<Yard>,
+    live: watch::Receiver<Live>,
+    heeded: Live,
     assumed: Option<Authority>,
     is_assumed: bool,
     vpn_refusal: Option<Refusal>,
@@ -287,6 +290,8 @@ struct Service {
     board: Arc<Board>,
     epoch: Epoch,
     checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
+    /// Engines that answered are asked whether they reach others, beside everything else.
+    asked: JoinSet<(EngineId, Option<bool>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
@@ -306,7 +311,8 @@ pub(crate) fn start(
     let limits = Limits {
         epoch: options.epoch,
         shards: shards.count(),
-        streams_per_engine: options.streams_per_engine,
+        streams_per_engine: options.live.borrow().streams_per_engine,
+        selection: options.selection,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
         engine_wait: options.engine_wait,
@@ -346,9 +352,11 @@ pub(crate) fn start(
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
-    let service = Service {
+    let mut service = Service {
         plan,
         yard,
+        live: options.live,
+        heeded: Live::default(),
         assumed,
         is_assumed: false,
         vpn_refusal,
@@ -364,10 +372,12 @@ pub(crate) fn start(
         board,
         epoch: options.epoch,
         checks: JoinSet::new(),
+        asked: JoinSet::new(),
         observed_at: Instant::now(),
         yields: Yields::default(),
         yield_at: None,
     };
+    service.heed();
     tasks.spawn(async move {
         service.run().await;
         "engines"
@@ -378,10 +388,12 @@ pub(crate) fn start(
 impl Service {
     async fn run(mut self) {
         loop {
+            self.heed();
             self.connect();
             self.observe_starts();
             self.advance();
             self.make_room();
+            self.tend_caches();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -401,9 +413,26 @@ impl Service {
                     Ok((engine, outcome)) => self.checked(&engine, outcome),
                     Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
                 },
+                Some(answered) = self.asked.join_next() => match answered {
+                    Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
+                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+                },
                 news = news(&mut self.yard) => self.hear(news),
+                () = changed(&mut self.live) => {}
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes what was changed while it runs.
+    fn heed(&mut self) {
+        if *self.live.borrow() == self.heeded {
+            return;
+        }
+        self.heeded = self.live.borrow_and_update().clone();
+        self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
+        if let Some(yard) = &mut self.yard {
+            yard.heed(Instant::now(), &self.heeded);
         }
     }
 
@@ -411,6 +440,9 @@ impl Service {
     fn hear(&mut self, news: News) {
         let now = Instant::now();
         let Some(yard) = &mut self.yard else { return };
+        if let News::Purged(id, _) = &news {
+            self.plan.let_go(&EngineId(id.0.clone()));
+        }
         if let Some(engine) = yard.take(now, news) {
             self.plan.look_again(now, &engine);
         }
@@ -463,17 +495,13 @@ impl Service {
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Hand(hand) => self.take_hand(now, hand),
-            Command::StreamsPerEngine(most) => {
-                self.plan.set_streams_per_engine(most);
-                if let (Some(most), Some(yard)) = (most, &mut self.yard) {
-                    yard.fleet.set_streams_per_engine(most);
-                }
-            }
             Command::Stop(_) => {}
         }
     }
 
     fn take_hand(&mut self, now: Instant, hand: Hand) {
+        // Whoever changed a setting before asking is asking for what it says now.
+        self.heed();
         let Some(yard) = &mut self.yard else {
             return hand.refuse(self.vpn_refusal.clone().map_or(HandError::NotKept, HandError::Refused));
         };
@@ -573,6 +601,14 @@ impl Service {
         self.plan.set_outlook((!is_assumed).then(outlook));
     }
 
+    /// Has caches measured and emptied.
+    fn tend_caches(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let loads = self.plan.loads();
+        let plan = &mut self.plan;
+        yard.tend_caches(Instant::now(), &loads, |engine| plan.hold(engine));
+    }
+
     /// Asks unwatched sessions to end while plays wait for engines that only lack room.
     fn make_room(&mut self) {
         let now = Instant::now();
@@ -637,6 +673,10 @@ impl Service {
         self.records.checked(SystemTime::now(), engine, &outcome);
         let before = self.state_of(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
+        if let (Ok(found), Some(authority)) = (&outcome, self.plan.authority(engine)) {
+            let (engine, address) = (engine.clone(), found.address);
+            self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
+        }
         self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let standing = self.plan.standing(Instant::now());
         let after =
@@ -661,12 +701,8 @@ impl Service {
             }
             changed
         });
-        let supply = self.supply(Instant::now());
-        if *self.board.supply() != supply {
-            self.board.publish_supply(supply);
-        }
         if let Some(yard) = &self.yard {
-            let standing = yard.fleet.standing(Instant::now());
+            let standing = yard.standing(Instant::now());
             self.fleet.send_if_modified(|shown| {
                 let changed = shown.as_deref() != Some(&standing);
                 if changed {
@@ -675,13 +711,19 @@ impl Service {
                 changed
             });
         }
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
     }
 
-    /// Where engines come from, for whoever asks a shard.
+    /// Where engines come from and how they do, for whoever asks a shard.
     fn supply(&self, now: Instant) -> Supply {
+        let (unwell, unwell_total) = self.unwell();
         let Some(yard) = &self.yard else {
             let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
-            return Supply { source, blocked: self.vpn_refusal.clone(), ..Supply::default() };
+            let blocked = self.vpn_refusal.clone();
+            return Supply { source, blocked, unwell, unwell_total, ..Supply::default() };
         };
         let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
         Supply {
@@ -689,7 +731,32 @@ impl Service {
             assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
             docker: yard.fleet.docker_state(),
             blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            unwell,
+            unwell_total,
         }
+    }
+
+    /// Engines somebody should look after, as many as are shown, and how many there are.
+    fn unwell(&self) -> (Vec<Unwell>, usize) {
+        let (standing, fleet) = (self.standing.borrow(), self.fleet.borrow());
+        let mut total = 0;
+        let mut shown = Vec::new();
+        for engine in &standing.engines {
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&engine.id.0));
+            let (condition, seen) = condition(engine, member);
+            if !condition.is_ill() {
+                continue;
+            }
+            total += 1;
+            if shown.len() < UNWELL_MAX {
+                shown.push(Unwell {
+                    engine: member.map_or_else(|| engine.authority.clone(), |member| member.name.clone()),
+                    condition: condition.as_str(),
+                    reason: seen.unwrap_or_default().into(),
+                });
+            }
+        }
+        (shown, total)
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -713,6 +780,14 @@ fn say_assumed(engine: &Authority, is_assumed: bool) {
         );
     } else {
         tracing::info!(%engine, "there is a Docker now: the engine that was assumed is left alone");
+    }
+}
+
+/// The next change of what may change while it runs. Cancel safe.
+async fn changed(live: &mut watch::Receiver<Live>) {
+    if live.changed().await.is_err() {
+        // Nobody is left who could change anything.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -746,126 +821,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::docker::{Client, Host};
-    use crate::engines::health::State;
-    use crate::engines::ports::PortRange;
-    use crate::engines::recipe::Tags;
-    use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
-    use sluice_contract::DockerState;
-
-    /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
-    /// gave up and the first player's broadcast got a second session.
-    #[tokio::test]
-    async fn engines_are_shown_before_the_service_has_run() {
-        let options = Options {
-            pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
-            fallback: None,
-            epoch: Epoch(1),
-            streams_per_engine: None,
-            engine_starts_max: 1,
-            no_response_timeout: std::time::Duration::from_secs(1),
-            engine_wait: std::time::Duration::from_secs(1),
-            source: Source::Named,
-        };
-        let mut tasks = JoinSet::new();
-        let shards = Arc::new(Shards::new(Vec::new()));
-        let handle = start(options, shards, Arc::default(), Arc::new(Board::new(0)), &mut tasks);
-        // Nothing was awaited: on one thread the service has not run yet.
-        let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
-        assert_eq!(states, [State::Unknown]);
-    }
-
-    /// Guards the engine that is assumed where nobody named one and there is no Docker: it is used and shown, and who asks
-    /// is told so; where Docker was asked for its absence is shown instead.
-    #[tokio::test]
-    async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
-        for assumed in [Some("127.0.0.1:6878"), None] {
-            let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
-            let options = Options {
-                pool: Vec::new(),
-                fallback: None,
-                epoch: Epoch(1),
-                streams_per_engine: None,
-                engine_starts_max: 1,
-                no_response_timeout: Duration::from_secs(1),
-                engine_wait: Duration::from_secs(1),
-                source: Source::Docker {
-                    yard: Box::new(yard(host.clone())),
-                    docker: Arc::new(Client::new(host)),
-                    assumed: assumed.map(|engine| engine.parse().expect("an authority")),
-                },
-            };
-            let mut tasks = JoinSet::new();
-            let board = Arc::new(Board::new(0));
-            let shards = Arc::new(Shards::new(Vec::new()));
-            let handle = start(options, shards, Arc::default(), board.clone(), &mut tasks);
-            let told = async {
-                loop {
-                    let supply = board.supply();
-                    if let DockerState::Away(text) = &supply.docker {
-                        break (supply.clone(), text.clone());
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let (supply, text) =
-                tokio::time::timeout(Duration::from_secs(20), told).await.expect("the absence is told");
-            assert!(text.contains("/nonexistent/docker.sock"), "{text}");
-            let engines: Vec<EngineId> =
-                handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
-            let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
-            match assumed {
-                Some(assumed) => {
-                    assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
-                    assert_eq!(supply.assumed.as_deref(), Some(assumed));
-                    assert_eq!(engines, [EngineId(assumed.into())]);
-                }
-                None => {
-                    let no_docker = Some(RefusalCode::NoDocker);
-                    assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
-                    assert_eq!(engines, []);
-                }
-            }
-        }
-    }
-
-    fn yard(host: Host) -> YardOptions {
-        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
-        let range = |first, last| PortRange::new(first, last).expect("a range");
-        YardOptions {
-            setup: Setup {
-                host,
-                variant: None,
-                tags: Tags::default(),
-                label: "a=b".parse().expect("a label"),
-                instance: "one".to_owned(),
-                network: None,
-                publish: None,
-                has_https_mapped: false,
-                memory_bytes: None,
-                folders: Vec::new(),
-            },
-            limits: FleetLimits {
-                min: 1,
-                max: 2,
-                surge: 0,
-                min_free: 1,
-                streams_per_engine: 1,
-                is_auto_delete: true,
-                grace: Duration::from_secs(30),
-                startup: Duration::from_secs(60),
-                concurrent_max: 5,
-                interval: Duration::ZERO,
-                unhealthy_grace: Duration::from_secs(60),
-                cooldown: Duration::from_secs(60),
-                list_interval: Duration::from_secs(10),
-                breaker,
-                replacement_breaker: breaker,
-            },
-            ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
-            pull_timeout: Duration::from_secs(900),
-        }
-    }
-}
+mod tests;

@@ -153,6 +153,20 @@ impl Plane {
                 )
             }),
         )?;
+        let cached = || fleet.members.iter().filter_map(|member| Some((member, member.cache.as_ref()?)));
+        writer.gauges(
+            "sluice_engine_cache_bytes",
+            "Size of an engine's cache on disk, as last measured",
+            cached().filter_map(|(member, cache)| {
+                Some((vec![("engine", member.name.to_string())], cache.bytes? as f64))
+            }),
+        )?;
+        writer.gauges(
+            "sluice_engine_cache_freed_bytes",
+            "Bytes freed by emptying an engine's cache, as long as the engine is there",
+            cached()
+                .map(|(member, cache)| (vec![("engine", member.name.to_string())], cache.freed_bytes as f64)),
+        )?;
         writer.counters(
             "sluice_fleet_events",
             "What happened to engines in Docker",

@@ -119,6 +119,8 @@ mod tests {
             silent: 0,
             group: None,
             kind: crate::engines::plan::Kind::Static,
+            is_connected: None,
+            is_forwarded: false,
         };
         Standing { engines: names.iter().map(engine).collect(), ..Standing::default() }
     }

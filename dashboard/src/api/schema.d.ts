@@ -1308,8 +1308,22 @@ export interface components {
         };
         /** @description An engine. The published fields first, then what Sluice adds. */
         EngineState: {
+            /**
+             * Format: int64
+             * @description What emptying it freed since this appliance started.
+             */
+            cache_freed_bytes?: number | null;
+            /** @description `disk`, or `memory`, which has no size. */
+            cache_kind?: string | null;
             /** Format: int64 */
             cache_size_bytes?: number | null;
+            /**
+             * @description What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+             *     `disconnected`, `unresolved` or `no_engine`.
+             */
+            condition: string;
+            /** @description Whether it reaches other peers, as far as it says. */
+            connected?: boolean | null;
             /** @description Key of the engine: its container's id, or `host:port` of one that was named. */
             container_id: string;
             container_name: string;
@@ -1330,6 +1344,11 @@ export interface components {
                 [key: string]: string;
             };
             last_cache_cleanup?: string | null;
+            /**
+             * Format: int64
+             * @description The code its process ended with last, since this appliance started.
+             */
+            last_exit_code?: number | null;
             last_health_check?: string | null;
             last_seen?: string | null;
             last_stream_usage?: string | null;
@@ -1338,6 +1357,8 @@ export interface components {
             platform?: string | null;
             /** Format: int32 */
             port: number;
+            /** @description What was seen of that. */
+            reason?: string | null;
             /** @description `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams. */
             state: string;
             /** @description Ids of active streams. */
@@ -1399,6 +1420,23 @@ export interface components {
             minimum_required: number;
             total_engines: number;
             unhealthy_engines: number;
+        };
+        /** @description How far the pull of an image is. */
+        ImagePull: {
+            /**
+             * Format: int64
+             * @description So far, of layers whose size is known.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Of those layers in all.
+             */
+            bytes_total: number;
+            image: string;
+            since: string;
+            /** @description Docker's newest words. */
+            status: string;
         };
         /** @description What came of an import. */
         ImportAnswer: {
@@ -1518,6 +1556,7 @@ export interface components {
             circuit_breaker_state: string;
             /** @description `unused`, `unknown`, `up` or `away`. */
             docker: string;
+            image_pull?: components["schemas"]["ImagePull"] | null;
             last_failure?: string | null;
         };
         /** @description One client record. */

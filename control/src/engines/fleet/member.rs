@@ -89,6 +89,17 @@ impl Why {
     }
 }
 
+/// How the process of an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// When.
+    pub(crate) at: Instant,
+    /// With which code, as far as Docker says.
+    pub(crate) exit_code: Option<i64>,
+    /// Whether the kernel killed it for its memory.
+    pub(crate) is_out_of_memory: bool,
+}
+
 /// One engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -107,6 +118,10 @@ pub(crate) struct Member {
     pub(crate) wish: Option<Wish>,
     /// Who waits for its removal.
     pub(crate) removal_tickets: Vec<HandTicket>,
+    /// How its process ended last, seen since this control started.
+    pub(crate) end: Option<End>,
+    /// Its process ended and Docker is about to start it again.
+    pub(crate) is_restarting: bool,
     pub(crate) phase: Phase,
     /// When the phase began.
     pub(crate) since: Instant,
@@ -139,6 +154,8 @@ impl Member {
             is_outdated: false,
             wish: None,
             removal_tickets: Vec::new(),
+            end: None,
+            is_restarting: false,
             phase: Phase::Provisioning,
             since: now,
             known_at: now,

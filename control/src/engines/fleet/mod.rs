@@ -17,9 +17,9 @@ mod member;
 mod scale;
 mod standing;
 
-pub(crate) use ground::{Ground, Reach};
+pub(crate) use ground::{Ground, Ownership, Reach};
 pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
-pub(crate) use member::Phase;
+pub(crate) use member::{End, Phase};
 pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
 use super::Authority;
@@ -28,7 +28,6 @@ use super::health::State as Health;
 use super::ports::{PortRange, Ports as Pool};
 use super::recipe::{self, Ports};
 use crate::docker::{Container, ContainerId, ContainerSpec, Error, State};
-use ground::Ownership;
 use member::{Member, Why};
 use sluice_contract::EngineId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -51,6 +50,11 @@ const EVENT_SETTLED: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest pause between two looks for a daemon that is away: it may be back any moment, and looking costs it nothing.
 const ABSENCE_RETRY_MAX: Duration = Duration::from_secs(3);
+/// A daemon that restarts ends its containers and starts them again: engines that are down are given this long to be back
+/// before whoever waits for one brings another.
+const RETURN_SETTLED: Duration = Duration::from_secs(5);
+/// Of one end Docker tells twice, for its cause and for the fact, at most so far apart.
+const END_TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Owner of ports held by containers that are not ours.
 const STRANGERS: &str = "(other containers)";
 
@@ -145,6 +149,8 @@ pub(crate) struct FleetEngine {
     pub(crate) is_draining: bool,
     /// It has not answered yet, and a short answer is worth a quick look.
     pub(crate) is_starting: bool,
+    /// It owns its VPN's forwarded port.
+    pub(crate) is_forwarded: bool,
 }
 
 /// The newest failure, for the operator.
@@ -165,6 +171,7 @@ pub(crate) struct Trouble {
 pub(crate) struct Fleet {
     limits: FleetLimits,
     ground: Option<Arc<Ground>>,
+    is_ground_stale: bool,
     members: BTreeMap<String, Member>,
     tombstones: HashMap<ContainerId, Instant>,
     host_ports: Pool,
@@ -173,6 +180,8 @@ pub(crate) struct Fleet {
     /// Names of all containers of the last list.
     names: BTreeSet<String>,
     absence: Option<(Error, Instant)>,
+    /// When Docker came back last.
+    returned_at: Option<Instant>,
     is_listing: bool,
     is_listed: bool,
     list_at: Instant,
@@ -203,6 +212,7 @@ impl Fleet {
             replacement_breaker: Breaker::new(limits.replacement_breaker),
             limits,
             ground: None,
+            is_ground_stale: false,
             members: BTreeMap::new(),
             tombstones: HashMap::new(),
             host_ports: Pool::new("PORT_RANGE_HOST", ranges.host),
@@ -210,6 +220,7 @@ impl Fleet {
             p2p_ports: ranges.p2p.map(|range| Pool::new("P2P_PORT_RANGE", range)),
             names: BTreeSet::new(),
             absence: None,
+            returned_at: None,
             is_listing: false,
             is_listed: false,
             list_at: now,
@@ -230,25 +241,57 @@ impl Fleet {
         }
     }
 
-    /// Engines carry at most so many streams from now on.
-    pub(crate) fn set_streams_per_engine(&mut self, most: u32) {
-        self.limits.streams_per_engine = most;
+    /// Other limits hold from now on. Engines above a lower maximum go as soon as they are idle.
+    pub(crate) fn set_limits(&mut self, limits: FleetLimits) {
+        self.limits = limits;
     }
 
     /// What holds for engines from now on. Engines there are stay as they were made.
     pub(crate) fn surveyed(&mut self, ground: Ground) {
         self.ground = Some(Arc::new(ground));
+        self.is_ground_stale = false;
+    }
+
+    /// What is known of the ground no longer holds: nothing is made before it was looked at anew.
+    pub(crate) fn ground_changed(&mut self) {
+        self.is_ground_stale = true;
     }
 
     /// Whether Docker still has to be looked at.
     pub(crate) fn wants_survey(&self) -> bool {
-        self.ground.is_none()
+        self.ground.is_none() || self.is_ground_stale
     }
 
     /// Something happened in Docker: look soon.
     pub(crate) fn noticed(&mut self, now: Instant) {
         self.list_at = self.list_at.min(now + EVENT_DELAY);
         self.settled_at = now + EVENT_SETTLED;
+    }
+
+    /// The kernel killed a process of an engine for its memory.
+    pub(crate) fn out_of_memory(&mut self, now: Instant, id: &ContainerId) {
+        let end = End { at: now, exit_code: None, is_out_of_memory: true };
+        let Some((name, member)) = self.with_id(id) else { return };
+        member.end = Some(end);
+        let text = format!("{name} was killed because it used more memory than it may");
+        tracing::warn!("{text}");
+        self.counts.out_of_memory += 1;
+        self.note(now, "engine_out_of_memory", text, REMEDY_MEMORY);
+    }
+
+    /// The process of an engine ended; Docker starts it again unless somebody stopped it.
+    pub(crate) fn ended(&mut self, now: Instant, id: &ContainerId, exit_code: Option<i64>) {
+        let Some((_, member)) = self.with_id(id) else { return };
+        // Docker tells of memory first and of the end right after.
+        let is_out_of_memory = member.end.is_some_and(|end| {
+            end.is_out_of_memory && now.saturating_duration_since(end.at) < END_TOLD_WITHIN
+        });
+        member.end = Some(End { at: now, exit_code, is_out_of_memory });
+    }
+
+    fn with_id(&mut self, id: &ContainerId) -> Option<(String, &mut Member)> {
+        let found = self.members.iter_mut().find(|(_, member)| member.id.as_ref() == Some(id));
+        found.map(|(name, member)| (name.clone(), member))
     }
 
     /// Docker cannot be used. Nothing follows from it about engines.
@@ -278,6 +321,7 @@ impl Fleet {
                 }
                 if self.absence.take().is_some() {
                     tracing::info!("Docker answers again");
+                    self.returned_at = Some(now);
                 }
                 if let Some(ground) = self.ground.clone() {
                     self.reconcile(now, begun, list, &ground);
@@ -341,6 +385,7 @@ impl Fleet {
             member.authority = Some(authority);
         }
         member.id.get_or_insert_with(|| container.id.clone());
+        member.is_restarting = container.state == State::Restarting;
         let is_ended = matches!(container.state, State::Exited | State::Dead | State::Removing);
         match (member.phase, container.state) {
             (Phase::Uncertain, State::Created) => self.dismiss(now, &container.name, Why::Leftover),
@@ -642,17 +687,22 @@ impl Fleet {
 
     /// Every engine the plan should know, with what it may do.
     pub(crate) fn engines(&self) -> Vec<FleetEngine> {
+        let mut forwarded = BTreeSet::new();
         let known = self.members.values().filter_map(|member| {
             let is_draining = match member.phase {
                 Phase::Starting | Phase::Ready => false,
                 Phase::Draining(_) => true,
                 Phase::Provisioning | Phase::Uncertain | Phase::Removing(_) => return None,
             };
+            // A VPN has one forwarded port, so only the first of its engines that claims it is believed.
+            let claims = member.labels.get(recipe::LABEL_FORWARDED).is_some_and(|value| value == "true");
+            let is_forwarded = claims && forwarded.insert(member.labels.get(recipe::LABEL_VPN));
             Some(FleetEngine {
                 id: EngineId(member.id.as_ref()?.0.clone()),
                 authority: member.authority.clone()?,
                 is_draining,
                 is_starting: member.phase == Phase::Starting,
+                is_forwarded,
             })
         });
         known.collect()
@@ -671,12 +721,16 @@ impl Fleet {
             let sick_end = member.down_since.map(|since| since + self.limits.unhealthy_grace);
             [phase_end, spare_end, sick_end, member.retry_at]
         });
-        let starts = [Some(self.provision_at), self.replace_at, self.breaker.opens_at()];
+        let settled_at = self.returned_at.map(|at| at + RETURN_SETTLED);
+        let starts = [Some(self.provision_at), self.replace_at, self.breaker.opens_at(), settled_at];
         let starts = starts.into_iter().flatten().chain(members.flatten()).filter(|at| *at > now);
         list.into_iter().chain(starts).min()
     }
 }
 
+/// What to do about an engine that is killed for its memory.
+const REMEDY_MEMORY: &str =
+    "raise ENGINE_MEMORY_LIMIT or the variant's memory_limit, or give the engine a smaller cache";
 /// What to do about an engine that does not come up.
 const REMEDY_LOGS: &str = "look at the container's log, and at ENGINE_VARIANT and the image's version";
 

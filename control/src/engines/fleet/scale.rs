@@ -64,12 +64,15 @@ impl Fleet {
     /// Engines that are missing, whether they can be had or not.
     pub(super) fn missing(&self, now: Instant, view: &View, census: &Census) -> usize {
         let capacity = self.limits.streams_per_engine as usize;
-        // Whoever waits is served by what is coming first.
-        let waiting = view.unplaced.saturating_sub(census.coming * capacity);
+        // Whoever waits is served by what is coming first; right after a daemon's return that is also what is down.
+        let is_settling = self.returned_at.is_some_and(|at| now < at + super::RETURN_SETTLED);
+        let returning = if is_settling { census.ailing } else { 0 };
+        let waiting = view.unplaced.saturating_sub((census.coming + returning) * capacity);
         let for_waiting = waiting.div_ceil(capacity);
         // One that is down for a moment carries nothing and is not replaced either.
         let for_minimum = self.limits.min.saturating_sub(census.live + census.ailing);
-        let places = (census.places + for_waiting.max(for_minimum) * capacity).saturating_sub(view.unplaced);
+        let engines = for_waiting.max(for_minimum) + returning;
+        let places = (census.places + engines * capacity).saturating_sub(view.unplaced);
         let is_used = census.streams + view.unplaced > 0;
         // Right after an idle engine went, only somebody who waits brings another.
         let has_rested = self.idle_deleted_at.is_none_or(|at| now >= at + self.limits.grace);
@@ -99,7 +102,10 @@ impl Fleet {
     /// Whether pace and breaker allow a start now.
     pub(super) fn may_begin(&self, now: Instant) -> bool {
         let under_way = self.members.values().filter(|member| member.phase == Phase::Provisioning).count();
-        now >= self.provision_at && under_way < self.limits.concurrent_max && self.breaker.permits(now)
+        now >= self.provision_at
+            && under_way < self.limits.concurrent_max
+            && self.breaker.permits(now)
+            && !self.is_ground_stale
     }
 
     /// Reserves a name and ports and has a container made. Who asked for it by hand is told how that ended.

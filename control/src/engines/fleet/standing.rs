@@ -1,8 +1,11 @@
 //! How the fleet stands, for the API, metrics and refusals.
 
-use super::{Fleet, FleetLimits, Ground, Phase, Progress, Trouble};
+use super::{End, Fleet, FleetLimits, Ground, Phase, Progress, Trouble};
 use crate::docker::ContainerId;
 use crate::engines::breaker::{BreakerStanding, BreakerState};
+use crate::engines::caches::{Cache, CacheStanding};
+use crate::engines::pulling::Pulling;
+use crate::engines::recipe::Variant;
 use sluice_contract::DockerState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ pub(crate) struct Counts {
     pub(crate) adopted: u64,
     /// Engines whose process ended or whose container vanished.
     pub(crate) lost: u64,
+    /// Times the kernel killed an engine for its memory.
+    pub(crate) out_of_memory: u64,
     /// Engines removed because nobody needed them.
     pub(crate) idle: u64,
     /// Engines replaced because they were down.
@@ -30,12 +35,13 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Every count with its name.
-    pub(crate) fn all(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn all(&self) -> [(&'static str, u64); 7] {
         [
             ("started", self.started),
             ("failed", self.failed),
             ("adopted", self.adopted),
             ("lost", self.lost),
+            ("out_of_memory", self.out_of_memory),
             ("idle_removed", self.idle),
             ("replaced", self.replaced),
         ]
@@ -102,6 +108,12 @@ pub(crate) struct MemberStanding {
     pub(crate) labels: Arc<BTreeMap<String, String>>,
     /// It is to be made anew.
     pub(crate) is_outdated: bool,
+    /// How its process ended last.
+    pub(crate) end: Option<End>,
+    /// Docker is about to start its process again.
+    pub(crate) is_restarting: bool,
+    /// How its cache stands, once it is known.
+    pub(crate) cache: Option<CacheStanding>,
 }
 
 /// How the fleet stands.
@@ -119,6 +131,8 @@ pub(crate) struct FleetStanding {
     pub(crate) limits: FleetLimits,
     /// What holds for engines, once Docker was looked at.
     pub(crate) ground: Option<Arc<Ground>>,
+    /// The image that is being pulled, while one is.
+    pub(crate) pulling: Option<Pulling>,
     /// How far making all engines anew is, once that was asked for.
     pub(crate) progress: Option<Progress>,
     /// Whether Docker answers.
@@ -183,6 +197,18 @@ impl Fleet {
         }
     }
 
+    /// Where the engines that answer have their caches, as far as their variant is known.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = (&ContainerId, Cache)> {
+        let ours = self.ground.as_ref().map(|ground| &ground.recipe);
+        let ready = self.members.values().filter(|member| member.phase == Phase::Ready);
+        ready.filter_map(move |member| {
+            let known =
+                ours.filter(|recipe| recipe.name == member.variant).map(|recipe| recipe.cache.clone());
+            let cache = known.or_else(|| Variant::named(&member.variant).map(Variant::cache))?;
+            Some((member.id.as_ref()?, cache))
+        })
+    }
+
     /// How long until an idle engine could make room, for a hint to come back.
     pub(crate) fn grace(&self) -> Duration {
         self.limits.grace
@@ -198,6 +224,9 @@ impl Fleet {
             variant: member.variant.as_str().into(),
             labels: member.labels.clone(),
             is_outdated: member.is_outdated,
+            end: member.end,
+            is_restarting: member.is_restarting,
+            cache: None,
         });
         FleetStanding {
             members: members.collect(),
@@ -206,6 +235,7 @@ impl Fleet {
             replacement_breaker: self.replacement_breaker.standing(now),
             limits: self.limits.clone(),
             ground: self.ground.clone(),
+            pulling: None,
             progress: self.progress(),
             has_docker: self.absence.is_none() && self.is_listed,
             trouble: self.trouble.clone(),

@@ -7,6 +7,7 @@ use crate::engines::recipe::{Recipe, Site, Tags, Variant};
 use proptest::prelude::*;
 
 mod by_hand;
+mod pitfalls;
 
 const START: Duration = Duration::from_secs(8);
 
@@ -458,6 +459,41 @@ fn a_crash_loop_is_seen() {
     world.pass(Duration::from_secs(1));
     let trouble = world.fleet.standing(world.now).trouble.map(|trouble| trouble.code);
     assert_eq!(trouble, Some("engine_exited"));
+}
+
+/// Guards the end of a process: with its code, told apart from one the kernel killed for its memory, which is said with
+/// what to do about it; of which two messages come.
+#[test]
+fn ends_of_processes_are_known() {
+    let mut world = World::new(limits());
+    world.pass(Duration::from_secs(20));
+    let id = |world: &World, name: &str| world.containers[name].container.id.clone();
+    let (one, two) = (id(&world, "acestream-1"), id(&world, "acestream-2"));
+    let now = world.now;
+    world.fleet.ended(now, &one, Some(1));
+    world.fleet.out_of_memory(now, &two);
+    world.fleet.ended(now + Duration::from_secs(1), &two, Some(137));
+    world.fleet.ended(now, &ContainerId("stranger".into()), Some(3));
+    let ends = |world: &World| {
+        let standing = world.fleet.standing(world.now);
+        let ends = standing.members.iter().map(|m| m.end.map(|end| (end.exit_code, end.is_out_of_memory)));
+        ends.collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&world), [Some((Some(1), false)), Some((Some(137), true))]);
+    let standing = world.fleet.standing(now);
+    assert_eq!(standing.counts.out_of_memory, 1);
+    let trouble = standing.trouble.unwrap();
+    assert!(
+        trouble.text.contains("acestream-2") && trouble.remedy.contains("ENGINE_MEMORY_LIMIT"),
+        "{trouble:?}"
+    );
+    // The next end is another one.
+    world.fleet.ended(now + Duration::from_secs(60), &two, Some(0));
+    assert_eq!(ends(&world)[1], Some((Some(0), false)));
+    world.containers.get_mut("acestream-1").unwrap().container.state = State::Restarting;
+    world.fleet.noticed(world.now);
+    world.pass(Duration::from_secs(2));
+    assert!(world.fleet.standing(world.now).members[0].is_restarting);
 }
 
 /// Guards ports of other programs and names of other containers: the next ones are tried, and nothing counts as failed.

@@ -12,4 +12,5 @@ pub mod floor;
 pub mod play;
 pub mod player;
 pub mod report;
+pub mod stall;
 mod sys;

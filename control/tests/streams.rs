@@ -197,6 +197,18 @@ fn figures_of_reported_streams_are_collected() {
     eventually("there is a history", || {
         bench.get("/streams/a/stats").json().as_array().is_some_and(|samples| samples.len() >= 3)
     });
+    // Sums of what plays have those of other proxies in them.
+    let metrics = bench.get("/metrics").text();
+    for line in [
+        "orch_total_streams 2.0",
+        "orch_total_peers 7.0",
+        "orch_total_download_speed_mbps 0.5",
+        "orch_total_downloaded_bytes 1048576.0",
+        "orch_used_engines 1.0",
+        "orch_events_started_total 2",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
     let sample = bench.get("/streams/a/stats").json()[0].clone();
     assert_eq!((&sample["peers"], &sample["speed_down"]), (&json!(7), &json!(512)));
     assert_eq!(sample["livepos"]["live_last"], "1767629808");

@@ -22,6 +22,7 @@ mod client_address;
 mod common;
 mod contract;
 mod control_faults;
+mod dashboards;
 mod decoders;
 mod descriptors;
 mod driver;

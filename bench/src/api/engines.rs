@@ -1,9 +1,10 @@
-//! Engines of which only the API matters: they answer checks and questions for figures, and play nothing.
+//! Engines of which only the API matters: they answer checks and questions for figures. What else they are asked, such as to
+//! play, goes to one simulated engine behind all of them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
@@ -19,8 +20,8 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// Starts so many on ports of the kernel's choice.
-    pub(super) fn start(count: usize) -> io::Result<Self> {
+    /// Starts so many on ports of the kernel's choice, in front of `behind`.
+    pub(super) fn start(count: usize, behind: SocketAddr) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("engines")
@@ -34,7 +35,7 @@ impl Engines {
                 // An accept that fails is one connection less; the next may succeed.
                 loop {
                     if let Ok((socket, _)) = listener.accept().await {
-                        tokio::spawn(serve(socket));
+                        tokio::spawn(serve(socket, behind));
                     }
                 }
             });
@@ -48,7 +49,7 @@ impl Engines {
 }
 
 /// One request and one answer. Whoever goes away early is not missed.
-async fn serve(mut socket: TcpStream) -> Option<()> {
+async fn serve(mut socket: TcpStream, behind: SocketAddr) -> Option<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let read = socket.read_buf(&mut request).await.ok()?;
@@ -56,8 +57,17 @@ async fn serve(mut socket: TcpStream) -> Option<()> {
             return None;
         }
     }
-    let is_stat = request.starts_with(b"GET /ace/stat/");
-    let body = if is_stat { STAT } else { VERSION };
+    let is_about = |needle: &[u8]| request.windows(needle.len()).any(|found| found == needle);
+    let body = match () {
+        () if request.starts_with(b"GET /ace/stat/") => STAT,
+        () if is_about(b"get_version") => VERSION,
+        () => {
+            let mut engine = TcpStream::connect(behind).await.ok()?;
+            engine.write_all(&request).await.ok()?;
+            copy_bidirectional(&mut socket, &mut engine).await.ok()?;
+            return Some(());
+        }
+    };
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()

@@ -3,7 +3,7 @@
 //!
 //! The run starts simple engines on loopback and the appliance as a child, reports the streams, waits until they are
 //! listed, and then asks each route over and over on one connection. A time is from the first byte of the request to the last of
-//! the body. Players can be put on the same appliance from outside, with `sluice-bench play`.
+//! the body. With players, those are measured twice: alone, and while the routes are asked for.
 
 mod engines;
 mod verdict;
@@ -13,18 +13,24 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use verdict::{RouteVerdict, Verdict};
 
+use crate::channel::nth;
 use crate::chaos;
 use crate::chaos::appliance::Appliance;
+use crate::engine::{self, ChannelSpec, Engine};
+use crate::play::{self, Figures, Server};
 use crate::report::{Machine, Times};
 use engines::Engines;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one is reckoned to take, for as long as players are to be measured meanwhile.
+const ANSWER_EXPECTED: Duration = Duration::from_millis(5);
 /// How long everything may take to be listed.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two looks whether it is.
@@ -47,6 +53,12 @@ pub struct Options {
     pub pause: Duration,
     /// Whether the appliance may ask for the figures of each stream.
     pub has_figures: bool,
+    /// Players that watch meanwhile.
+    pub players: usize,
+    /// Channels they watch.
+    pub channels: u32,
+    /// Rate of each.
+    pub mbit: f64,
 }
 
 /// Why a run could not be made.
@@ -67,6 +79,15 @@ pub enum Error {
     /// The appliance cannot be started.
     #[error(transparent)]
     Appliance(#[from] chaos::Error),
+    /// The engine behind the others cannot be started.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The players cannot be measured.
+    #[error(transparent)]
+    Play(#[from] play::Error),
+    /// The players failed inside.
+    #[error("the players failed inside; this is a bug")]
+    Players,
     /// An answer says something else than it should.
     #[error("{what}: status {status}: {text}")]
     Answer {
@@ -97,7 +118,11 @@ pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> 
     if options.engines == 0 || options.streams == 0 || options.requests == 0 {
         return Err(Error::Nothing);
     }
-    let engines = Engines::start(options.engines).map_err(|cause| io_error("starting engines", cause))?;
+    let rate = (options.mbit * 125_000.0) as u64;
+    let channels = (0..options.channels).map(|n| ChannelSpec::synthetic(n, rate)).collect();
+    let behind = Engine::start(engine::Options { channels, ..engine::Options::default() })?;
+    let engines = Engines::start(options.engines, behind.addr())
+        .map_err(|cause| io_error("starting engines", cause))?;
     let kept = Directory::new().map_err(|cause| io_error("making a directory for the state", cause))?;
     if command.get_envs().all(|(name, _)| name != "DATA_DIR") {
         command.env("DATA_DIR", &kept.0);
@@ -111,6 +136,59 @@ pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> 
     }
     progress(&format!("{} streams are reported", options.streams));
     settle(&mut peer, options)?;
+    if options.players == 0 {
+        let routes = ask_all(&mut peer, options, &progress)?;
+        return Ok(verdict(options, routes, None));
+    }
+    let play = players(options, &appliance);
+    progress("players alone");
+    let alone = play::run(&play, &progress)?;
+    progress("players while the routes are asked for");
+    thread::scope(|scope| {
+        let (begin, begun) = mpsc::channel();
+        // The figures are what counts; what it says on the way was said before.
+        let playing = scope.spawn(move || {
+            play::run_and(
+                &play,
+                |_| (),
+                || {
+                    // Who does not listen any more has failed already.
+                    let _ = begin.send(());
+                },
+            )
+        });
+        // A crowd that cannot begin drops the sender and tells why.
+        let routes = match begun.recv() {
+            Ok(()) => ask_all(&mut peer, options, &progress)?,
+            Err(_) => Vec::new(),
+        };
+        let asked = playing.join().map_err(|_| Error::Players)??;
+        Ok(verdict(options, routes, Some([alone, asked])))
+    })
+}
+
+/// The crowd: measured for about as long as asking takes.
+fn players(options: &Options, appliance: &Appliance) -> play::Options {
+    let requests = u32::try_from(options.requests * ROUTES.len()).unwrap_or(u32::MAX);
+    let paths = (0..options.channels).map(|n| format!("/ace/getstream?id={}", nth(n).0)).collect();
+    play::Options {
+        clients: options.players,
+        mbit: options.mbit,
+        paced_share: 0.5,
+        duration: (options.pause + ANSWER_EXPECTED).saturating_mul(requests),
+        server: Some(Server::with_pid(appliance.pid())),
+        profile_name: "simulated engine".to_owned(),
+        ..play::Options::new(appliance.addr(), paths)
+    }
+}
+
+fn verdict(options: &Options, routes: Vec<RouteVerdict>, players: Option<[Figures; 2]>) -> Verdict {
+    let Options { engines, streams, requests, .. } = *options;
+    Verdict { machine: Machine::here(), engines, streams, requests, routes, players }
+}
+
+/// Asks each route over and over.
+fn ask_all(peer: &mut Peer, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<RouteVerdict>, Error> {
     let mut routes = Vec::new();
     for route in ROUTES {
         let (mut times, mut bytes) = (Times::default(), 0);
@@ -124,8 +202,7 @@ pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> 
         progress(&format!("{route}: {verdict}"));
         routes.push(verdict);
     }
-    let Options { engines, streams, requests, .. } = *options;
-    Ok(Verdict { machine: Machine::here(), engines, streams, requests, routes })
+    Ok(routes)
 }
 
 /// Waits until everything is listed, with figures if there are any.
@@ -285,7 +362,7 @@ mod tests {
     /// Guards: the engines answer checks and questions for figures as the appliance asks them.
     #[test]
     fn engines_answer() {
-        let engines = Engines::start(3).unwrap();
+        let engines = Engines::start(3, ([127, 0, 0, 1], 1).into()).unwrap();
         for engine in engines.addresses() {
             let mut peer = Peer::connect(*engine).unwrap();
             let version = peer.ask("GET /webui/api/service?method=get_version&format=json", "").unwrap();

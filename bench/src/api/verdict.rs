@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::play::Figures;
 use crate::report::{Machine, Summary};
 
 /// How one route answered.
@@ -39,6 +40,8 @@ pub struct Verdict {
     pub requests: usize,
     /// Each route.
     pub routes: Vec<RouteVerdict>,
+    /// Players alone, and while the routes were asked for; none when there were none.
+    pub players: Option<[Figures; 2]>,
 }
 
 impl fmt::Display for Verdict {
@@ -46,6 +49,9 @@ impl fmt::Display for Verdict {
         writeln!(f, "{}", self.machine)?;
         let Self { engines, streams, requests, .. } = self;
         writeln!(f, "{engines} engines, {streams} streams, {requests} requests of each route")?;
-        self.routes.iter().try_for_each(|route| writeln!(f, "{:<16} {route}", route.route))
+        self.routes.iter().try_for_each(|route| writeln!(f, "{:<16} {route}", route.route))?;
+        let Some([alone, asked]) = &self.players else { return Ok(()) };
+        writeln!(f, "\nplayers alone\n{alone}")?;
+        writeln!(f, "players while the routes were asked for\n{asked}")
     }
 }

@@ -34,6 +34,15 @@ pub struct Args {
     /// Report streams whose figures cannot be asked for.
     #[arg(long)]
     no_figures: bool,
+    /// Players that watch meanwhile; they are measured alone first.
+    #[arg(long, default_value_t = 0)]
+    players: usize,
+    /// Channels they watch.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    channels: u32,
+    /// Rate of each channel in Mbit/s.
+    #[arg(long, default_value_t = 4.0)]
+    mbit: f64,
     /// Write everything as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -56,6 +65,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         requests: args.requests,
         pause: Duration::from_millis(args.pause_ms),
         has_figures: !args.no_figures,
+        players: args.players,
+        channels: args.channels,
+        mbit: args.mbit,
     };
     let progress = |text: &str| {
         // Nobody reading standard error is no reason to stop.

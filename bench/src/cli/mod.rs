@@ -6,3 +6,4 @@ pub mod engine;
 pub mod floor;
 pub mod image;
 pub mod play;
+pub mod stall;

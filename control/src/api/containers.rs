@@ -11,6 +11,7 @@ use super::time::{rfc3339, wall};
 use crate::docker::{self, ContainerId, Details, Docker, Protocol};
 use crate::engines::{self, FleetLimits, Ground, HandError, Handle, Progress, Wish, generic};
 use crate::events::{Draft, EventType};
+use crate::metrics::Provision as Provisioned;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -339,6 +340,7 @@ async fn provision(
     let (image, labels) = (wanted.image.clone(), json!(wanted.labels));
     let starting = async { generic::start(&*docker, &ground, wanted).await.map_err(docker_error) };
     let (id, name) = in_time(starting).await?;
+    sources.metrics.provisioned(Provisioned::Generic);
     let draft = Draft::new(EventType::Engine, "created", format!("container {name} started by hand"));
     sources
         .events
@@ -367,6 +369,7 @@ async fn provision_engine(
     let labels = json!(wish.labels);
     let making = async { sources.engines.make(wish).await.map_err(|error| refused(error, &sources)) };
     let made = in_time(making).await?;
+    sources.metrics.provisioned(Provisioned::Acestream);
     let draft = Draft::new(EventType::Engine, "created", format!("engine {} started by hand", made.name))
         .detail("labels", labels)
         .detail("host_http_port", made.http)

@@ -133,7 +133,10 @@ impl Poller {
             }
             Ok(Answer::UnknownSession) if self.stale.unknown(&id, at) => self.handle.end_stale(&id),
             Ok(Answer::UnknownSession | Answer::Nothing) => {}
-            Err(error) => tracing::debug!(id, %error, "no figures of a stream"),
+            Err(error) => {
+                self.handle.count_collect_error();
+                tracing::debug!(id, %error, "no figures of a stream");
+            }
         }
     }
 }

@@ -69,6 +69,17 @@ pub(crate) struct Sources {
     pub(crate) store: store::Handle,
 }
 
+/// What happened to streams since this control started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Happened {
+    /// Starts, repeated ones included.
+    pub(crate) started: u64,
+    /// Ends.
+    pub(crate) ended: u64,
+    /// Questions for figures without an answer.
+    pub(crate) collect_errors: u64,
+}
+
 /// Why a stream is not stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StopError {
@@ -101,6 +112,9 @@ struct Inner {
     unstored: Notify,
     /// Rounds of polling in which not every stream had its turn.
     late: AtomicU64,
+    started: AtomicU64,
+    ended: AtomicU64,
+    collect_errors: AtomicU64,
     sources: Sources,
 }
 
@@ -123,6 +137,9 @@ pub(crate) fn start(
         settings: watch::Sender::new(settings),
         unstored: Notify::new(),
         late: AtomicU64::new(0),
+        started: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
+        collect_errors: AtomicU64::new(0),
         sources,
     }));
     let (follower, keeper, detector, poller) =
@@ -257,6 +274,17 @@ impl Handle {
         self.0.late.load(Ordering::Relaxed)
     }
 
+    /// What happened to streams since this control started.
+    pub(crate) fn happened(&self) -> Happened {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Inner { started, ended, collect_errors, .. } = &*self.0;
+        Happened { started: read(started), ended: read(ended), collect_errors: read(collect_errors) }
+    }
+
+    pub(super) fn count_collect_error(&self) {
+        self.0.collect_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn count_late(&self) {
         self.0.late.fetch_add(1, Ordering::Relaxed);
     }
@@ -351,6 +379,7 @@ impl Handle {
             Started::Ours(shown) => return Ok(shown),
             Started::Registered(shown) => shown,
         };
+        self.0.started.fetch_add(1, Ordering::Relaxed);
         self.keep(book, &shown);
         let start = &shown.stream.start;
         let draft = Draft::new(EventType::Stream, "started", format!("stream {} started", start.id))
@@ -374,6 +403,7 @@ impl Handle {
         draft: Option<Draft>,
     ) -> Option<Arc<Shown>> {
         let shown = book.end(at, id, reason)?;
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
         self.keep(book, &shown);
         let start = &shown.stream.start;
         let draft = draft.unwrap_or_else(|| {

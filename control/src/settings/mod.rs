@@ -192,9 +192,11 @@ impl Handle {
                 let usual = || Recipe::of_architecture(variant::platform());
                 json!(fleet.variant.unwrap_or_else(usual).as_str())
             }),
-            _ => given.as_deref().and_then(|text| field.parse(text)),
+            _ => None,
         };
-        (holds.unwrap_or_else(|| field.default()), source)
+        // Where no fleet is kept, its settings are still what was given.
+        let as_given = || given.as_deref().and_then(|text| field.parse(text));
+        (holds.or_else(as_given).unwrap_or_else(|| field.default()), source)
     }
 
     fn changed(&self, field: &Field) -> Option<Value> {

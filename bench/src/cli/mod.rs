@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod engine;
+pub mod fleet;
 pub mod floor;
 pub mod image;
 pub mod play;

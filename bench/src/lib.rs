@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod channel;
 pub mod chaos;
 pub mod cli;

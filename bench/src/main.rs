@@ -26,6 +26,8 @@ enum Command {
     Chaos(Box<cli::chaos::Args>),
     /// Measure what keeping engines in Docker costs, and how fast it is.
     Fleet(cli::fleet::Args),
+    /// Measure how quickly the REST API answers with a great deal in state.
+    Api(cli::api::Args),
     /// Measure the least CPU that fan-out can cost on this machine.
     Floor(cli::floor::Args),
     /// The players' process of `floor`.
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Command::Play(args) => cli::play::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
         Command::Fleet(args) => cli::fleet::run(args),
+        Command::Api(args) => cli::api::run(args),
         Command::Floor(args) => cli::floor::run(args),
         Command::FloorPlayers(args) => cli::floor::run_players(args),
     }

@@ -4,14 +4,17 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve, settings};
+use crate::{
+    ApiKey, Error, LoopDetection, Options, Wiring, api, engines, events, metrics, priority, resolve,
+    settings, streams,
+};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Messages taken from the inbox before other tasks of the thread get their turn.
@@ -76,6 +79,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             tuning: options.tuning,
             streams_per_engine: options.streams_per_engine,
             fleet: options.docker.as_ref().map(settings::Fleet::of),
+            looping: options.loop_detection,
             is_pinned: options.is_pinned,
         },
         store.clone(),
@@ -110,6 +114,32 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
+    let events = events::Handle::new(loaded.events, store.clone());
+    let watch = events::watch(events.clone(), engines.clone(), store.clone(), board.clone());
+    tasks.spawn(async move {
+        watch.await;
+        "events"
+    });
+    let looping = settings.watch_looping();
+    let streams = streams::start(
+        streams::Settings {
+            collect_interval: options.collect_interval,
+            history_max: options.stats_history_max,
+            stale_after: options.stale_after,
+            looping: *looping.borrow(),
+        },
+        streams::Sources {
+            board: board.clone(),
+            directory: directory.clone(),
+            shards: shards.clone(),
+            engines: engines.clone(),
+            events: events.clone(),
+            store: store.clone(),
+        },
+        loaded.streams,
+        loaded.looping,
+        &mut tasks,
+    );
     let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
@@ -117,8 +147,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines: engines.clone(),
         resolve: resolve.counts(),
         store: store.clone(),
+        streams: streams.clone(),
+        events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
+    #[cfg(feature = "faults")]
+    tasks.spawn(api::faults::fail());
+    tasks.spawn(follow(looping, streams.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -130,9 +165,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
+            streams: streams.clone(),
+            events: events.clone(),
+            idle_timeout: options.idle_timeout,
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
+    let plane =
+        Plane { inbox, engines, resolve, api, directory: directory.clone(), events, streams, store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -282,12 +321,23 @@ impl Drop for Handle {
     }
 }
 
+/// Passes on to streams what settings say of them.
+async fn follow(mut looping: watch::Receiver<LoopDetection>, streams: streams::Handle) -> &'static str {
+    // The sender lives as long as anybody can change settings.
+    while looping.changed().await.is_ok() {
+        streams.set_looping(*looping.borrow_and_update());
+    }
+    "settings"
+}
+
 struct Plane {
     inbox: Receiver<ToControl>,
     engines: engines::Handle,
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    events: events::Handle,
+    streams: streams::Handle,
     store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
@@ -319,10 +369,13 @@ impl Plane {
                 tokio::task::yield_now().await;
             }
         };
+        // Whoever follows changes would otherwise keep its connection until the deadline.
+        self.events.close();
         self.api.stop(deadline).await;
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        self.streams.close();
         // Last, so that what the others did while they stopped is stored as well.
         self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");

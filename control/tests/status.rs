@@ -193,6 +193,7 @@ fn dashboards_find_the_names_they_know() {
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
             ended: Vec::new(),
+            ended_sessions: Vec::new(),
             metrics: vec![
                 sample(published::SESSIONS_STARTED, Metric::Counter(2)),
                 sample(published::CLIENTS_STARTED, Metric::Counter(5)),

@@ -8,7 +8,7 @@ use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
     ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Selection,
-    Settings, Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
+    Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -72,6 +72,7 @@ pub(super) fn settings(
         api_key: api_key(&mut reader),
         reads_need_key: reader.switch(&names::READS_NEED_KEY),
         cors_origin: reader.value(&names::CORS_ORIGIN, cors_origin).unwrap_or_default(),
+        streams: streams(&mut reader),
         is_pinned: reader.choice(&names::SETTINGS) == Some(1),
         log_level: log_level(&mut reader),
     };
@@ -374,6 +375,18 @@ fn api_key(reader: &mut Reader) -> ApiKey {
             ApiKey::Open
         }
         None => ApiKey::Generated,
+    }
+}
+
+fn streams(reader: &mut Reader) -> Streams {
+    let retention_minutes = reader.count(&names::STREAM_LOOP_RETENTION_MINUTES).unwrap_or(0);
+    Streams {
+        collect_interval: reader.span(&names::COLLECT_INTERVAL_S).unwrap_or_default(),
+        history_max: reader.count(&names::STATS_HISTORY_MAX).unwrap_or(0) as usize,
+        finds_loops: reader.switch(&names::STREAM_LOOP_DETECTION_ENABLED),
+        loop_threshold: reader.span(&names::STREAM_LOOP_DETECTION_THRESHOLD_S).unwrap_or_default(),
+        loop_check_interval: reader.span(&names::STREAM_LOOP_CHECK_INTERVAL_S).unwrap_or_default(),
+        loop_retention: Duration::from_secs(60 * retention_minutes),
     }
 }
 

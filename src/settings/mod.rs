@@ -73,10 +73,29 @@ pub struct Settings {
     pub reads_need_key: bool,
     /// Which origin's pages may read the REST API. Default `*`; `CORS_ORIGIN`.
     pub cors_origin: String,
+    /// What is kept of streams, and which of them are stopped.
+    pub streams: Streams,
     /// Whether what can be changed while the appliance runs is pinned to the environment. Default false; `SETTINGS`.
     pub is_pinned: bool,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+}
+
+/// What is kept of streams, and which of them are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Between two looks at the figures of a reported stream. Default 1 s; `COLLECT_INTERVAL_S`.
+    pub collect_interval: Duration,
+    /// Figures kept in memory per stream. Default 720; `STATS_HISTORY_MAX`.
+    pub history_max: usize,
+    /// Whether streams that loop are looked for. Default false; `STREAM_LOOP_DETECTION_ENABLED`.
+    pub finds_loops: bool,
+    /// How long nothing new may come. Default 3600 s; `STREAM_LOOP_DETECTION_THRESHOLD_S`.
+    pub loop_threshold: Duration,
+    /// Between two looks. Default 10 s; `STREAM_LOOP_CHECK_INTERVAL_S`.
+    pub loop_check_interval: Duration,
+    /// How long what was found is not played; zero is for ever. Default zero; `STREAM_LOOP_RETENTION_MINUTES`.
+    pub loop_retention: Duration,
 }
 
 /// Players over HLS.

@@ -1113,6 +1113,68 @@ pub(super) static CORS_ORIGIN: Variable = acting(
     "Pages of which origin may read the REST API in a browser.",
 );
 
+/// `COLLECT_INTERVAL_S`
+pub(super) static COLLECT_INTERVAL_S: Variable = acting(
+    Group::General,
+    "COLLECT_INTERVAL_S",
+    &[],
+    seconds(1_000, 60_000),
+    Default::Is("1"),
+    "Between two looks at the figures of a stream that another proxy reported. Those of our own streams come each second.",
+);
+
+/// `STATS_HISTORY_MAX`
+pub(super) static STATS_HISTORY_MAX: Variable = acting(
+    Group::General,
+    "STATS_HISTORY_MAX",
+    &[],
+    count(1, 100_000),
+    Default::Is("720"),
+    "Figures kept in memory per stream; with more than some 300 streams, less. Means of ten seconds are kept on disk.",
+);
+
+/// `STREAM_LOOP_DETECTION_ENABLED`
+pub(super) static STREAM_LOOP_DETECTION_ENABLED: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_ENABLED",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Stops live streams that do not go on: their live edge is behind, stands still, or repeats itself. Then they are not \
+     played until taken off the list, `/looping-streams`. This and the next three can be changed while streams play, \
+     `POST /stream-loop-detection/config`, which holds until the value here is another one.",
+);
+
+/// `STREAM_LOOP_DETECTION_THRESHOLD_S`
+pub(super) static STREAM_LOOP_DETECTION_THRESHOLD_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_THRESHOLD_S",
+    &[],
+    seconds(60_000, 30 * 24 * 3_600_000),
+    Default::Is("3600"),
+    "How long nothing new may come.",
+);
+
+/// `STREAM_LOOP_CHECK_INTERVAL_S`
+pub(super) static STREAM_LOOP_CHECK_INTERVAL_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_CHECK_INTERVAL_S",
+    &[],
+    seconds(1_000, 24 * 3_600_000),
+    Default::Is("10"),
+    "Between two looks for such streams; it takes two that find the same.",
+);
+
+/// `STREAM_LOOP_RETENTION_MINUTES`
+pub(super) static STREAM_LOOP_RETENTION_MINUTES: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_RETENTION_MINUTES",
+    &[],
+    count(0, 5_256_000),
+    Default::Is("0"),
+    "How long a stream stays on the list after it was last found; 0 is for ever.",
+);
+
 /// `LOG_LEVEL`
 pub(super) static LOG_LEVEL: Variable = acting(
     Group::General,
@@ -1302,6 +1364,12 @@ pub static ALL: &[&Variable] = &[
     &READS_NEED_KEY,
     &SETTINGS,
     &CORS_ORIGIN,
+    &COLLECT_INTERVAL_S,
+    &STATS_HISTORY_MAX,
+    &STREAM_LOOP_DETECTION_ENABLED,
+    &STREAM_LOOP_DETECTION_THRESHOLD_S,
+    &STREAM_LOOP_CHECK_INTERVAL_S,
+    &STREAM_LOOP_RETENTION_MINUTES,
     &LOG_LEVEL,
     &DEBUG_MODE,
     &ACEXY_SCHEME,

@@ -96,6 +96,14 @@ fn with_nothing_set_everything_has_its_documented_default() {
             api_key: ApiKey::Generated,
             reads_need_key: false,
             cors_origin: "*".to_owned(),
+            streams: Streams {
+                collect_interval: Duration::from_secs(1),
+                history_max: 720,
+                finds_loops: false,
+                loop_threshold: Duration::from_secs(3600),
+                loop_check_interval: Duration::from_secs(10),
+                loop_retention: Duration::ZERO,
+            },
             is_pinned: false,
             log_level: LogLevel::Info,
         }

@@ -9,8 +9,8 @@ use super::Shard;
 use super::bus::QUANTUM;
 use super::lanes::Lanes;
 use super::play::{self, Failure, Found};
-use super::serve::{Served, answer_and_go_on, hand_to_shard};
-use crate::client::hls::{Piece, Reload, Stream, Target, Token, Viewer, Viewers, target};
+use super::serve::{Next, Served, answer_and_go_on, hand_to_shard};
+use crate::client::hls::{Hold, Piece, Reload, Stream, Target, Token, Viewer, Viewers, target};
 use crate::client::{Identity, PlayRequest, answer, play_request};
 use crate::http::proxied::client_address;
 use crate::http::range::{Wanted, wanted};
@@ -24,6 +24,7 @@ use sluice_contract::{Alias, EndReason, Guard, Options, Refusal, RefusalCode, Se
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -209,7 +210,9 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     if let Err(refusal) = room {
         return Outcome::refused(shard, &refusal, head);
     }
-    let (session, guard) = match play::find(shard, served, request).await {
+    // What finding it needs is not kept by those who then wait for a first playlist.
+    let found = Box::pin(play::find(shard, served, request)).await;
+    let (session, guard) = match found {
         Ok(Found::Here { session, guard, .. }) => (session, guard),
         Ok(Found::Elsewhere(owner)) => return Outcome::Elsewhere(owner),
         Err(Failure::Left) => {
@@ -221,7 +224,7 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     };
     let membership = Joined(Some(session.clone()));
     let stream = shard.hls.stream_of(&session);
-    match play::until_left(served, first_playlist(shard, &stream)).await {
+    match play::until_left(served, Box::pin(first_playlist(shard, &stream))).await {
         Some(Ok(())) => {}
         Some(Err(refusal)) => return Outcome::refused(shard, &refusal, head),
         None => {
@@ -289,12 +292,7 @@ async fn first_playlist(shard: &Shard, stream: &Rc<Stream>) -> Result<(), Refusa
 }
 
 /// Answers a request for anything below `/ace/hls/`.
-pub(super) async fn resource(
-    shard: &Rc<Shard>,
-    served: Served,
-    head: RequestHead,
-    consumed: usize,
-) -> Option<Served> {
+pub(super) async fn resource(shard: &Rc<Shard>, served: Served, head: RequestHead, consumed: usize) -> Next {
     let outcome = match target(&head.path) {
         None => Outcome::refused(shard, &Refusal::new(RefusalCode::NotFound, "no such route"), &head),
         Some(Target::Playlist { stream, token, kind }) => match viewed(shard, token, stream) {
@@ -319,7 +317,7 @@ pub(super) async fn resource(
             Err(refusal) => Outcome::refused(shard, &refusal, &head),
         },
     };
-    conclude(shard, served, &head, consumed, outcome).await
+    conclude(shard, served, &head, consumed, outcome).await.into()
 }
 
 enum Viewed {
@@ -368,7 +366,7 @@ async fn reload(
             return Outcome::refused(shard, &Refusal::new(RefusalCode::BadRequest, detail), head);
         }
         Ok(Some(reload)) if head.method == Method::Get => {
-            match play::until_left(served, published(stream, reload.sequence, reload.part)).await {
+            match play::until_left(served, Box::pin(published(stream, reload.sequence, reload.part))).await {
                 Some(true) => {}
                 Some(false) => {
                     let detail = "the stream has not gone on, retry shortly";
@@ -407,7 +405,7 @@ async fn await_piece(
     part: Option<usize>,
 ) -> Option<Result<Piece, Refusal>> {
     if let Some(part) = part.filter(|part| stream.is_next(sequence, *part)) {
-        play::until_left(served, published(stream, sequence, Some(part))).await?;
+        play::until_left(served, Box::pin(published(stream, sequence, Some(part)))).await?;
     }
     Some(stream.piece(sequence, part).ok_or_else(not_kept))
 }
@@ -454,14 +452,14 @@ fn bare(
     Ok(Bare::Here(token, stream, piece))
 }
 
-/// Sends a piece, all of it or the range that was asked for.
+/// Begins the answer with a piece, all of it or the range that was asked for.
 async fn send(
     shard: &Rc<Shard>,
-    mut served: Served,
+    served: Served,
     head: &RequestHead,
     consumed: usize,
     (token, stream, piece): (Token, Rc<Stream>, Piece),
-) -> Option<Served> {
+) -> Next {
     let length = piece.length();
     let (status, range) = match wanted(head.header("range"), length) {
         Wanted::Whole => (200, 0..length),
@@ -470,7 +468,7 @@ async fn send(
             let refusal =
                 Refusal::new(RefusalCode::RangeNotSatisfiable, format!("the segment has {length} bytes"));
             let outcome = Outcome::refused(shard, &refusal, head);
-            return conclude(shard, served, head, consumed, outcome).await;
+            return conclude(shard, served, head, consumed, outcome).await.into();
         }
     };
     let count = (range.end - range.start).to_string();
@@ -488,28 +486,50 @@ async fn send(
         fields.push(("Content-Range", &place));
     }
     let mut prefix = write::answer_head(status, &fields, !head.keep_alive());
-    if head.method == Method::Get {
-        shard.counters.hls_segments.add(1);
-        let opening = piece.opening.len() as u64;
-        prefix.extend_from_slice(
-            &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
-        );
-        let media = |at: u64| piece.start + at.saturating_sub(opening);
-        let _hold = stream.hold(piece.start, Instant::now());
-        let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
-        let transfer = Transfer { shard, token, stream: &stream };
-        let sent = transfer.run(&served, &prefix, media(range.start)..media(range.end)).await;
-        if let Err(fault) = sent {
-            tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
-            shard.counters.hls_cut.add(1);
-            reset(served.socket.into_fd());
-            return None;
-        }
-    } else if timeout(shard.rules.write_timeout, served.socket.send_all(&prefix)).await.is_err() {
+    if head.method == Method::Head {
+        return answer_and_go_on(served, head, consumed, |_| prefix).await.into();
+    }
+    let opening = piece.opening.len() as u64;
+    prefix.extend_from_slice(
+        &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
+    );
+    let media = |at: u64| piece.start + at.saturating_sub(opening);
+    let hold = stream.hold(piece.start, Instant::now());
+    let media = media(range.start)..media(range.end);
+    Next::Send(served, Delivery { token, stream, prefix, media, hold, stays: head.keep_alive(), consumed })
+}
+
+/// An answer that is sent from the window. It is all that is kept of its request while it is on its way, which is most
+/// of the time for a player on a slow line.
+pub(super) struct Delivery {
+    token: Token,
+    stream: Rc<Stream>,
+    /// Head of the answer and opening of the piece.
+    prefix: Vec<u8>,
+    /// Offsets in the window.
+    media: Range<u64>,
+    hold: Hold,
+    /// Whether the connection serves further requests.
+    stays: bool,
+    /// Bytes of the request.
+    consumed: usize,
+}
+
+/// Sends it; the connection comes back if it stays.
+pub(super) async fn deliver(shard: &Rc<Shard>, mut served: Served, delivery: Delivery) -> Option<Served> {
+    let Delivery { token, stream, prefix, media, hold, stays, consumed } = delivery;
+    shard.counters.hls_segments.add(1);
+    let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
+    let transfer = Transfer { shard, token, stream: &stream };
+    if let Err(fault) = transfer.run(&served, prefix, media).await {
+        tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
+        shard.counters.hls_cut.add(1);
+        reset(served.socket.into_fd());
         return None;
     }
-    if !head.keep_alive() {
-        served.close_after(&[]).await;
+    drop(hold);
+    if !stays {
+        served.close_after(Vec::new()).await;
         return None;
     }
     served.consume(consumed);
@@ -524,15 +544,16 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(&self, served: &Served, prefix: &[u8], media: std::ops::Range<u64>) -> io::Result<()> {
-        let mut rest = prefix;
-        while !rest.is_empty() {
-            match send_now(served.socket.as_fd(), rest, !media.is_empty()) {
-                Ok(count) => rest = &rest[count..],
+    async fn run(&self, served: &Served, prefix: Vec<u8>, media: Range<u64>) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < prefix.len() {
+            match send_now(served.socket.as_fd(), &prefix[sent..], !media.is_empty()) {
+                Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(served).await?,
                 Err(error) => return Err(error),
             }
         }
+        drop(prefix);
         let mut cursor = media.start;
         while cursor < media.end {
             let lane = self.shard.hls.lanes.enter().await;
@@ -560,7 +581,8 @@ impl Transfer<'_> {
     }
 
     async fn writable(&self, served: &Served) -> io::Result<()> {
-        match timeout(self.shard.rules.write_timeout, served.socket.writable()).await {
+        // A timer takes most of a kilobyte: only those who wait have one.
+        match Box::pin(timeout(self.shard.rules.write_timeout, served.socket.writable())).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }

@@ -7,7 +7,7 @@
 //! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
-//! - `ended` remembers clients for a while after their end,
+//! - `ended` remembers clients and sessions for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
@@ -104,6 +104,7 @@ pub(crate) struct Shard {
     counters: Counters,
     bus: bus::Shared,
     ended: RefCell<ended::Ended>,
+    ended_sessions: RefCell<ended::EndedSessions>,
     hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
@@ -183,6 +184,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
         ended: RefCell::default(),
+        ended_sessions: RefCell::default(),
         hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
@@ -368,6 +370,7 @@ impl Host for Shard {
         self.directory.unlead(session.key());
         let life = session.info().created_at.elapsed().unwrap_or_default();
         self.counters.session_ended(reason, life);
+        self.ended_sessions.borrow_mut().remember(session, reason, Instant::now());
         self.news.notify();
         self.forgotten.notify();
     }

@@ -6,6 +6,8 @@ use crate::http::proxied::{ProxyParsed, client_address, parse_proxy};
 use crate::http::request::HeadReader;
 use crate::http::{HEAD_BYTES_MAX, HeadError, Method, Parsed, RequestHead, write};
 use crate::uring::{Socket, keep_alive, set_player_options};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use monoio::time::timeout;
 use sluice_contract::{Connection, Guard, Refusal, RefusalCode, ToControl, ToShard};
 use std::cell::RefCell;
@@ -71,33 +73,63 @@ impl Served {
     pub(super) fn consume(&mut self, consumed: usize) {
         self.unread.drain(..consumed);
         self.unread.append(self.heard.get_mut());
+        if self.unread.is_empty() {
+            // Between two requests nothing is kept of the first.
+            self.unread = Vec::new();
+            self.heard = RefCell::default();
+        }
     }
 
     /// Answers and ends the connection.
-    pub(super) async fn close_with(self, shard: &Shard, refusal: &Refusal, head_only: bool) {
+    pub(super) fn close_with(
+        self,
+        shard: &Shard,
+        refusal: &Refusal,
+        head_only: bool,
+    ) -> LocalBoxFuture<'static, ()> {
         shard.refused(refusal.code);
-        self.close_after(&answer(refusal, true, head_only)).await;
+        self.close_after(answer(refusal, true, head_only))
     }
 
     /// Sends a last answer and ends the connection with FIN, listening for a moment: closing over bytes that are still
-    /// arriving would destroy the answer on its way.
-    pub(super) async fn close_after(self, bytes: &[u8]) {
-        let farewell = async {
-            self.socket.send_all(bytes).await?;
-            socket2::SockRef::from(&self.socket.as_fd()).shutdown(std::net::Shutdown::Write)?;
-            let mut scrap = vec![0; 4096];
-            let mut heard = 0;
-            while heard < LINGER_BYTES_MAX {
-                match self.socket.recv(&mut scrap).await? {
-                    0 => break,
-                    count => heard += count,
-                }
+    /// arriving would destroy the answer on its way. Boxed: every task can come to this, and few are there at any time.
+    pub(super) fn close_after(self, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {
+        async move {
+            // A peer that does not take its answer in time has had its chance.
+            let _ = timeout(LINGER, self.farewell(&bytes)).await;
+            crate::uring::finish(self.socket.into_fd());
+        }
+        .boxed_local()
+    }
+
+    async fn farewell(&self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.send_all(bytes).await?;
+        socket2::SockRef::from(&self.socket.as_fd()).shutdown(std::net::Shutdown::Write)?;
+        let mut scrap = vec![0; 4096];
+        let mut heard = 0;
+        while heard < LINGER_BYTES_MAX {
+            match self.socket.recv(&mut scrap).await? {
+                0 => break,
+                count => heard += count,
             }
-            io::Result::Ok(())
-        };
-        // A peer that does not take its answer in time has had its chance.
-        let _ = timeout(LINGER, farewell).await;
-        crate::uring::finish(self.socket.into_fd());
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a connection after a request.
+pub(super) enum Next {
+    /// It serves another one.
+    Stay(Served),
+    /// It is over, or somebody else's.
+    Over,
+    /// The answer comes from the window.
+    Send(Served, hls::Delivery),
+}
+
+impl From<Option<Served>> for Next {
+    fn from(served: Option<Served>) -> Self {
+        served.map_or(Self::Over, Self::Stay)
     }
 }
 
@@ -136,10 +168,16 @@ pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arriv
             }
         };
         is_first = false;
-        // What a request needs is on the heap for as long as it is served.
-        served = match Box::pin(serve_one(&shard, served, head, consumed)).await {
-            Some(served) => served,
-            None => return,
+        // What a request needs is on the heap for as long as it is served, and what little a segment needs for as long
+        // as it is sent.
+        let next = Box::pin(serve_one(&shard, served, head, consumed)).await;
+        served = match next {
+            Next::Stay(served) => served,
+            Next::Over => return,
+            Next::Send(served, delivery) => match Box::pin(hls::deliver(&shard, served, delivery)).await {
+                Some(served) => served,
+                None => return,
+            },
         };
     }
 }
@@ -208,44 +246,39 @@ fn refusal_of(fault: &HeadError) -> Refusal {
     Refusal::new(code, fault.to_string())
 }
 
-/// Serves one request; the connection comes back if it stays.
-async fn serve_one(
-    shard: &Rc<Shard>,
-    mut served: Served,
-    head: RequestHead,
-    consumed: usize,
-) -> Option<Served> {
+/// Serves one request.
+async fn serve_one(shard: &Rc<Shard>, mut served: Served, head: RequestHead, consumed: usize) -> Next {
     let path = head.path.as_str();
     let is_ours = path == "/ace" || path.starts_with("/ace/") || path == "/health" || path == "/proxy/health";
     if !is_ours {
         hand_to_control(shard, served).await;
-        return None;
+        return Next::Over;
     }
     let head_only = head.method == Method::Head;
     if shard.draining.get().is_some() {
         let refusal = Refusal::new(RefusalCode::Shutdown, "the appliance is shutting down").retry_after(5);
         served.close_with(shard, &refusal, head_only).await;
-        return None;
+        return Next::Over;
     }
     match head.method {
         Method::Options => {
-            return answer_and_go_on(served, &head, consumed, write::preflight).await;
+            return answer_and_go_on(served, &head, consumed, write::preflight).await.into();
         }
         Method::Get | Method::Head if head.has_body() => {
             let refusal = Refusal::new(RefusalCode::BadRequest, "this route takes no request body");
             served.close_with(shard, &refusal, head_only).await;
-            return None;
+            return Next::Over;
         }
         Method::Get | Method::Head => {}
         _ => {
             let refusal = Refusal::new(RefusalCode::MethodNotAllowed, "Method not allowed");
             served.close_with(shard, &refusal, false).await;
-            return None;
+            return Next::Over;
         }
     }
     let reply = match path.trim_end_matches('/') {
         "/ace/getstream" if shard.dial.read().is_hls_default => {
-            return hls::redirect(shard, served, head, consumed).await;
+            return hls::redirect(shard, served, head, consumed).await.into();
         }
         "/ace/getstream" => {
             served.client = client_address(
@@ -253,12 +286,15 @@ async fn serve_one(
                 head.headers_named("x-forwarded-for"),
                 &shard.settings.listen.trusted_proxies,
             );
-            play::run(shard.clone(), served, head).await;
-            return None;
+            Box::pin(play::run(shard.clone(), served, head)).await;
+            return Next::Over;
         }
-        "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await,
+        "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await.into(),
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.supply())),
+        "/health" | "/proxy/health" => {
+            let board = &shard.board;
+            Ok(health(&board.read(), &board.control(), &board.supply()))
+        }
         path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };
@@ -270,28 +306,33 @@ async fn serve_one(
         Err(refusal) => answer(refusal, close, head_only),
     })
     .await
+    .into()
 }
 
-pub(super) async fn answer_and_go_on(
+/// Answers; the connection comes back if it stays. Boxed: an answer is on its way for a moment, and every request has
+/// one.
+pub(super) fn answer_and_go_on(
     mut served: Served,
     head: &RequestHead,
     consumed: usize,
     reply: impl FnOnce(bool) -> Vec<u8>,
-) -> Option<Served> {
+) -> LocalBoxFuture<'static, Option<Served>> {
     let stays = head.keep_alive() && !head.has_body();
     let bytes = reply(!stays);
     if !stays {
-        served.close_after(&bytes).await;
-        return None;
+        return served.close_after(bytes).map(|()| None).boxed_local();
     }
-    // An answer of ours fits any socket buffer; a peer that does not read it loses its place.
-    match timeout(IDLE_TIMEOUT, served.socket.send_all(&bytes)).await {
-        Ok(Ok(())) => {
-            served.consume(consumed);
-            Some(served)
+    async move {
+        // An answer of ours fits any socket buffer; a peer that does not read it loses its place.
+        match timeout(IDLE_TIMEOUT, served.socket.send_all(&bytes)).await {
+            Ok(Ok(())) => {
+                served.consume(consumed);
+                Some(served)
+            }
+            _ => None,
         }
-        _ => None,
     }
+    .boxed_local()
 }
 
 fn status(shard: &Shard, query: Option<&str>) -> Result<serde_json::Value, Refusal> {
@@ -351,12 +392,17 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Guards: what a connection holds that waits for its next request, and what it holds on top while one is served:
-    /// an HLS player has one for as long as it plays.
+    fn delivery<F: Future>(_: impl FnOnce(&'static Rc<Shard>, Served, hls::Delivery) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Guards: what a connection holds that waits for its next request, and what it holds on top while one is served
+    /// and while a segment is sent: an HLS player has one for as long as it plays.
     #[test]
     fn a_waiting_connection_is_small() {
-        let (waiting, serving) = (task(run), request(serve_one));
-        assert!(waiting <= 3 << 10, "{waiting} bytes");
-        assert!(serving <= 6 << 10, "{serving} bytes");
+        let (waiting, serving, sending) = (task(run), request(serve_one), delivery(hls::deliver));
+        assert!(waiting <= 2 << 10, "{waiting} bytes");
+        assert!(serving <= 3 << 10, "{serving} bytes");
+        assert!(sending <= 3 << 9, "{sending} bytes");
     }
 }

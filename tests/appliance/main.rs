@@ -21,6 +21,7 @@ mod chaos;
 mod client_address;
 mod common;
 mod contract;
+mod control_faults;
 mod decoders;
 mod descriptors;
 mod driver;
@@ -55,6 +56,7 @@ mod splice;
 mod stage;
 mod state;
 mod status_routes;
+mod streams;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
 mod tls_proxy;

@@ -101,6 +101,15 @@ fn engines_and_containers_are_had_by_rest() {
     let (status, deleted) = ask(&appliance, "DELETE", "/containers/acestream-1", &Value::Null);
     assert_eq!((status, deleted), (200, json!({ "deleted": "acestream-1" })));
     assert!(!daemon.engines().contains(&"acestream-1".to_owned()));
+    // What was done by hand is in the log, and nothing of what was refused.
+    let logged = |category: &str| {
+        let entries = appliance.json(&format!("/events?event_type=engine&category={category}"));
+        let id = |entry: &Value| entry["container_id"].as_str().unwrap_or_default().to_owned();
+        entries.as_array().unwrap().iter().map(id).collect::<Vec<_>>()
+    };
+    assert_eq!(logged("deleted"), ["acestream-1", "svc-1"]);
+    let made = [&started["container_id"], &made["container_id"]].map(|id| id.as_str().unwrap().to_owned());
+    assert_eq!(logged("created"), made);
     assert_eq!(ask(&appliance, "POST", "/gc", &Value::Null), (200, json!({ "status": "ok" })));
     until("the minimum is left", || daemon.engines().len() == 1);
     assert_eq!(appliance.get("/engines/acestream-9").status(), 404);

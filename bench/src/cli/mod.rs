@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod api;
 pub mod chaos;
 pub mod engine;
 pub mod fleet;

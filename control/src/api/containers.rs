@@ -10,6 +10,7 @@ use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{rfc3339, wall};
 use crate::docker::{self, ContainerId, Details, Docker, Protocol};
 use crate::engines::{self, FleetLimits, Ground, HandError, Handle, Progress, Wish, generic};
+use crate::events::{Draft, EventType};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -335,8 +336,13 @@ async fn provision(
     Keyed(Provision(wanted)): Keyed<Provision>,
 ) -> Result<Json<Started>, Error> {
     let (docker, ground) = kept(&sources)?;
+    let (image, labels) = (wanted.image.clone(), json!(wanted.labels));
     let starting = async { generic::start(&*docker, &ground, wanted).await.map_err(docker_error) };
     let (id, name) = in_time(starting).await?;
+    let draft = Draft::new(EventType::Engine, "created", format!("container {name} started by hand"));
+    sources
+        .events
+        .record(draft.detail("image", image).detail("labels", labels).container(Some(id.to_string())));
     Ok(Json(Started { container_id: id.to_string(), container_name: name }))
 }
 
@@ -358,8 +364,14 @@ async fn provision_engine(
     State(sources): State<Sources>,
     Keyed(ProvisionEngine(wish)): Keyed<ProvisionEngine>,
 ) -> Result<Json<StartedEngine>, Error> {
+    let labels = json!(wish.labels);
     let making = async { sources.engines.make(wish).await.map_err(|error| refused(error, &sources)) };
     let made = in_time(making).await?;
+    let draft = Draft::new(EventType::Engine, "created", format!("engine {} started by hand", made.name))
+        .detail("labels", labels)
+        .detail("host_http_port", made.http)
+        .detail("container_http_port", made.http);
+    sources.events.record(draft.container(Some(made.id.to_string())));
     Ok(Json(StartedEngine {
         container_id: made.id.to_string(),
         container_name: made.name,
@@ -447,6 +459,9 @@ async fn remove(State(sources): State<Sources>, Keyed(which): Keyed<String>) -> 
         }
     };
     in_time(removing).await?;
+    // Said when it is done, so that nothing is said of what could not be.
+    let draft = Draft::new(EventType::Engine, "deleted", format!("container {which} removed by hand"));
+    sources.events.record(draft.container(Some(which.clone())));
     Ok(Json(Deleted { deleted: which }))
 }
 

@@ -6,7 +6,7 @@ use super::Sources;
 use super::error::{Blocked, Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::service::{Acexy, Message};
-use super::shapes::health_status;
+use super::shapes::{health_status, playing};
 use super::time::{rfc3339, wall};
 use crate::engines::breaker::{BreakerStanding, BreakerState};
 use crate::engines::health::State as Health;
@@ -14,8 +14,7 @@ use crate::engines::{Pulling, Standing};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use sluice_contract::{EngineId, EngineSource};
-use std::collections::HashSet;
+use sluice_contract::EngineSource;
 use std::time::SystemTime;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -236,12 +235,8 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<OrchestratorStatus> {
     let standing = sources.engines.standing();
     let engines = EngineCounts::new(&standing);
-    let shards = sources.board.read();
-    let playing = || {
-        let sessions = shards.iter().flat_map(|shard| &shard.sessions);
-        sessions.filter_map(|session| session.engine.as_ref()).filter(|e| e.playback_session_id.is_some())
-    };
-    let used = playing().map(|engine| &engine.id).collect::<HashSet<&EngineId>>().len();
+    let used = playing(&sources.streams).len();
+    let (active, total) = sources.streams.counts();
     let supply = sources.board.supply();
     let fleet = sources.engines.fleet();
     let blocked = super::containers::blocked(&sources.engines, &supply);
@@ -258,7 +253,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Orch
             (_, true) => "degraded",
             (_, false) => "healthy",
         },
-        streams: StreamCounts { active: playing().count(), total: playing().count() },
+        streams: StreamCounts { active, total },
         capacity: Capacity {
             total: engines.total,
             used,

@@ -13,7 +13,7 @@ mod transfer;
 mod writer;
 
 use crate::shards::Shards;
-use crate::{engines, resolve, store};
+use crate::{engines, events, resolve, store, streams};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +39,10 @@ pub(crate) struct Sources {
     pub(crate) resolve: Arc<resolve::Counts>,
     /// How storing goes.
     pub(crate) store: store::Handle,
+    /// Every stream there is.
+    pub(crate) streams: streams::Handle,
+    /// Who follows changes.
+    pub(crate) events: events::Handle,
 }
 
 /// How an HTTP connection ended. The one closed list.

@@ -22,6 +22,7 @@ impl Collector for Plane {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
+        self.streams(&mut writer)?;
         self.fleet(&mut writer)?;
         self.store(&mut writer)?;
         self.queues(&mut writer)
@@ -93,6 +94,39 @@ impl Plane {
             "sluice_resolves",
             "Requests for the broadcast behind an id, by outcome",
             self.0.resolve.read().map(|(outcome, count)| (labelled("outcome", outcome), count)),
+        )
+    }
+
+    fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (streams, events) = (&self.0.streams, &self.0.events);
+        let (active, total) = streams.counts();
+        let state = |state: &str| vec![("state", state.to_owned())];
+        let ended = total.saturating_sub(active);
+        writer.gauges(
+            "sluice_streams",
+            "Streams that are listed, ours and those other proxies report, by state",
+            [(state("started"), active as f64), (state("ended"), ended as f64)],
+        )?;
+        let plain = |value: f64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_stream_samples",
+            "Samples of streams held in memory",
+            plain(streams.samples_held() as f64),
+        )?;
+        writer.gauges(
+            "sluice_looping_streams",
+            "Streams that are not played because they loop",
+            plain(streams.looping().len() as f64),
+        )?;
+        writer.counters(
+            "sluice_stream_polls_late",
+            "Rounds of asking engines about reported streams in which not every stream had its turn",
+            [(Labels::new(), streams.late_rounds())],
+        )?;
+        writer.gauges(
+            "sluice_event_subscribers",
+            "Clients that follow changes",
+            plain(events.subscribers() as f64),
         )
     }
 

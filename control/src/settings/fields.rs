@@ -201,7 +201,7 @@ impl Field {
 
     /// Whether it does anything.
     pub(crate) fn acts(&self) -> bool {
-        self.group != Group::Loop && ACTING.contains(&self.name)
+        self.group == Group::Loop || ACTING.contains(&self.name)
     }
 
     /// What holds when nobody set it.

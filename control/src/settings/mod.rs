@@ -13,6 +13,7 @@ pub(crate) mod variant;
 
 pub(crate) use fields::{Field, Group, Values};
 
+use crate::LoopDetection;
 use crate::engines::recipe::Variant as Recipe;
 use crate::engines::{Live, YardOptions};
 use crate::store::{self, Record, SettingRow, TemplateRow};
@@ -99,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) streams_per_engine: Option<u32>,
     /// Engines in Docker before any change, when they are kept there.
     pub(crate) fleet: Option<Fleet>,
+    /// How streams that loop are looked for before any change.
+    pub(crate) looping: LoopDetection,
     /// Whether nothing may be changed.
     pub(crate) is_pinned: bool,
 }
@@ -111,6 +114,7 @@ struct Inner {
     options: Options,
     store: store::Handle,
     live: watch::Sender<Live>,
+    looping: watch::Sender<LoopDetection>,
     dial: Arc<Dial>,
     /// One change at a time, so that what is checked together is stored together.
     gate: Mutex<()>,
@@ -132,7 +136,8 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
         }
     }
     let live = watch::Sender::default();
-    let handle = Handle(Arc::new(Inner { options, store, live, dial, gate: Mutex::new(()) }));
+    let looping = watch::Sender::new(options.looping);
+    let handle = Handle(Arc::new(Inner { options, store, live, looping, dial, gate: Mutex::new(()) }));
     handle.publish();
     handle
 }
@@ -140,6 +145,15 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
 /// Names of the variables of the environment that set what can also be changed while the appliance runs.
 pub fn variables() -> impl Iterator<Item = &'static str> {
     fields::FIELDS.iter().flat_map(|field| field.variables).copied()
+}
+
+/// Only what is new wakes those who watch.
+fn replace<T: PartialEq>(shown: &watch::Sender<T>, now: T) {
+    shown.send_if_modified(|shown| {
+        let is_news = *shown != now;
+        *shown = now;
+        is_news
+    });
 }
 
 fn given(options: &Options, field: &Field) -> Option<String> {
@@ -150,6 +164,11 @@ impl Handle {
     /// A view that tells what holds now and when it changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Live> {
         self.0.live.subscribe()
+    }
+
+    /// How streams that loop are looked for now, and when that changes.
+    pub(crate) fn watch_looping(&self) -> watch::Receiver<LoopDetection> {
+        self.0.looping.subscribe()
     }
 
     /// What a setting is, and where that comes from.
@@ -261,12 +280,8 @@ impl Handle {
     /// Tells everybody what holds now; shards know it when this returns, and engines before whatever they are asked next.
     fn publish(&self) {
         self.0.dial.set(self.tuning());
-        let live = self.live();
-        self.0.live.send_if_modified(|shown| {
-            let is_news = *shown != live;
-            *shown = live;
-            is_news
-        });
+        replace(&self.0.live, self.live());
+        replace(&self.0.looping, self.looping());
     }
 
     /// The value of a setting that was changed while the appliance runs.
@@ -330,6 +345,23 @@ impl Handle {
                 Ok(name) => tracing::info!(slot, name, "no template was in force, so the first one is"),
                 Err(error) => tracing::warn!(slot, %error, "no template is in force"),
             }
+        }
+    }
+
+    fn looping(&self) -> LoopDetection {
+        let before = self.0.options.looping;
+        let changed = |name: &str| {
+            let field = fields::of(Group::Loop).find(|field| field.name == name)?;
+            self.changed(field)
+        };
+        let seconds = |name: &str, of_one: u64| {
+            changed(name)?.as_u64().map(|count| Duration::from_secs(count.saturating_mul(of_one)))
+        };
+        LoopDetection {
+            is_enabled: changed("enabled").and_then(|value| value.as_bool()).unwrap_or(before.is_enabled),
+            threshold: seconds("threshold_seconds", 1).unwrap_or(before.threshold),
+            check_interval: seconds("check_interval_seconds", 1).unwrap_or(before.check_interval),
+            retention: seconds("retention_minutes", 60).unwrap_or(before.retention),
         }
     }
 

@@ -144,16 +144,16 @@ fn unavailable(error: &Error) -> Handle {
 impl Handle {
     /// Has a record stored within about a second. Never waits: without room it is dropped and counted.
     pub(crate) fn put(&self, record: Record) {
-        let is_statistics = record.is_statistics();
+        let (is_statistics, rows) = (record.is_statistics(), record.rows());
         let counts = &self.0.counts;
         if is_statistics && self.backlog() >= STATISTICS_BOUND {
-            return super::batch::add(&counts.statistics_queue, 1);
+            return super::batch::add(&counts.statistics_queue, rows);
         }
         match self.send(Command::Put(Box::new(record))) {
             Ok(()) => {}
             Err(Error::Full) => super::batch::add(&counts.queue, 1),
             Err(_) => {
-                super::batch::add(if is_statistics { &counts.statistics_disk } else { &counts.disk }, 1)
+                super::batch::add(if is_statistics { &counts.statistics_disk } else { &counts.disk }, rows)
             }
         }
     }

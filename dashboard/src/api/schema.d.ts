@@ -387,6 +387,124 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The event log
+         * @description Newest first. A value no entry has gives an empty list.
+         */
+        get: operations["log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/cleanup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove old entries of the event log */
+        post: operations["cleanup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counts of the event log */
+        get: operations["stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow changes
+         * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
+         *     `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
+         *     longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first.
+         */
+        get: operations["feed"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_ended": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that ended
+         * @description From another proxy. Without `stream_id` the newest stream that this `container_id` reported is meant. A stream that is
+         *     unknown, ended, or one of our own sessions is left as it is.
+         */
+        post: operations["stream_ended"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_started": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that starts
+         * @description From another proxy. `container_id` may be the engine's or the reporter's own; the engine is found by host and port.
+         *     Repeating it starts the same stream anew.
+         */
+        post: operations["stream_started"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/gc": {
         parameters: {
             query?: never;
@@ -439,6 +557,57 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Streams that are not played because they loop */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let every stream be played again */
+        post: operations["clear"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Let a stream be played again */
+        delete: operations["remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -763,6 +932,123 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Streams
+         * @description In the order of their first registration, with their latest figures; those that ended stay for an hour.
+         */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/batch-stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop several streams
+         * @description Each by the address its engine takes commands at.
+         */
+        post: operations["batch_stop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop a stream
+         * @description A session of ours ends with its players; another proxy's is stopped at its engine.
+         */
+        delete: operations["stop"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/extended-stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the engine knows of the content */
+        get: operations["extended"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/livepos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live position of a stream
+         * @description From its latest figures; where there are none, its engine is asked now.
+         */
+        get: operations["livepos"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of a stream over time
+         * @description Oldest first, one a second; of a stream from before a restart one in ten seconds. An unknown stream has none.
+         */
+        get: operations["samples"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/version": {
         parameters: {
             query?: never;
@@ -836,6 +1122,20 @@ export interface components {
             template_id: number;
             template_name: string;
         };
+        /** @description What became of one of them. */
+        BatchItem: {
+            command_url: string;
+            message: string;
+            stream_id?: string | null;
+            success: boolean;
+        };
+        /** @description What became of several stops. */
+        BatchStopped: {
+            failure_count: number;
+            results: components["schemas"]["BatchItem"][];
+            success_count: number;
+            total: number;
+        };
         /** @description Why not, as programs read it. */
         BlockedDetails: {
             can_retry: boolean;
@@ -887,6 +1187,11 @@ export interface components {
             /** @description Engines with at least one stream. */
             used: number;
         };
+        /** @description Old entries were removed. */
+        Cleaned: {
+            deleted: number;
+            message: string;
+        };
         /** @description Some settings. */
         Config: {
             auto_delete: boolean;
@@ -915,6 +1220,15 @@ export interface components {
             };
             /** @description State in Docker's words. */
             status: string;
+        };
+        /** @description Counts of the event log. */
+        Counted: {
+            by_type: {
+                [key: string]: number;
+            };
+            newest?: string | null;
+            oldest?: string | null;
+            total: number;
         };
         /** @description What engines are made from when the custom variant is used. */
         CustomVariantConfig: {
@@ -1058,6 +1372,28 @@ export interface components {
             /** @description Active ones, without figures. */
             streams: components["schemas"]["StreamState"][];
         };
+        /** @description One entry. */
+        EventLog: {
+            /** @description What happened. */
+            category: string;
+            /** @description The engine it is about. */
+            container_id?: string | null;
+            /** @description For a machine. */
+            details: Record<string, never>;
+            /** @description What it is about. */
+            event_type: string;
+            /**
+             * Format: int64
+             * @description Grows by one, never reused.
+             */
+            id: number;
+            /** @description For a person. */
+            message: string;
+            /** @description The stream it is about. */
+            stream_id?: string | null;
+            /** @description When it was recorded. */
+            timestamp: string;
+        };
         /** @description One fault of a request, as clients of the contract know it. */
         Fault: {
             /** @description What the value should have kept to. */
@@ -1123,6 +1459,21 @@ export interface components {
             /** @description Every fault found. */
             detail: components["schemas"]["Fault"][];
         };
+        /** @description Positions in a broadcast, Unix seconds save for the last. Shown as text, which is how engines send them. */
+        LivePos: {
+            /** @description Pieces held ahead. */
+            buffer_pieces?: string | null;
+            /** @description Beginning of what the engine knows. */
+            first_ts?: string | null;
+            /** @description End of what the engine knows. */
+            last_ts?: string | null;
+            /** @description Beginning of what the broadcast offers. */
+            live_first?: string | null;
+            /** @description Its live edge. */
+            live_last?: string | null;
+            /** @description What is played. */
+            pos?: string | null;
+        };
         /** @description Finding streams that repeat. */
         LoopConfig: {
             /** Format: int64 */
@@ -1141,6 +1492,25 @@ export interface components {
             threshold_seconds: number;
             /** @description What is kept and does nothing in this version. */
             without_effect: string[];
+        };
+        /** @description What is known of one of them. */
+        LoopingDetails: {
+            evidence: string;
+            infohash?: string | null;
+        };
+        /** @description Streams that are not played because they loop. */
+        LoopingStreams: {
+            /** @description What gave each away: `lag`, `frozen` or `repeating`, and its infohash where it is known. */
+            details: {
+                [key: string]: components["schemas"]["LoopingDetails"];
+            };
+            /** Format: int64 */
+            retention_minutes: number;
+            stream_ids: string[];
+            /** @description When each was last found. */
+            streams: {
+                [key: string]: string;
+            };
         };
         /** @description What was done. */
         Message: {
@@ -1168,6 +1538,15 @@ export interface components {
         Platform: {
             platform: string;
             supported_platforms: string[];
+        };
+        /** @description Where a playback stands. */
+        Position: {
+            /** @description Whether the engine gives positions of it. */
+            has_livepos: boolean;
+            /** @description Whether it is live. */
+            is_live: boolean;
+            /** @description As the engine gives them. */
+            livepos?: unknown;
         };
         /** @description Whether another engine can be made. */
         Provisioning: {
@@ -1415,27 +1794,65 @@ export interface components {
             /** Format: int32 */
             host_http_port: number;
         };
+        /** @description A stream was stopped. */
+        Stopped: {
+            message: string;
+            stream_id: string;
+        };
         /** @description Streams counted. */
         StreamCounts: {
             active: number;
             total: number;
         };
-        /** @description A stream. */
+        /** @description Figures of one moment. What the engine did not say is `None`. */
+        StreamStatSnapshot: {
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            downloaded?: number | null;
+            livepos?: components["schemas"]["LivePos"] | null;
+            /**
+             * Format: int64
+             * @description Connected peers.
+             */
+            peers?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_down?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_up?: number | null;
+            /** @description `dl`, `prebuf`, … */
+            status?: string | null;
+            /** @description When the answer came. */
+            ts: string;
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            uploaded?: number | null;
+        };
+        /** @description A stream: the fields of the contract, then what is added to it. */
         StreamState: {
             command_url: string;
             container_id: string;
-            container_name?: string | null;
             /** Format: int64 */
             downloaded?: number | null;
+            /** @description Why it ended. */
+            end_reason?: string | null;
             ended_at?: string | null;
             id: string;
+            infohash?: string | null;
             is_live: boolean;
             key: string;
             /** @description `content_id`, `infohash`, `url` or `magnet`. */
             key_type: string;
-            livepos?: {
-                [key: string]: string | null;
-            } | null;
+            livepos?: components["schemas"]["LivePos"] | null;
             /** Format: int64 */
             peers?: number | null;
             playback_session_id: string;
@@ -1469,6 +1886,16 @@ export interface components {
             /** Format: int32 */
             active_template_id?: number | null;
             templates: components["schemas"]["TemplateSlot"][];
+        };
+        /** @description What was done. */
+        Told: {
+            message: string;
+        };
+        /** @description What became of the report of an end. */
+        Updated: {
+            stream?: components["schemas"]["StreamState"] | null;
+            /** @description Whether a stream ended with it. */
+            updated: boolean;
         };
         /** @description What all engines' containers use together. */
         UsageTotal: {
@@ -2978,6 +3405,377 @@ export interface operations {
             };
         };
     };
+    log: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1000, 100 without it */
+                limit?: number;
+                /** @description Entries left out */
+                offset?: number;
+                /** @description `engine`, `stream`, `vpn`, `health` or `system` */
+                event_type?: string;
+                /** @description Exactly */
+                category?: string;
+                /** @description Exactly */
+                container_id?: string;
+                /** @description Exactly */
+                stream_id?: string;
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventLog"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    cleanup: {
+        parameters: {
+            query?: {
+                /** @description Older ones go; 30 without it */
+                max_age_days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cleaned"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Counted"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    feed: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Where to go on */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Changes as they happen */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many follow already */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    stream_ended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `stream_id`, `reason` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Updated"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stream_started: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `engine` (`host`, `port`), `stream` (`key_type`, `key`), `session` (`playback_session_id`, `stat_url`, `command_url`, `is_live`), `labels` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many streams play */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     collect_garbage: {
         parameters: {
             query?: never;
@@ -3106,6 +3904,138 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoopingStreams"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    clear: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Told"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id it was asked for, or its infohash */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Told"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description It is not on the list */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
                 };
             };
         };
@@ -4328,6 +5258,416 @@ export interface operations {
                 };
             };
             /** @description The change could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description `started` or `ended`; both without it */
+                status?: string;
+                /** @description Only those on this engine */
+                container_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    batch_stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Command addresses */
+        requestBody: {
+            content: {
+                "application/json": string[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchStopped"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stopped"];
+                };
+            };
+            /** @description It has ended, or takes no commands */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    extended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whatever the engine says: title, mime type, categories, … */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    livepos: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Position"];
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    samples: {
+        parameters: {
+            query?: {
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamStatSnapshot"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description What is stored cannot be read */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -1,0 +1,51 @@
+//! What a run showed.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::report::{Machine, Summary};
+
+/// How one route answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteVerdict {
+    /// Its path.
+    pub route: String,
+    /// Bytes of the last answer.
+    pub bytes: usize,
+    /// Milliseconds from the first byte of a request to the last of its answer.
+    pub times: Option<Summary>,
+}
+
+impl fmt::Display for RouteVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.times {
+            Some(times) => write!(f, "{times}, {} bytes", self.bytes),
+            None => f.write_str("never answered"),
+        }
+    }
+}
+
+/// How all of them did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Engines in state.
+    pub engines: usize,
+    /// Streams in state.
+    pub streams: usize,
+    /// Requests of each route.
+    pub requests: usize,
+    /// Each route.
+    pub routes: Vec<RouteVerdict>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.machine)?;
+        let Self { engines, streams, requests, .. } = self;
+        writeln!(f, "{engines} engines, {streams} streams, {requests} requests of each route")?;
+        self.routes.iter().try_for_each(|route| writeln!(f, "{:<16} {route}", route.route))
+    }
+}

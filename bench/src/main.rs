@@ -24,6 +24,8 @@ enum Command {
     Play(Box<cli::play::Args>),
     /// Let engines fail under players that check every packet.
     Chaos(Box<cli::chaos::Args>),
+    /// Measure what keeping engines in Docker costs, and how fast it is.
+    Fleet(cli::fleet::Args),
     /// Measure how quickly the REST API answers with a great deal in state.
     Api(cli::api::Args),
     /// Measure what players notice of a control plane that stands still.
@@ -41,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
+        Command::Fleet(args) => cli::fleet::run(args),
         Command::Api(args) => cli::api::run(args),
         Command::Stall(args) => cli::stall::run(args),
         Command::Floor(args) => cli::floor::run(args),

@@ -25,11 +25,13 @@ pub(crate) struct Appliance {
 }
 
 impl Appliance {
-    /// Starts it with these engines, on a port of the kernel's choice.
+    /// Starts it with these engines, if any, on a port of the kernel's choice.
     pub(crate) fn start(mut command: Command, engines: &[SocketAddr]) -> Result<Self, Error> {
-        let engines: Vec<String> = engines.iter().map(ToString::to_string).collect();
+        if !engines.is_empty() {
+            let engines: Vec<String> = engines.iter().map(ToString::to_string).collect();
+            command.env("STATIC_ENGINES", engines.join(","));
+        }
         command
-            .env("STATIC_ENGINES", engines.join(","))
             .env("BIND_ADDR", "127.0.0.1")
             .env("APP_PORT", "0")
             .env("NO_COLOR", "1")

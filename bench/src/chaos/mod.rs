@@ -23,7 +23,7 @@ use crate::engine::ChannelSpec;
 use crate::play::{Server, Usage};
 use crate::player::{Player, Reading, check, http};
 use crate::report::Machine;
-use appliance::Appliance;
+pub(crate) use appliance::Appliance;
 use engines::Engines;
 
 /// How often players are looked after.

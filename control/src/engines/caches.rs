@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Between two measurements of one cache.
 const MEASURED_EVERY: Duration = Duration::from_secs(60);
+/// Caches worked on at a time, so that a large fleet does not flood its daemon.
+const JOBS_MAX: usize = 8;
 /// After a purge that could not be begun or failed.
 const PURGE_RETRY: Duration = Duration::from_secs(60);
 
@@ -100,11 +102,13 @@ impl Caches {
     /// What is due now; each is claimed until it is reported.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Job> {
         let mut jobs = Vec::new();
+        let mut busy = self.entries.values().filter(|entry| entry.is_busy).count();
         for (id, entry) in &mut self.entries {
             let Cache::Folder(folder) = &entry.standing.cache else { continue };
-            if entry.is_busy {
+            if entry.is_busy || busy >= JOBS_MAX {
                 continue;
             }
+            let before = jobs.len();
             let is_over =
                 self.bytes_max.is_some_and(|most| entry.standing.bytes.is_some_and(|bytes| bytes > most));
             if (is_over || entry.has_left) && !entry.is_in_use && now >= entry.purge_at {
@@ -114,6 +118,7 @@ impl Caches {
                 entry.is_busy = true;
                 jobs.push(Job::Measure { id: id.clone(), folder: folder.clone() });
             }
+            busy += jobs.len() - before;
         }
         jobs
     }
@@ -155,6 +160,10 @@ impl Caches {
 
     /// When something is due next.
     pub(super) fn next_wake(&self) -> Option<Instant> {
+        if self.entries.values().filter(|entry| entry.is_busy).count() >= JOBS_MAX {
+            // The end of one of those comes first.
+            return None;
+        }
         let idle =
             self.entries.values().filter(|entry| !entry.is_busy && entry.standing.cache != Cache::Memory);
         let due = idle.map(|entry| {
@@ -268,5 +277,25 @@ mod tests {
         unbounded.due(now);
         unbounded.measured(now, wall, &id(), Some(u64::MAX));
         assert_eq!(unbounded.due(now), []);
+    }
+
+    /// Guards the daemon of a large fleet: only a few caches are worked on at a time, and the end of one lets the next in.
+    #[test]
+    fn a_large_fleet_is_measured_a_few_at_a_time() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut caches = Caches::new(None);
+        let id = |n: usize| ContainerId(n.to_string().into());
+        caches.follow(now, (0..100).map(|n| (id(n), folder(), 0)));
+        let mut measured = std::collections::HashSet::new();
+        let mut jobs = caches.due(now);
+        assert_eq!((jobs.len(), caches.next_wake()), (JOBS_MAX, None));
+        while let Some(Job::Measure { id, .. }) = jobs.pop() {
+            caches.measured(now, wall, &id, Some(1));
+            assert!(measured.insert(id));
+            let more = caches.due(now);
+            assert!(more.len() <= 1);
+            jobs.extend(more);
+        }
+        assert_eq!(measured.len(), 100);
     }
 }

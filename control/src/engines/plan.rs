@@ -607,6 +607,11 @@ impl Plan {
         }
     }
 
+    /// How an engine does.
+    pub(crate) fn state(&self, engine: &EngineId) -> Option<State> {
+        self.engines.get(engine).map(|engine| engine.health.state())
+    }
+
     /// Where an engine is.
     pub(crate) fn authority(&self, engine: &EngineId) -> Option<Authority> {
         self.engines.get(engine).map(|engine| engine.authority.clone())

@@ -4,6 +4,7 @@
 //! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
 //! shard never waits.
 
+use super::Authority;
 use super::check::{CheckFault, Found, check, is_connected};
 use super::condition::condition;
 use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
@@ -15,7 +16,6 @@ use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
-use super::{Authority, EngineStanding};
 use crate::docker::{ContainerId, Docker, Usage};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// Messages that may wait for the planner. It never waits itself, so this only smooths bursts; whoever feeds it waits
 /// when it is full.
@@ -409,18 +409,36 @@ impl Service {
                         return;
                     }
                 }
-                Some(checked) = self.checks.join_next() => match checked {
-                    Ok((engine, outcome)) => self.checked(&engine, outcome),
-                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
-                },
-                Some(answered) = self.asked.join_next() => match answered {
-                    Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
-                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
-                },
+                Some(checked) = self.checks.join_next() => self.take_checks(checked),
+                Some(answered) = self.asked.join_next() => self.take_answers(answered),
                 news = news(&mut self.yard) => self.hear(news),
                 () = changed(&mut self.live) => {}
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes a check that is over, and with it those that are over too: each turn costs what all engines cost.
+    fn take_checks(&mut self, first: Result<(EngineId, Result<Found, CheckFault>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(checked) = next {
+            match checked {
+                Ok((engine, outcome)) => self.checked(&engine, outcome),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.checks.try_join_next();
+        }
+    }
+
+    /// The same of engines that were asked whether they reach others.
+    fn take_answers(&mut self, first: Result<(EngineId, Option<bool>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(answered) = next {
+            match answered {
+                Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.asked.try_join_next();
         }
     }
 
@@ -436,15 +454,20 @@ impl Service {
         }
     }
 
-    /// Takes what happened in Docker.
-    fn hear(&mut self, news: News) {
+    /// Takes what happened in Docker, and with it what else has happened there: each turn costs what all engines cost.
+    fn hear(&mut self, first: News) {
         let now = Instant::now();
         let Some(yard) = &mut self.yard else { return };
-        if let News::Purged(id, _) = &news {
-            self.plan.let_go(&EngineId(id.0.clone()));
-        }
-        if let Some(engine) = yard.take(now, news) {
-            self.plan.look_again(now, &engine);
+        let mut next = Some(first);
+        for taken in 1.. {
+            let Some(news) = next else { return };
+            if let News::Purged(id, _) = &news {
+                self.plan.let_go(&EngineId(id.0.clone()));
+            }
+            if let Some(engine) = yard.take(now, news) {
+                self.plan.look_again(now, &engine);
+            }
+            next = if taken < BATCH_MAX { yard.more_news() } else { None };
         }
     }
 
@@ -671,24 +694,17 @@ impl Service {
 
     fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
         self.records.checked(SystemTime::now(), engine, &outcome);
-        let before = self.state_of(engine);
+        let before = self.plan.state(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
         if let (Ok(found), Some(authority)) = (&outcome, self.plan.authority(engine)) {
             let (engine, address) = (engine.clone(), found.address);
             self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
         }
         self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
-        let standing = self.plan.standing(Instant::now());
-        let after =
-            standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
+        let after = self.plan.state(engine);
         if let (true, Some(state)) = (before != after, after) {
             tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
         }
-    }
-
-    fn state_of(&self, engine: &EngineId) -> Option<super::health::State> {
-        let standing = self.standing.borrow();
-        standing.engines.iter().find(|known: &&EngineStanding| known.id == *engine).map(|known| known.state)
     }
 
     fn publish(&self) {

@@ -242,6 +242,16 @@ impl Yard {
         }
     }
 
+    /// What else there is to hear of already.
+    pub(super) fn more_news(&mut self) -> Option<News> {
+        if let Some(ended) = self.jobs.try_join_next() {
+            return ended
+                .inspect_err(|error| tracing::error!(%error, "a Docker job failed inside; this is a bug"))
+                .ok();
+        }
+        self.events.try_recv().ok().map(|(id, change)| News::Changed(id, change))
+    }
+
     /// Takes what happened; answers the engine that should be looked at now, if one.
     pub(super) fn take(&mut self, now: Instant, news: News) -> Option<EngineId> {
         match news {

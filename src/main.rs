@@ -9,7 +9,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Loaded, Settings, help};
+use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Loaded, Selection, Settings, help};
 use sluice::shard::Order;
 use sluice::upgrade::{Paused, Takeover, Took};
 use sluice::window::Budget;
@@ -61,8 +61,11 @@ struct Arguments {
     action: Option<Action>,
 }
 
+/// What else the program does.
 #[derive(Subcommand)]
 enum Action {
+    /// Look at what engines in Docker need, and say of each what to do. Exits with 0, or the number of the first that failed.
+    Doctor,
     /// Serve without a supervisor: one process, which cannot be upgraded.
     Serve {
         /// A supervisor is at the other end of standard input.
@@ -86,6 +89,7 @@ enum Event {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.action {
+        Some(Action::Doctor) => examine(),
         Some(Action::Upgrade) => ask_for_upgrade().map(|()| 0),
         // The demo's engines live in its process and would not survive it.
         None if arguments.demo => run(true, None).map(|()| 0),
@@ -170,6 +174,24 @@ fn bind(settings: &Settings) -> anyhow::Result<Vec<Vec<OwnedFd>>> {
         uring::bind(*address, settings.shards.count).with_context(|| format!("cannot listen on {address}"))
     };
     settings.listen.addresses.iter().map(bound).collect()
+}
+
+/// Looks at what engines need and prints what is found.
+fn examine() -> anyhow::Result<u8> {
+    let loaded = load()?;
+    loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
+    let settings = &loaded.settings;
+    let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
+    let engines = settings.engines.static_engines.iter().chain(&settings.engines.fallback_engine);
+    let engines: Vec<_> =
+        engines.map(|engine| sluice_control::StaticEngine { authority: engine.to_string() }).collect();
+    let findings =
+        sluice_control::doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
+    for finding in &findings {
+        println!("{:7} {:9} {}", finding.state.as_str(), finding.subject.to_string(), finding.text);
+        finding.remedy.iter().for_each(|remedy| println!("        -> {remedy}"));
+    }
+    Ok(sluice_control::doctor::exit_code(&findings))
 }
 
 fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
@@ -469,6 +491,14 @@ fn control_options(
         },
         reads_need_key: settings.reads_need_key,
         cors_origin: settings.cors_origin.clone(),
+        collect_interval: settings.streams.collect_interval,
+        stats_history_max: settings.streams.history_max,
+        loop_detection: sluice_control::LoopDetection {
+            is_enabled: settings.streams.finds_loops,
+            threshold: settings.streams.loop_threshold,
+            check_interval: settings.streams.loop_check_interval,
+            retention: settings.streams.loop_retention,
+        },
         tuning: tuning(settings),
         environment: environment.clone(),
         is_pinned: settings.is_pinned,
@@ -485,6 +515,12 @@ fn control_options(
         fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
         assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
+        selection: match engines.selection {
+            Selection::Score { forwarded_bonus, stream_cost } => {
+                sluice_control::Selection::Score { forwarded_bonus, stream_cost }
+            }
+            Selection::Spread => sluice_control::Selection::Spread,
+        },
         no_response_timeout: settings.timeouts.no_response,
         engine_wait: engines.wait,
         docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
@@ -522,6 +558,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
         setup: Setup {
             host,
             variant: docker.variant.and_then(Variant::named),
+            custom: None,
             tags: Tags { arm32: docker.arm_tags.0.clone(), arm64: docker.arm_tags.1.clone() },
             label: Label { key: docker.label.0.clone(), value: docker.label.1.clone() },
             instance,
@@ -558,6 +595,7 @@ fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<
             p2p: docker.p2p_ports.map(range).transpose()?,
         },
         pull_timeout: docker.pull_timeout,
+        cache_bytes_max: docker.cache_bytes_max,
     })
 }
 

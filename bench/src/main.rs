@@ -24,6 +24,12 @@ enum Command {
     Play(Box<cli::play::Args>),
     /// Let engines fail under players that check every packet.
     Chaos(Box<cli::chaos::Args>),
+    /// Measure what keeping engines in Docker costs, and how fast it is.
+    Fleet(cli::fleet::Args),
+    /// Measure how quickly the REST API answers with a great deal in state.
+    Api(cli::api::Args),
+    /// Measure what players notice of a control plane that stands still.
+    Stall(cli::stall::Args),
     /// Measure the least CPU that fan-out can cost on this machine.
     Floor(cli::floor::Args),
     /// The players' process of `floor`.
@@ -37,6 +43,9 @@ fn main() -> anyhow::Result<()> {
         Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
+        Command::Fleet(args) => cli::fleet::run(args),
+        Command::Api(args) => cli::api::run(args),
+        Command::Stall(args) => cli::stall::run(args),
         Command::Floor(args) => cli::floor::run(args),
         Command::FloorPlayers(args) => cli::floor::run_players(args),
     }

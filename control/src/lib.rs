@@ -4,9 +4,8 @@
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
 //! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
-//! broadcast an id names), `api` (HTTP on connections handed over by shards), `settings` (what is changed while it runs),
-//! `store` (what survives a restart) and
-//! `metrics` (Prometheus text). Each is started with its options and
+//! broadcast an id names), `streams` (what plays, whoever plays it), `events` (what happened, and who follows it), `api` (HTTP
+//! on connections handed over by shards), `settings` (what is changed while it runs), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
@@ -14,7 +13,9 @@
 
 mod api;
 pub mod docker;
+pub mod doctor;
 mod engines;
+mod events;
 mod fetch;
 mod key;
 mod metrics;
@@ -26,17 +27,21 @@ mod shards;
 #[allow(
     dead_code,
     unused_imports,
-    reason = "its vocabulary is whole; the rooms for events, streams and settings use the rest of it"
+    reason = "its vocabulary is whole; the room for settings and templates uses the rest of it"
 )]
 mod store;
+mod streams;
+mod worker;
 
 pub use engines::{
-    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Setup, YardOptions, instance, ports, recipe,
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Selection, Setup, YardOptions, instance, ports,
+    recipe,
 };
 pub use key::ApiKey;
 pub use plane::{Handle, start};
 pub use settings::variables;
 pub use store::Error as StoreError;
+pub use streams::looping::Settings as LoopDetection;
 
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
@@ -64,6 +69,8 @@ pub struct Options {
     pub assumed_engine: Option<StaticEngine>,
     /// Leases per engine. `None`: nobody set a cap, and no request is refused for it.
     pub streams_per_engine: Option<u32>,
+    /// How the best of several engines is found.
+    pub selection: Selection,
     /// Starts in flight per engine; more make an engine slower, not faster.
     pub engine_starts_max: usize,
     /// The longest search for the broadcast behind an id.
@@ -108,6 +115,14 @@ pub struct Options {
     pub lock_wait: Duration,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
+    /// Between two looks at the figures of a stream that another proxy reported.
+    pub collect_interval: Duration,
+    /// Samples kept in memory per stream at most.
+    pub stats_history_max: usize,
+    /// An engine that says for so long that it does not know a playback ends the stream.
+    pub stale_after: Duration,
+    /// How streams that loop are looked for.
+    pub loop_detection: LoopDetection,
 }
 
 impl Default for Options {
@@ -117,6 +132,7 @@ impl Default for Options {
             fallback_engine: None,
             assumed_engine: None,
             streams_per_engine: None,
+            selection: Selection::default(),
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
             no_response_timeout: Duration::from_secs(20),
@@ -139,6 +155,10 @@ impl Default for Options {
             epoch_before: 0,
             lock_wait: Duration::ZERO,
             data_dir: None,
+            collect_interval: Duration::from_secs(1),
+            stats_history_max: 720,
+            stale_after: Duration::from_secs(10),
+            loop_detection: LoopDetection::default(),
         }
     }
 }

@@ -4,7 +4,10 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve, settings};
+use crate::{
+    ApiKey, Error, LoopDetection, Options, Wiring, api, engines, events, metrics, priority, resolve,
+    settings, streams,
+};
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
 use std::sync::Arc;
@@ -78,13 +81,14 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             environment: options.environment.clone(),
             tuning: options.tuning,
             streams_per_engine: options.streams_per_engine,
+            fleet: options.docker.as_ref().map(settings::Fleet::of),
+            looping: options.loop_detection,
             is_pinned: options.is_pinned,
         },
         store.clone(),
         dial.clone(),
     );
-    let mut live = settings.watch();
-    let streams_per_engine = live.borrow_and_update().streams_per_engine;
+    runtime.block_on(settings.choose_template());
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -93,11 +97,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine,
+            live: settings.watch(),
+            selection: options.selection,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
-            source: source(&options, streams_per_engine, assumed),
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -112,6 +117,32 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
+    let events = events::Handle::new(loaded.events, store.clone());
+    let watch = events::watch(events.clone(), engines.clone(), store.clone(), board.clone());
+    tasks.spawn(async move {
+        watch.await;
+        "events"
+    });
+    let looping = settings.watch_looping();
+    let streams = streams::start(
+        streams::Settings {
+            collect_interval: options.collect_interval,
+            history_max: options.stats_history_max,
+            stale_after: options.stale_after,
+            looping: *looping.borrow(),
+        },
+        streams::Sources {
+            board: board.clone(),
+            directory: directory.clone(),
+            shards: shards.clone(),
+            engines: engines.clone(),
+            events: events.clone(),
+            store: store.clone(),
+        },
+        loaded.streams,
+        loaded.looping,
+        &mut tasks,
+    );
     let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
@@ -119,9 +150,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines: engines.clone(),
         resolve: resolve.counts(),
         store: store.clone(),
+        streams: streams.clone(),
+        events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
-    tasks.spawn(follow(live, engines.clone()));
+    #[cfg(feature = "faults")]
+    tasks.spawn(api::faults::fail());
+    tasks.spawn(follow(looping, streams.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -133,9 +168,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
+            streams: streams.clone(),
+            events: events.clone(),
+            idle_timeout: options.idle_timeout,
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
+    let plane =
+        Plane { inbox, engines, resolve, api, directory: directory.clone(), events, streams, store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -171,18 +210,12 @@ fn open_store(options: &Options) -> Result<(store::Handle, store::Loaded), store
     }
 }
 
-fn source(
-    options: &Options,
-    streams_per_engine: Option<u32>,
-    assumed: Option<engines::Authority>,
-) -> engines::Source {
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
     match &options.docker {
         _ if options.is_vpn_asked => engines::Source::VpnRefused,
         Some(yard) => {
             let client = crate::docker::Client::new(yard.setup.host.clone());
-            let mut yard = Box::new(yard.clone());
-            yard.limits.streams_per_engine = streams_per_engine.unwrap_or(yard.limits.streams_per_engine);
-            engines::Source::Docker { yard, docker: Arc::new(client), assumed }
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
         }
         None => engines::Source::Named,
     }
@@ -329,12 +362,11 @@ impl Drop for Handle {
     }
 }
 
-/// Passes on to the engines what settings say of them.
-async fn follow(mut live: watch::Receiver<settings::Live>, engines: engines::Handle) -> &'static str {
+/// Passes on to streams what settings say of them.
+async fn follow(mut looping: watch::Receiver<LoopDetection>, streams: streams::Handle) -> &'static str {
     // The sender lives as long as anybody can change settings.
-    while live.changed().await.is_ok() {
-        let streams_per_engine = live.borrow_and_update().streams_per_engine;
-        engines.set_streams_per_engine(streams_per_engine).await;
+    while looping.changed().await.is_ok() {
+        streams.set_looping(*looping.borrow_and_update());
     }
     "settings"
 }
@@ -345,6 +377,8 @@ struct Plane {
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    events: events::Handle,
+    streams: streams::Handle,
     store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
@@ -376,10 +410,13 @@ impl Plane {
                 tokio::task::yield_now().await;
             }
         };
+        // Whoever follows changes would otherwise keep its connection until the deadline.
+        self.events.close();
         self.api.stop(deadline).await;
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        self.streams.close();
         // Last, so that what the others did while they stopped is stored as well.
         self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");

@@ -109,12 +109,22 @@ pub struct Info {
     pub engine: Option<SessionEngine>,
     /// Its figures.
     pub stat: Option<EngineStat>,
+    /// When they were taken.
+    pub stat_at: Option<SystemTime>,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes that belonged to no packet.
     pub garbage_bytes: u64,
     /// Sources opened.
     pub sources: u64,
+}
+
+impl Info {
+    /// Another engine serves the session; the figures of the one before are not its own.
+    fn serve_from(&mut self, engine: SessionEngine) {
+        self.engine = Some(engine);
+        (self.stat, self.stat_at) = (None, None);
+    }
 }
 
 /// A session as another process is told of it, its clients aside. With it go the window's file and, if a body is being
@@ -242,6 +252,7 @@ impl Session {
                 infohash: key.infohash(),
                 engine: None,
                 stat: None,
+                stat_at: None,
                 bytes_in: 0,
                 garbage_bytes: 0,
                 sources: 0,
@@ -725,7 +736,7 @@ impl Session {
         let now = Instant::now();
         self.following.set(None);
         if let Some(started) = self.opened.borrow().get(&source) {
-            self.info.borrow_mut().engine = Some(started.clone());
+            self.info.borrow_mut().serve_from(started.clone());
         }
         let promoted = self.feed.borrow_mut().promote(now);
         match promoted {
@@ -772,7 +783,9 @@ impl Session {
 
     pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
         if self.machine.borrow().current() == Some(source) {
-            self.info.borrow_mut().stat = Some(stat);
+            let mut info = self.info.borrow_mut();
+            info.stat = Some(stat);
+            info.stat_at = Some(SystemTime::now());
         }
     }
 
@@ -782,7 +795,7 @@ impl Session {
             self.opened.borrow_mut().insert(order.id, engine.clone());
             let mut info = self.info.borrow_mut();
             if self.machine.borrow().current() == Some(order.id) {
-                info.engine = Some(engine);
+                info.serve_from(engine);
             }
             info.infohash = info.infohash.or(started.infohash);
             self.host.changed();

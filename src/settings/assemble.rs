@@ -7,8 +7,8 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Selection,
+    Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -72,6 +72,7 @@ pub(super) fn settings(
         api_key: api_key(&mut reader),
         reads_need_key: reader.switch(&names::READS_NEED_KEY),
         cors_origin: reader.value(&names::CORS_ORIGIN, cors_origin).unwrap_or_default(),
+        streams: streams(&mut reader),
         is_pinned: reader.choice(&names::SETTINGS) == Some(1),
         log_level: log_level(&mut reader),
     };
@@ -312,12 +313,20 @@ fn engines(reader: &mut Reader) -> Engines {
         });
     }
     let user_agent = reader.value(&names::ENGINE_USER_AGENT, user_agent);
+    let mut weight = |variable| reader.count(variable).and_then(|count| u32::try_from(count).ok());
+    let forwarded_bonus = weight(&names::ENGINE_FORWARDED_BONUS).unwrap_or_default();
+    let stream_cost = weight(&names::ENGINE_STREAM_COST).unwrap_or_default();
+    let selection = match reader.choice(&names::ENGINE_SELECTION) {
+        Some(1) => Selection::Spread,
+        _ => Selection::Score { forwarded_bonus, stream_cost },
+    };
     Engines {
         static_engines,
         fallback_engine,
         assumed_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
         wait: reader.span(&names::ENGINE_WAIT_S).unwrap_or_default(),
+        selection,
         spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
@@ -366,6 +375,18 @@ fn api_key(reader: &mut Reader) -> ApiKey {
             ApiKey::Open
         }
         None => ApiKey::Generated,
+    }
+}
+
+fn streams(reader: &mut Reader) -> Streams {
+    let retention_minutes = reader.count(&names::STREAM_LOOP_RETENTION_MINUTES).unwrap_or(0);
+    Streams {
+        collect_interval: reader.span(&names::COLLECT_INTERVAL_S).unwrap_or_default(),
+        history_max: reader.count(&names::STATS_HISTORY_MAX).unwrap_or(0) as usize,
+        finds_loops: reader.switch(&names::STREAM_LOOP_DETECTION_ENABLED),
+        loop_threshold: reader.span(&names::STREAM_LOOP_DETECTION_THRESHOLD_S).unwrap_or_default(),
+        loop_check_interval: reader.span(&names::STREAM_LOOP_CHECK_INTERVAL_S).unwrap_or_default(),
+        loop_retention: Duration::from_secs(60 * retention_minutes),
     }
 }
 

@@ -104,6 +104,10 @@ pub(super) fn docker(reader: &mut Reader) -> Option<Docker> {
         ),
         memory_bytes: reader.value(&names::ENGINE_MEMORY_LIMIT, memory).flatten(),
         pull_timeout: reader.span(&names::IMAGE_PULL_TIMEOUT_S).unwrap_or_default(),
+        cache_bytes_max: reader
+            .count(&names::ENGINE_CACHE_MAX_MIB)
+            .filter(|mib| *mib > 0)
+            .map(|mib| mib << 20),
         host_ports: reader.value(&names::PORT_RANGE_HOST, parse::port_range).unwrap_or((19_000, 19_999)),
         https_ports: reader.value(&names::ACE_HTTPS_RANGE, parse::port_range).unwrap_or((45_000, 49_999)),
         has_https_mapped: reader.switch(&names::ACE_MAP_HTTPS),

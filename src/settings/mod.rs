@@ -73,10 +73,29 @@ pub struct Settings {
     pub reads_need_key: bool,
     /// Which origin's pages may read the REST API. Default `*`; `CORS_ORIGIN`.
     pub cors_origin: String,
+    /// What is kept of streams, and which of them are stopped.
+    pub streams: Streams,
     /// Whether what can be changed while the appliance runs is pinned to the environment. Default false; `SETTINGS`.
     pub is_pinned: bool,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+}
+
+/// What is kept of streams, and which of them are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Between two looks at the figures of a reported stream. Default 1 s; `COLLECT_INTERVAL_S`.
+    pub collect_interval: Duration,
+    /// Figures kept in memory per stream. Default 720; `STATS_HISTORY_MAX`.
+    pub history_max: usize,
+    /// Whether streams that loop are looked for. Default false; `STREAM_LOOP_DETECTION_ENABLED`.
+    pub finds_loops: bool,
+    /// How long nothing new may come. Default 3600 s; `STREAM_LOOP_DETECTION_THRESHOLD_S`.
+    pub loop_threshold: Duration,
+    /// Between two looks. Default 10 s; `STREAM_LOOP_CHECK_INTERVAL_S`.
+    pub loop_check_interval: Duration,
+    /// How long what was found is not played; zero is for ever. Default zero; `STREAM_LOOP_RETENTION_MINUTES`.
+    pub loop_retention: Duration,
 }
 
 /// Players over HLS.
@@ -263,10 +282,26 @@ pub struct Engines {
     pub streams_per_engine_max: Option<NonZeroU32>,
     /// A play request waits so long for an engine. Default 45 s; `ENGINE_WAIT_S`.
     pub wait: Duration,
+    /// How the best of several engines is found. `ENGINE_SELECTION`.
+    pub selection: Selection,
     /// Players of a stream from which on a spare source is kept; none means never. `WARM_SPARE_CLIENTS_MIN`.
     pub spare_clients_min: Option<NonZeroU32>,
     /// `User-Agent` of requests to engines. `ENGINE_USER_AGENT`.
     pub user_agent: String,
+}
+
+/// How the best of several engines is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The highest score.
+    Score {
+        /// What a VPN's forwarded port is worth. `ENGINE_FORWARDED_BONUS`.
+        forwarded_bonus: u32,
+        /// What each stream costs. `ENGINE_STREAM_COST`.
+        stream_cost: u32,
+    },
+    /// The fewest streams.
+    Spread,
 }
 
 impl Engines {
@@ -300,6 +335,8 @@ pub struct Docker {
     pub memory_bytes: Option<u64>,
     /// How long a pull may take. Default 900 s; `IMAGE_PULL_TIMEOUT_S`.
     pub pull_timeout: Duration,
+    /// A cache on disk that is larger is emptied. `ENGINE_CACHE_MAX_MIB`.
+    pub cache_bytes_max: Option<u64>,
     /// Ports of engines, both ends inclusive. `PORT_RANGE_HOST`.
     pub host_ports: (u16, u16),
     /// HTTPS ports inside. `ACE_HTTPS_RANGE`.

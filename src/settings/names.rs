@@ -578,6 +578,38 @@ pub(super) static ENGINE_WAIT_S: Variable = acting(
     "A play request waits so long for an engine, first come, first served, and calls for another one meanwhile. Then it gets 503 with the cause.",
 );
 
+/// `ENGINE_SELECTION`
+pub(super) static ENGINE_SELECTION: Variable = acting(
+    Group::Engines,
+    "ENGINE_SELECTION",
+    &[],
+    Kind::Choice(&["score", "spread"]),
+    Default::Is("score"),
+    "Which of several engines a stream gets. `score`: the highest of `ENGINE_FORWARDED_BONUS` for the engine with its VPN's \
+     forwarded port minus `ENGINE_STREAM_COST` for each stream it has; `spread`: the fewest streams, then the one with the \
+     forwarded port. Among equals the longest unused; engines in doubt come last.",
+);
+
+/// `ENGINE_FORWARDED_BONUS`
+pub(super) static ENGINE_FORWARDED_BONUS: Variable = acting(
+    Group::Engines,
+    "ENGINE_FORWARDED_BONUS",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("1000"),
+    "What its VPN's forwarded port is worth to an engine when one is chosen.",
+);
+
+/// `ENGINE_STREAM_COST`
+pub(super) static ENGINE_STREAM_COST: Variable = acting(
+    Group::Engines,
+    "ENGINE_STREAM_COST",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("10"),
+    "What each stream on an engine, active or about to be, costs it when one is chosen.",
+);
+
 /// `WARM_SPARE_CLIENTS_MIN`
 pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
     Group::Engines,
@@ -737,6 +769,17 @@ pub(super) static IMAGE_PULL_TIMEOUT_S: Variable = acting(
     seconds(10 * SECOND, 24 * HOUR),
     Default::Is("900"),
     "How long a missing image may take to be pulled.",
+);
+
+/// `ENGINE_CACHE_MAX_MIB`
+pub(super) static ENGINE_CACHE_MAX_MIB: Variable = acting(
+    Group::Docker,
+    "ENGINE_CACHE_MAX_MIB",
+    &[],
+    count(0, 1 << 30),
+    Default::Is("1024"),
+    "A cache on disk above this many MiB is emptied as soon as its engine has no stream; after the last stream of an engine \
+     it is emptied anyway. 0 is no bound.",
 );
 
 /// `PORT_RANGE_HOST`
@@ -1070,6 +1113,68 @@ pub(super) static CORS_ORIGIN: Variable = acting(
     "Pages of which origin may read the REST API in a browser.",
 );
 
+/// `COLLECT_INTERVAL_S`
+pub(super) static COLLECT_INTERVAL_S: Variable = acting(
+    Group::General,
+    "COLLECT_INTERVAL_S",
+    &[],
+    seconds(1_000, 60_000),
+    Default::Is("1"),
+    "Between two looks at the figures of a stream that another proxy reported. Those of our own streams come each second.",
+);
+
+/// `STATS_HISTORY_MAX`
+pub(super) static STATS_HISTORY_MAX: Variable = acting(
+    Group::General,
+    "STATS_HISTORY_MAX",
+    &[],
+    count(1, 100_000),
+    Default::Is("720"),
+    "Figures kept in memory per stream; with more than some 300 streams, less. Means of ten seconds are kept on disk.",
+);
+
+/// `STREAM_LOOP_DETECTION_ENABLED`
+pub(super) static STREAM_LOOP_DETECTION_ENABLED: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_ENABLED",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Stops live streams that do not go on: their live edge is behind, stands still, or repeats itself. Then they are not \
+     played until taken off the list, `/looping-streams`. This and the next three can be changed while streams play, \
+     `POST /stream-loop-detection/config`, which holds until the value here is another one.",
+);
+
+/// `STREAM_LOOP_DETECTION_THRESHOLD_S`
+pub(super) static STREAM_LOOP_DETECTION_THRESHOLD_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_THRESHOLD_S",
+    &[],
+    seconds(60_000, 30 * 24 * 3_600_000),
+    Default::Is("3600"),
+    "How long nothing new may come.",
+);
+
+/// `STREAM_LOOP_CHECK_INTERVAL_S`
+pub(super) static STREAM_LOOP_CHECK_INTERVAL_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_CHECK_INTERVAL_S",
+    &[],
+    seconds(1_000, 24 * 3_600_000),
+    Default::Is("10"),
+    "Between two looks for such streams; it takes two that find the same.",
+);
+
+/// `STREAM_LOOP_RETENTION_MINUTES`
+pub(super) static STREAM_LOOP_RETENTION_MINUTES: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_RETENTION_MINUTES",
+    &[],
+    count(0, 5_256_000),
+    Default::Is("0"),
+    "How long a stream stays on the list after it was last found; 0 is for ever.",
+);
+
 /// `LOG_LEVEL`
 pub(super) static LOG_LEVEL: Variable = acting(
     Group::General,
@@ -1207,6 +1312,9 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
     &ENGINE_WAIT_S,
+    &ENGINE_SELECTION,
+    &ENGINE_FORWARDED_BONUS,
+    &ENGINE_STREAM_COST,
     &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
     &ENGINE_PROVISIONING,
@@ -1222,6 +1330,7 @@ pub static ALL: &[&Variable] = &[
     &ENGINE_ARM64_VERSION,
     &ENGINE_MEMORY_LIMIT,
     &IMAGE_PULL_TIMEOUT_S,
+    &ENGINE_CACHE_MAX_MIB,
     &PORT_RANGE_HOST,
     &ACE_HTTPS_RANGE,
     &ACE_HTTP_RANGE,
@@ -1255,6 +1364,12 @@ pub static ALL: &[&Variable] = &[
     &READS_NEED_KEY,
     &SETTINGS,
     &CORS_ORIGIN,
+    &COLLECT_INTERVAL_S,
+    &STATS_HISTORY_MAX,
+    &STREAM_LOOP_DETECTION_ENABLED,
+    &STREAM_LOOP_DETECTION_THRESHOLD_S,
+    &STREAM_LOOP_CHECK_INTERVAL_S,
+    &STREAM_LOOP_RETENTION_MINUTES,
     &LOG_LEVEL,
     &DEBUG_MODE,
     &ACEXY_SCHEME,

@@ -83,6 +83,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
                 wait: seconds(45),
+                selection: Selection::Score { forwarded_bonus: 1000, stream_cost: 10 },
                 spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
@@ -95,6 +96,14 @@ fn with_nothing_set_everything_has_its_documented_default() {
             api_key: ApiKey::Generated,
             reads_need_key: false,
             cors_origin: "*".to_owned(),
+            streams: Streams {
+                collect_interval: Duration::from_secs(1),
+                history_max: 720,
+                finds_loops: false,
+                loop_threshold: Duration::from_secs(3600),
+                loop_check_interval: Duration::from_secs(10),
+                loop_retention: Duration::ZERO,
+            },
             is_pinned: false,
             log_level: LogLevel::Info,
         }

@@ -9,9 +9,9 @@ use super::Shard;
 use super::bus::QUANTUM;
 use super::lanes::Lanes;
 use super::play::{self, Failure, Found};
-use super::serve::{MediaLeft, Sending, Served, answer_and_go_on, hand_to_shard};
+use super::serve::{MediaLeft, Next, Sending, Served, answer_and_go_on, hand_to_shard};
 use crate::client::hls::{
-    Piece, Reload, Stream, StreamTold, Target, Token, Viewer, ViewerTold, Viewers, target,
+    Hold, Piece, Reload, Stream, StreamTold, Target, Token, Viewer, ViewerTold, Viewers, target,
 };
 use crate::client::{Identity, PlayRequest, answer, play_request};
 use crate::http::proxied::client_address;
@@ -237,7 +237,9 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     if let Err(refusal) = room {
         return Outcome::refused(shard, &refusal, head);
     }
-    let (session, guard) = match play::find(shard, served, request).await {
+    // What finding it needs is not kept by those who then wait for a first playlist.
+    let found = Box::pin(play::find(shard, served, request)).await;
+    let (session, guard) = match found {
         Ok(Found::Here { session, guard, .. }) => (session, guard),
         Ok(Found::Elsewhere(owner)) => return Outcome::Elsewhere(owner),
         Err(Failure::Left) => {
@@ -249,7 +251,7 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     };
     let membership = Joined(Some(session.clone()));
     let stream = shard.hls.stream_of(&session);
-    match play::until_left(served, first_playlist(shard, &stream)).await {
+    match play::until_left(served, Box::pin(first_playlist(shard, &stream))).await {
         Some(Ok(())) => {}
         Some(Err(refusal)) => return Outcome::refused(shard, &refusal, head),
         None => {
@@ -317,12 +319,7 @@ async fn first_playlist(shard: &Shard, stream: &Rc<Stream>) -> Result<(), Refusa
 }
 
 /// Answers a request for anything below `/ace/hls/`.
-pub(super) async fn resource(
-    shard: &Rc<Shard>,
-    served: Served,
-    head: RequestHead,
-    consumed: usize,
-) -> Option<Served> {
+pub(super) async fn resource(shard: &Rc<Shard>, served: Served, head: RequestHead, consumed: usize) -> Next {
     let outcome = match target(&head.path) {
         None => Outcome::refused(shard, &Refusal::new(RefusalCode::NotFound, "no such route"), &head),
         Some(Target::Playlist { stream, token, kind }) => match viewed(shard, token, stream) {
@@ -347,7 +344,7 @@ pub(super) async fn resource(
             Err(refusal) => Outcome::refused(shard, &refusal, &head),
         },
     };
-    conclude(shard, served, &head, consumed, outcome).await
+    conclude(shard, served, &head, consumed, outcome).await.into()
 }
 
 enum Viewed {
@@ -396,7 +393,7 @@ async fn reload(
             return Outcome::refused(shard, &Refusal::new(RefusalCode::BadRequest, detail), head);
         }
         Ok(Some(reload)) if head.method == Method::Get => {
-            match play::until_left(served, published(stream, reload.sequence, reload.part)).await {
+            match play::until_left(served, Box::pin(published(stream, reload.sequence, reload.part))).await {
                 Some(true) => {}
                 Some(false) => {
                     let detail = "the stream has not gone on, retry shortly";
@@ -435,7 +432,7 @@ async fn await_piece(
     part: Option<usize>,
 ) -> Option<Result<Piece, Refusal>> {
     if let Some(part) = part.filter(|part| stream.is_next(sequence, *part)) {
-        play::until_left(served, published(stream, sequence, Some(part))).await?;
+        play::until_left(served, Box::pin(published(stream, sequence, Some(part)))).await?;
     }
     Some(stream.piece(sequence, part).ok_or_else(not_kept))
 }
@@ -482,14 +479,14 @@ fn bare(
     Ok(Bare::Here(token, stream, piece))
 }
 
-/// Sends a piece, all of it or the range that was asked for.
+/// Begins the answer with a piece, all of it or the range that was asked for.
 async fn send(
     shard: &Rc<Shard>,
     served: Served,
     head: &RequestHead,
     consumed: usize,
     (token, stream, piece): (Token, Rc<Stream>, Piece),
-) -> Option<Served> {
+) -> Next {
     let length = piece.length();
     let (status, range) = match wanted(head.header("range"), length) {
         Wanted::Whole => (200, 0..length),
@@ -498,7 +495,7 @@ async fn send(
             let refusal =
                 Refusal::new(RefusalCode::RangeNotSatisfiable, format!("the segment has {length} bytes"));
             let outcome = Outcome::refused(shard, &refusal, head);
-            return conclude(shard, served, head, consumed, outcome).await;
+            return conclude(shard, served, head, consumed, outcome).await.into();
         }
     };
     let count = (range.end - range.start).to_string();
@@ -516,47 +513,65 @@ async fn send(
         fields.push(("Content-Range", &place));
     }
     let mut prefix = write::answer_head(status, &fields, !head.keep_alive());
-    if head.method == Method::Get {
-        shard.counters.hls_segments.add(1);
-        let opening = piece.opening.len() as u64;
-        prefix.extend_from_slice(
-            &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
-        );
-        let media = |at: u64| piece.start + at.saturating_sub(opening);
-        let media = MediaLeft { token, cursor: media(range.start), end: media(range.end) };
-        let closes = !head.keep_alive();
-        *served.sending.borrow_mut() = Some(Sending { rest: prefix, media: Some(media), consumed, closes });
-        let transfer = Transfer { shard, token, stream: &stream };
-        let served = transfer.run(served).await?;
-        return conclude_transfer(served, consumed, closes).await;
+    if head.method == Method::Head {
+        return answer_and_go_on(served, head, consumed, |_| prefix).await.into();
     }
-    *served.sending.borrow_mut() = Some(Sending { rest: prefix, consumed, ..Sending::default() });
-    if timeout(shard.rules.write_timeout, served.send_rest()).await.is_err() {
-        return None;
-    }
-    if !head.keep_alive() {
-        served.close_after(&[]).await;
-        return None;
-    }
-    served.consume(consumed);
-    Some(served)
+    let opening = piece.opening.len() as u64;
+    prefix.extend_from_slice(
+        &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
+    );
+    let media = |at: u64| piece.start + at.saturating_sub(opening);
+    let hold = stream.hold(piece.start, Instant::now());
+    let media = MediaLeft { token, cursor: media(range.start), end: media(range.end) };
+    let closes = !head.keep_alive();
+    *served.sending.borrow_mut() = Some(Sending { rest: prefix, media: Some(media), consumed, closes });
+    shard.counters.hls_segments.add(1);
+    Next::Send(served, Delivery { token, stream, hold, stays: !closes, consumed })
+}
+
+/// An answer that is sent from the window, where [`Line::sending`](super::serve::Line) says. It is all that is kept of its
+/// request while it is on its way, which is most of the time for a player on a slow line.
+pub(super) struct Delivery {
+    token: Token,
+    stream: Rc<Stream>,
+    hold: Hold,
+    /// Whether the connection serves further requests.
+    stays: bool,
+    /// Bytes of the request.
+    consumed: usize,
 }
 
 /// Goes on with a piece that another process has begun to send.
-pub(super) async fn go_on(shard: &Rc<Shard>, served: Served, media: MediaLeft) -> Option<Served> {
+pub(super) async fn go_on(
+    shard: &Rc<Shard>,
+    served: Served,
+    media: MediaLeft,
+    (consumed, stays): (usize, bool),
+) -> Option<Served> {
     let known = shard.hls.viewers.borrow_mut().touch(media.token, Instant::now()).map(|it| it.stream.clone());
     let Some(stream) = known else {
         // Its player is gone, and nobody says what its media was.
         reset(served.into_socket().0);
         return None;
     };
-    Transfer { shard, token: media.token, stream: &stream }.run(served).await
+    let hold = stream.hold(media.cursor, Instant::now());
+    deliver(shard, served, Delivery { token: media.token, stream, hold, stays, consumed }).await
 }
 
-/// What comes after a piece is out.
-async fn conclude_transfer(served: Served, consumed: usize, closes: bool) -> Option<Served> {
-    if closes {
-        served.close_after(&[]).await;
+/// Sends it; the connection comes back if it stays.
+pub(super) async fn deliver(shard: &Rc<Shard>, served: Served, delivery: Delivery) -> Option<Served> {
+    let Delivery { token, stream, hold, stays, consumed } = delivery;
+    let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
+    let transfer = Transfer { shard, token, stream: &stream };
+    if let Err(fault) = transfer.run(&served).await {
+        tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
+        shard.counters.hls_cut.add(1);
+        reset(served.into_socket().0);
+        return None;
+    }
+    drop(hold);
+    if !stays {
+        served.close_after(Vec::new()).await;
         return None;
     }
     served.consume(consumed);
@@ -571,23 +586,8 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// Sends what [`Served::sending`] says; the connection comes back unless it broke.
-    async fn run(&self, served: Served) -> Option<Served> {
-        let begin = served.sending.borrow().as_ref().and_then(|sending| sending.media).map(|it| it.cursor);
-        let _hold = self.stream.hold(begin.unwrap_or_default(), Instant::now());
-        let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
-        let sent = self.send(&served).await;
-        if let Err(fault) = sent {
-            tracing::debug!(stream = %self.stream.session().key(), %fault, "a segment was not sent to its end");
-            self.shard.counters.hls_cut.add(1);
-            reset(served.into_socket().0);
-            return None;
-        }
-        Some(served)
-    }
-
     /// Whenever this waits, what is left stands in its place.
-    async fn send(&self, served: &Served) -> io::Result<()> {
+    async fn run(&self, served: &Served) -> io::Result<()> {
         loop {
             let rest = served.sending.borrow().as_ref().map_or(0, |sending| sending.rest.len());
             if rest == 0 {
@@ -633,7 +633,8 @@ impl Transfer<'_> {
     }
 
     async fn writable(&self, served: &Served) -> io::Result<()> {
-        match timeout(self.shard.rules.write_timeout, served.socket.writable()).await {
+        // A timer takes most of a kilobyte: only those who wait have one.
+        match Box::pin(timeout(self.shard.rules.write_timeout, served.socket.writable())).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }

@@ -141,10 +141,10 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
                 session.handle(Event::Move(engine));
             }
         }
-        ToShard::Stop { key } => {
+        ToShard::Stop { key, reason } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {
-                session.handle(Event::End(EndReason::Stopped));
+                session.handle(Event::End(reason));
             }
         }
         ToShard::Drain { deadline } => {

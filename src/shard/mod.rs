@@ -8,7 +8,7 @@
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
 //! - `handover` passes everything to another process, and takes it over there,
-//! - `ended` remembers clients for a while after their end,
+//! - `ended` remembers clients and sessions for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
@@ -119,6 +119,7 @@ pub(crate) struct Shard {
     /// That has changed.
     stirred: Signal,
     ended: RefCell<ended::Ended>,
+    ended_sessions: RefCell<ended::EndedSessions>,
     hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
@@ -203,6 +204,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         is_calm: Cell::new(false),
         stirred: Signal::default(),
         ended: RefCell::default(),
+        ended_sessions: RefCell::default(),
         hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
@@ -398,6 +400,7 @@ impl Host for Shard {
         self.directory.unlead(session.key());
         let life = session.info().created_at.elapsed().unwrap_or_default();
         self.counters.session_ended(reason, life);
+        self.ended_sessions.borrow_mut().remember(session, reason, Instant::now());
         self.news.notify();
         self.forgotten.notify();
     }

@@ -127,6 +127,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         taken_at: SystemTime::now(),
         sessions,
         ended: shard.ended.borrow_mut().recent(at),
+        ended_sessions: shard.ended_sessions.borrow_mut().recent(at),
         metrics,
     });
 }
@@ -166,6 +167,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         failovers: info.sources.saturating_sub(1),
         splices: counts.splices,
         stat: info.stat.clone(),
+        stat_at: info.stat_at,
         formats: feed.formats(),
     }
 }

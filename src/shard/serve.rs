@@ -8,6 +8,8 @@ use crate::http::proxied::{ProxyParsed, client_address, parse_proxy};
 use crate::http::request::HeadReader;
 use crate::http::{HEAD_BYTES_MAX, HeadError, Method, Parsed, RequestHead, write};
 use crate::uring::{Socket, keep_alive, send_now, set_player_options};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use monoio::time::timeout;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
@@ -221,56 +223,88 @@ impl Served {
         unread.drain(..consumed);
         unread.append(&mut self.heard.borrow_mut());
         *self.sending.borrow_mut() = None;
+        if unread.is_empty() {
+            // Between two requests nothing is kept of the first.
+            *unread = Vec::new();
+            *self.heard.borrow_mut() = Vec::new();
+        }
     }
 
     /// Sends what is left of the answer before its media. What is not out yet is in its place whenever this waits.
     pub(super) async fn send_rest(&self) -> io::Result<()> {
-        loop {
-            {
-                let mut sending = self.sending.borrow_mut();
-                let Some(Sending { rest, media, .. }) = sending.as_mut() else { return Ok(()) };
-                while !rest.is_empty() {
-                    match send_now(self.socket.as_fd(), rest, media.is_some()) {
-                        Ok(count) => drop(rest.drain(..count)),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(error) => return Err(error),
-                    }
-                }
-                if rest.is_empty() {
-                    return Ok(());
-                }
-            }
+        while !self.try_send_rest()? {
             self.socket.writable().await?;
         }
+        Ok(())
+    }
+
+    /// Sends of it what the socket takes; whether nothing is left.
+    fn try_send_rest(&self) -> io::Result<bool> {
+        let mut sending = self.sending.borrow_mut();
+        let Some(Sending { rest, media, .. }) = sending.as_mut() else { return Ok(true) };
+        while !rest.is_empty() {
+            match send_now(self.socket.as_fd(), rest, media.is_some()) {
+                Ok(count) => drop(rest.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        // Nothing is kept of it while its media is on the way.
+        *rest = Vec::new();
+        Ok(true)
     }
 
     /// Answers and ends the connection.
-    pub(super) async fn close_with(self, shard: &Shard, refusal: &Refusal, head_only: bool) {
+    pub(super) fn close_with(
+        self,
+        shard: &Shard,
+        refusal: &Refusal,
+        head_only: bool,
+    ) -> LocalBoxFuture<'static, ()> {
         shard.refused(refusal.code);
-        self.close_after(&answer(refusal, true, head_only)).await;
+        self.close_after(answer(refusal, true, head_only))
     }
 
     /// Sends a last answer and ends the connection with FIN, listening for a moment: closing over bytes that are still
-    /// arriving would destroy the answer on its way.
-    pub(super) async fn close_after(self, bytes: &[u8]) {
-        let rest = bytes.to_vec();
-        *self.sending.borrow_mut() = Some(Sending { rest, closes: true, ..Sending::default() });
-        let farewell = async {
-            self.send_rest().await?;
-            socket2::SockRef::from(&self.socket.as_fd()).shutdown(std::net::Shutdown::Write)?;
-            let mut scrap = vec![0; 4096];
-            let mut heard = 0;
-            while heard < LINGER_BYTES_MAX {
-                match self.socket.recv(&mut scrap).await? {
-                    0 => break,
-                    count => heard += count,
-                }
+    /// arriving would destroy the answer on its way. Boxed: every task can come to this, and few are there at any time.
+    pub(super) fn close_after(self, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {
+        *self.sending.borrow_mut() = Some(Sending { rest: bytes, closes: true, ..Sending::default() });
+        async move {
+            // A peer that does not take its answer in time has had its chance.
+            let _ = timeout(LINGER, self.farewell()).await;
+            self.finish();
+        }
+        .boxed_local()
+    }
+
+    async fn farewell(&self) -> io::Result<()> {
+        self.send_rest().await?;
+        socket2::SockRef::from(&self.socket.as_fd()).shutdown(std::net::Shutdown::Write)?;
+        let mut scrap = vec![0; 4096];
+        let mut heard = 0;
+        while heard < LINGER_BYTES_MAX {
+            match self.socket.recv(&mut scrap).await? {
+                0 => break,
+                count => heard += count,
             }
-            io::Result::Ok(())
-        };
-        // A peer that does not take its answer in time has had its chance.
-        let _ = timeout(LINGER, farewell).await;
-        self.finish();
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a connection after a request.
+pub(super) enum Next {
+    /// It serves another one.
+    Stay(Served),
+    /// It is over, or somebody else's.
+    Over,
+    /// The answer comes from the window.
+    Send(Served, hls::Delivery),
+}
+
+impl From<Option<Served>> for Next {
+    fn from(served: Option<Served>) -> Self {
+        served.map_or(Self::Over, Self::Stay)
     }
 }
 
@@ -296,33 +330,34 @@ pub(super) async fn go_on(shard: Rc<Shard>, fd: OwnedFd, told: LineTold) {
     let Some(served) = Served::take(&shard, connection) else { return };
     served.is_first.set(told.is_first);
     served.is_introduced.set(told.is_introduced);
-    if let Some(sending) = told.sending {
-        let (consumed, closes) = (sending.consumed, sending.closes);
-        let media = sending.media;
-        if closes && media.is_none() {
-            return served.close_after(&sending.rest).await;
-        }
-        *served.sending.borrow_mut() = Some(sending);
-        if let Some(media) = media {
-            match hls::go_on(&shard, served, media).await {
-                Some(back) => return Box::pin(converse_after(shard, back, consumed, closes)).await,
-                None => return,
-            }
-        }
-        if !matches!(timeout(IDLE_TIMEOUT, served.send_rest()).await, Ok(Ok(()))) {
-            return;
-        }
-        return Box::pin(converse_after(shard, served, consumed, closes)).await;
+    let served = match told.sending {
+        Some(sending) => finish_answer(&shard, served, sending).await,
+        None => Some(served),
+    };
+    if let Some(served) = served {
+        converse(shard, served).await;
     }
-    converse(shard, served).await;
 }
 
-async fn converse_after(shard: Rc<Shard>, served: Served, consumed: usize, closes: bool) {
-    if closes {
-        return served.close_after(&[]).await;
+/// Sends what is left of an answer; the connection comes back if it stays.
+async fn finish_answer(shard: &Rc<Shard>, served: Served, sending: Sending) -> Option<Served> {
+    let Sending { media, consumed, closes, .. } = sending;
+    if let Some(media) = media {
+        *served.sending.borrow_mut() = Some(sending);
+        return hls::go_on(shard, served, media, (consumed, !closes)).await;
     }
-    served.consume(consumed);
-    converse(shard, served).await;
+    if closes {
+        served.close_after(sending.rest).await;
+        return None;
+    }
+    *served.sending.borrow_mut() = Some(sending);
+    match timeout(IDLE_TIMEOUT, served.send_rest()).await {
+        Ok(Ok(())) => {
+            served.consume(consumed);
+            Some(served)
+        }
+        _ => None,
+    }
 }
 
 /// Reads requests and answers them.
@@ -352,10 +387,16 @@ async fn converse(shard: Rc<Shard>, mut served: Served) {
             }
         };
         served.is_first.set(false);
-        // What a request needs is on the heap for as long as it is served.
-        served = match Box::pin(serve_one(&shard, served, head, consumed)).await {
-            Some(served) => served,
-            None => return,
+        // What a request needs is on the heap for as long as it is served, and what little a segment needs for as long
+        // as it is sent.
+        let next = Box::pin(serve_one(&shard, served, head, consumed)).await;
+        served = match next {
+            Next::Stay(served) => served,
+            Next::Over => return,
+            Next::Send(served, delivery) => match Box::pin(hls::deliver(&shard, served, delivery)).await {
+                Some(served) => served,
+                None => return,
+            },
         };
     }
 }
@@ -427,39 +468,39 @@ fn refusal_of(fault: &HeadError) -> Refusal {
     Refusal::new(code, fault.to_string())
 }
 
-/// Serves one request; the connection comes back if it stays.
-async fn serve_one(shard: &Rc<Shard>, served: Served, head: RequestHead, consumed: usize) -> Option<Served> {
+/// Serves one request.
+async fn serve_one(shard: &Rc<Shard>, served: Served, head: RequestHead, consumed: usize) -> Next {
     let path = head.path.as_str();
     let is_ours = path == "/ace" || path.starts_with("/ace/") || path == "/health" || path == "/proxy/health";
     if !is_ours {
         hand_to_control(shard, served).await;
-        return None;
+        return Next::Over;
     }
     let head_only = head.method == Method::Head;
     if shard.draining.get().is_some() {
         let refusal = Refusal::new(RefusalCode::Shutdown, "the appliance is shutting down").retry_after(5);
         served.close_with(shard, &refusal, head_only).await;
-        return None;
+        return Next::Over;
     }
     match head.method {
         Method::Options => {
-            return answer_and_go_on(served, &head, consumed, write::preflight).await;
+            return answer_and_go_on(served, &head, consumed, write::preflight).await.into();
         }
         Method::Get | Method::Head if head.has_body() => {
             let refusal = Refusal::new(RefusalCode::BadRequest, "this route takes no request body");
             served.close_with(shard, &refusal, head_only).await;
-            return None;
+            return Next::Over;
         }
         Method::Get | Method::Head => {}
         _ => {
             let refusal = Refusal::new(RefusalCode::MethodNotAllowed, "Method not allowed");
             served.close_with(shard, &refusal, false).await;
-            return None;
+            return Next::Over;
         }
     }
     let reply = match path.trim_end_matches('/') {
         "/ace/getstream" if shard.dial.read().is_hls_default => {
-            return hls::redirect(shard, served, head, consumed).await;
+            return hls::redirect(shard, served, head, consumed).await.into();
         }
         "/ace/getstream" => {
             served.client.set(client_address(
@@ -467,12 +508,15 @@ async fn serve_one(shard: &Rc<Shard>, served: Served, head: RequestHead, consume
                 head.headers_named("x-forwarded-for"),
                 &shard.settings.listen.trusted_proxies,
             ));
-            play::run(shard.clone(), served, head).await;
-            return None;
+            Box::pin(play::run(shard.clone(), served, head)).await;
+            return Next::Over;
         }
-        "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await,
+        "/ace/manifest.m3u8" => return hls::manifest(shard, served, head, consumed).await.into(),
         "/ace/status" => status(shard, head.query.as_deref()),
-        "/health" | "/proxy/health" => Ok(health(&shard.board.read(), &shard.board.supply())),
+        "/health" | "/proxy/health" => {
+            let board = &shard.board;
+            Ok(health(&board.read(), &board.control(), &board.supply()))
+        }
         path if path.starts_with("/ace/hls/") => return hls::resource(shard, served, head, consumed).await,
         _ => Err(Refusal::new(RefusalCode::NotFound, "no such route")),
     };
@@ -484,29 +528,34 @@ async fn serve_one(shard: &Rc<Shard>, served: Served, head: RequestHead, consume
         Err(refusal) => answer(refusal, close, head_only),
     })
     .await
+    .into()
 }
 
-pub(super) async fn answer_and_go_on(
+/// Answers; the connection comes back if it stays. Boxed: an answer is on its way for a moment, and every request has
+/// one.
+pub(super) fn answer_and_go_on(
     served: Served,
     head: &RequestHead,
     consumed: usize,
     reply: impl FnOnce(bool) -> Vec<u8>,
-) -> Option<Served> {
+) -> LocalBoxFuture<'static, Option<Served>> {
     let stays = head.keep_alive() && !head.has_body();
     let bytes = reply(!stays);
     if !stays {
-        served.close_after(&bytes).await;
-        return None;
+        return served.close_after(bytes).map(|()| None).boxed_local();
     }
-    // An answer of ours fits any socket buffer; a peer that does not read it loses its place.
-    *served.sending.borrow_mut() = Some(Sending { rest: bytes, consumed, ..Sending::default() });
-    match timeout(IDLE_TIMEOUT, served.send_rest()).await {
-        Ok(Ok(())) => {
-            served.consume(consumed);
-            Some(served)
+    async move {
+        // An answer of ours fits any socket buffer; a peer that does not read it loses its place.
+        *served.sending.borrow_mut() = Some(Sending { rest: bytes, consumed, ..Sending::default() });
+        match timeout(IDLE_TIMEOUT, served.send_rest()).await {
+            Ok(Ok(())) => {
+                served.consume(consumed);
+                Some(served)
+            }
+            _ => None,
         }
-        _ => None,
     }
+    .boxed_local()
 }
 
 fn status(shard: &Shard, query: Option<&str>) -> Result<serde_json::Value, Refusal> {
@@ -566,12 +615,17 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Guards: what a connection holds that waits for its next request, and what it holds on top while one is served:
-    /// an HLS player has one for as long as it plays.
+    fn delivery<F: Future>(_: impl FnOnce(&'static Rc<Shard>, Served, hls::Delivery) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Guards: what a connection holds that waits for its next request, and what it holds on top while one is served
+    /// and while a segment is sent: an HLS player has one for as long as it plays.
     #[test]
     fn a_waiting_connection_is_small() {
-        let (waiting, serving) = (task(run), request(serve_one));
-        assert!(waiting <= 3 << 10, "{waiting} bytes");
-        assert!(serving <= 6 << 10, "{serving} bytes");
+        let (waiting, serving, sending) = (task(run), request(serve_one), delivery(hls::deliver));
+        assert!(waiting <= 2 << 10, "{waiting} bytes");
+        assert!(serving <= 3 << 10, "{serving} bytes");
+        assert!(sending <= 3 << 9, "{sending} bytes");
     }
 }

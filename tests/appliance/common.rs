@@ -106,6 +106,12 @@ impl Setup {
         self
     }
 
+    /// Gives it a disk of its own, of so many bytes, for `DATA_DIR`; it is seen through [`Appliance::disk`].
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        sys::mount_small_disk(&mut self.command, self.data.path(), bytes);
+        self
+    }
+
     /// Starts it in a control group, given by the path of its `cgroup.procs`.
     pub fn in_cgroup(mut self, processes: &std::path::Path) -> Self {
         sys::enter_cgroup(&mut self.command, processes);
@@ -159,6 +165,12 @@ impl Appliance {
     /// Its `DATA_DIR`.
     pub fn data(&self) -> &Path {
         self.data.path()
+    }
+
+    /// Its `DATA_DIR` as it sees it itself.
+    pub fn disk(&self) -> std::path::PathBuf {
+        let inside = self.data.path().strip_prefix("/").expect("an absolute path");
+        Path::new(&format!("/proc/{}/root", self.pid())).join(inside)
     }
 
     /// Process id of what serves: the child of the supervisor, or the only process of a demo.

@@ -21,6 +21,8 @@ mod chaos;
 mod client_address;
 mod common;
 mod contract;
+mod control_faults;
+mod dashboards;
 mod decoders;
 mod descriptors;
 mod driver;
@@ -55,6 +57,7 @@ mod splice;
 mod stage;
 mod state;
 mod status_routes;
+mod streams;
 mod supervisor;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;

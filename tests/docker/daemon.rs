@@ -10,7 +10,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Where the daemon listens as if it were another machine's.
@@ -177,6 +176,11 @@ impl Daemon {
         self.names_of(|container| container["Labels"][key] == value)
     }
 
+    /// Names of all containers, running or not, sorted.
+    pub fn all(&self) -> Vec<String> {
+        self.names_of(|_| true)
+    }
+
     /// Names of all containers named as engines are, running or not, sorted.
     pub fn engines(&self) -> Vec<String> {
         self.names_of(|container| {
@@ -284,16 +288,4 @@ fn engine() -> &'static Path {
         std::fs::copy(target.join("debug/sluice-bench"), copy.join("sluice-bench")).expect("it was built");
         copy.join("sluice-bench")
     })
-}
-
-/// Waits until the containers that run number `count`, and names them.
-pub fn eventually_running(daemon: &Daemon, count: usize, within: Duration) -> Vec<String> {
-    let mut last = Vec::new();
-    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        eventually_within("so many engines run", within, || {
-            last = daemon.running();
-            (last.len() == count).then(|| last.clone())
-        })
-    }));
-    found.unwrap_or_else(|_| panic!("{count} engines were expected, there run {last:?}"))
 }

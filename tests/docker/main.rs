@@ -22,6 +22,7 @@ mod daemon;
 mod life;
 mod placements;
 mod refusals;
+mod rest;
 mod space;
 #[allow(
     unsafe_code,

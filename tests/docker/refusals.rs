@@ -2,6 +2,8 @@
 
 use crate::common::{SOON, Setup, until};
 use crate::daemon::Daemon;
+use crate::rest::ask;
+use serde_json::json;
 use sluice_bench::channel::nth;
 
 /// Guards the VPN that was asked for: no container is made, no engine is used, and the refusal says why.
@@ -21,7 +23,21 @@ fn a_vpn_that_is_asked_for_makes_no_engine() {
         let text = String::from_utf8_lossy(&player.first_bytes()).into_owned();
         assert!(text.contains("\"code\":\"vpn_not_supported\""), "{text}");
         assert!(appliance.log_lines().iter().any(|line| line.contains("vpn_not_supported")));
-        assert_eq!(daemon.engines(), Vec::<String>::new());
+        let health = &appliance.json("/health")["engines"];
+        assert_eq!(
+            (&health["source"], &health["blocked"]["code"]),
+            (&"refused".into(), &"vpn_not_supported".into())
+        );
+        let status = appliance.json("/orchestrator/status");
+        assert_eq!(status["provisioning"]["blocked_reason_details"]["code"], "vpn_not_supported", "{status}");
+        assert_eq!(
+            (&status["status"], &status["provisioning"]["can_provision"]),
+            (&"unavailable".into(), &false.into())
+        );
+        let (code, refused) = ask(&appliance, "POST", "/provision/acestream", &json!({}));
+        assert_eq!((code, &refused["detail"]["code"]), (503, &"vpn_not_supported".into()), "{refused}");
+        assert_eq!(ask(&appliance, "POST", "/provision", &json!({ "image": "jopsis/acestream:x64" })).0, 503);
+        assert_eq!(daemon.all(), Vec::<String>::new());
     }
 }
 

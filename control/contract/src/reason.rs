@@ -32,6 +32,8 @@ pub enum EndReason {
     Memory,
     /// Session: nobody watched it, and a play waited for its engine.
     Yielded,
+    /// Its broadcast was found to loop.
+    Looping,
     /// Ended by the operator.
     Stopped,
     /// The appliance is shutting down.
@@ -42,7 +44,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ClientLeft,
         Self::ConnectionLost,
         Self::WriteTimeout,
@@ -55,6 +57,7 @@ impl EndReason {
         Self::Merged,
         Self::Memory,
         Self::Yielded,
+        Self::Looping,
         Self::Stopped,
         Self::Shutdown,
         Self::Internal,
@@ -75,6 +78,7 @@ impl EndReason {
             Self::Merged => "merged",
             Self::Memory => "memory",
             Self::Yielded => "yielded",
+            Self::Looping => "looping",
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
@@ -104,6 +108,8 @@ pub enum RefusalCode {
     MethodNotAllowed,
     /// No such route or stream.
     NotFound,
+    /// The broadcast was found to loop and is not played for a while.
+    LoopingStream,
     /// The range asked for lies outside of the segment.
     RangeNotSatisfiable,
     /// `MAX_CLIENTS` reached.
@@ -150,7 +156,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingId,
         Self::AmbiguousId,
         Self::MalformedId,
@@ -160,6 +166,7 @@ impl RefusalCode {
         Self::HeadTimeout,
         Self::MethodNotAllowed,
         Self::NotFound,
+        Self::LoopingStream,
         Self::RangeNotSatisfiable,
         Self::ClientsMax,
         Self::StreamClientsMax,
@@ -195,6 +202,7 @@ impl RefusalCode {
             Self::HeadTimeout => "head_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
+            Self::LoopingStream => "looping_stream",
             Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::ClientsMax => "clients_max",
             Self::StreamClientsMax => "stream_clients_max",

@@ -58,4 +58,19 @@ pub struct Supply {
     pub docker: DockerState,
     /// Why no further engine can be had now, if so.
     pub blocked: Option<Refusal>,
+    /// Engines somebody should look after: the first few.
+    pub unwell: Vec<Unwell>,
+    /// All of those.
+    pub unwell_total: usize,
+}
+
+/// An engine that is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwell {
+    /// Its container's name, or `host:port`.
+    pub engine: Arc<str>,
+    /// What is the matter, machine-readable: `hung`, `dead`, `out_of_memory`, …
+    pub condition: &'static str,
+    /// What was seen.
+    pub reason: Arc<str>,
 }

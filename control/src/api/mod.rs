@@ -12,10 +12,14 @@ mod cors;
 mod docs;
 mod engines;
 mod error;
+mod events;
+#[cfg(feature = "faults")]
+pub(crate) mod faults;
 mod handback;
 mod health;
 #[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
 mod input;
+mod looping;
 mod openapi;
 mod panel;
 mod proxy;
@@ -24,7 +28,8 @@ mod routes;
 mod service;
 mod settings;
 mod shapes;
-mod time;
+mod streams;
+pub(crate) mod time;
 mod variant;
 mod version;
 mod vpn;
@@ -78,6 +83,12 @@ pub(crate) struct Sources {
     pub(crate) access: Arc<Access>,
     /// Largest request body.
     pub(crate) body_bytes_max: usize,
+    /// Every stream there is.
+    pub(crate) streams: crate::streams::Handle,
+    /// What happened.
+    pub(crate) events: crate::events::Handle,
+    /// Time in which something must move.
+    pub(crate) idle_timeout: Duration,
 }
 
 /// Takes connections; the room has no task of its own, only one per connection.

@@ -1,8 +1,8 @@
 //! Every route of this plane, and what the others get.
 
 use super::{
-    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service,
-    settings, variant, vpn,
+    Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
+    service, settings, streams, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -23,6 +23,9 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(service::routes())
         .merge(health::routes())
         .merge(engines::routes())
+        .merge(streams::routes())
+        .merge(events::routes())
+        .merge(looping::routes())
         .merge(proxy::routes())
         .merge(containers::routes())
         .merge(vpn::routes())
@@ -45,9 +48,14 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .route("/panel/{*path}", get(panel::below))
         .route("/favicon.ico", get(panel::icon))
         .route("/favicon.svg", get(panel::icon))
+        .route("/favicon-96x96.png", get(panel::icon))
+        .route("/favicon-96x96-dark.png", get(panel::icon))
+        .route("/apple-touch-icon.png", get(panel::icon))
         .route("/ace/{*path}", any(stray))
         .method_not_allowed_fallback(|| async { error::method_not_allowed() })
         .with_state(sources.clone());
+    #[cfg(feature = "faults")]
+    let routes = routes.merge(super::faults::routes().with_state(sources.clone()));
     // An invalid origin is refused before the plane starts.
     let origin = HeaderValue::from_str(&options.cors_origin).unwrap_or(HeaderValue::from_static("null"));
     surrounded(routes, origin, options.body_bytes_max)

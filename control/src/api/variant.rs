@@ -66,27 +66,11 @@ pub(crate) struct Activated {
     template_name: String,
 }
 
-/// Progress of replacing all engines.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Reprovision {
-    in_progress: bool,
-    /// `idle`, `in_progress`, `success` or `error`.
-    status: &'static str,
-    message: Option<String>,
-    timestamp: Option<String>,
-    total_engines: usize,
-    engines_stopped: usize,
-    engines_provisioned: usize,
-    current_engine_id: Option<String>,
-    current_phase: Option<String>,
-}
-
 /// Routes of this file.
 pub(super) fn routes() -> OpenApiRouter<Sources> {
     OpenApiRouter::new()
         .routes(routes!(where_engines_run))
         .routes(routes!(config, set_config))
-        .routes(routes!(reprovision_status))
         .routes(routes!(templates))
         .routes(routes!(template, set_template, remove_template))
         .routes(routes!(rename_template))
@@ -214,27 +198,6 @@ async fn set_config(
     config.check_parameters().map_err(|fault| refused(format!("Invalid configuration: {fault}")))?;
     sources.settings.set_variant(&config).await?;
     Ok(Json(SavedVariant { message: "Configuration saved successfully", config }))
-}
-
-/// Progress of replacing all engines
-#[utoipa::path(
-    get,
-    path = "/custom-variant/reprovision/status",
-    tag = "variant",
-    responses((status = 200, body = Reprovision))
-)]
-async fn reprovision_status(Read(()): Read<()>) -> Json<Reprovision> {
-    Json(Reprovision {
-        in_progress: false,
-        status: "idle",
-        message: None,
-        timestamp: None,
-        total_engines: 0,
-        engines_stopped: 0,
-        engines_provisioned: 0,
-        current_engine_id: None,
-        current_phase: None,
-    })
 }
 
 /// The ten slots

@@ -45,6 +45,21 @@ impl BreakerState {
     }
 }
 
+/// How a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BreakerStanding {
+    /// Where it is.
+    pub(crate) state: BreakerState,
+    /// Failures in a row.
+    pub(crate) failures: u32,
+    /// When it opens, and for how long.
+    pub(crate) limits: BreakerLimits,
+    /// The newest failure.
+    pub(crate) last_failure: Option<Instant>,
+    /// The newest success.
+    pub(crate) last_success: Option<Instant>,
+}
+
 /// One breaker.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Breaker {
@@ -107,6 +122,17 @@ impl Breaker {
         self.is_open |= self.failures >= self.limits.threshold;
         self.is_trying = false;
         self.last_failure = Some(now);
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Instant) -> BreakerStanding {
+        BreakerStanding {
+            state: self.state(now),
+            failures: self.failures,
+            limits: self.limits,
+            last_failure: self.last_failure,
+            last_success: self.last_success,
+        }
     }
 
     /// Failures in a row.

@@ -6,28 +6,41 @@
 
 pub(crate) mod authority;
 pub(crate) mod breaker;
+pub(crate) mod caches;
 pub(crate) mod check;
+mod condition;
 pub(crate) mod fleet;
+pub(crate) mod generic;
 pub(crate) mod health;
 mod instance;
 pub(crate) mod jitter;
+mod live;
 pub(crate) mod plan;
 pub mod ports;
+mod pulling;
 pub mod recipe;
 pub(crate) mod records;
+pub(crate) mod selection;
 mod service;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub(crate) mod survey;
+mod usage;
 mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
-pub(crate) use fleet::{Blocked, FleetStanding};
+pub(crate) use condition::condition;
+pub(crate) use fleet::{Blocked, Ground, HandError, Ownership, Progress, Wish};
+pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
+pub(crate) use pulling::Pulling;
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;
 pub use fleet::{FleetLimits, Ranges};
 pub use instance::instance;
+pub use selection::Selection;
 pub use survey::Setup;
 pub use yard::YardOptions;
 

@@ -16,6 +16,7 @@ use super::check::CheckFault;
 use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
+use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
     EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Limits {
     pub(crate) engine_wait: Duration,
     /// Leases per engine of the fleet.
     pub(crate) fleet_streams: u32,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
 }
 
 /// What the fleet holds out to those who wait, when there is one.
@@ -138,6 +141,10 @@ pub(crate) struct EngineStanding {
     pub(crate) silent: usize,
     /// What it shares with others.
     pub(crate) group: Option<Arc<str>>,
+    /// It owns its VPN's forwarded port.
+    pub(crate) is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    pub(crate) is_connected: Option<bool>,
 }
 
 /// How everything stands.
@@ -176,7 +183,8 @@ impl Kind {
         matches!(self, Self::Fleet { is_draining: true, .. })
     }
 
-    const fn is_starting(self) -> bool {
+    /// Whether it has not answered yet.
+    pub(crate) const fn is_starting(self) -> bool {
         matches!(self, Self::Fleet { is_starting: true, .. })
     }
 }
@@ -204,6 +212,12 @@ struct Engine {
     capacity: Option<u32>,
     /// What it shares with others, such as a VPN node.
     group: Option<Arc<str>>,
+    /// It owns its VPN's forwarded port.
+    is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    is_connected: Option<bool>,
+    /// It is worked on and given to nobody meanwhile.
+    is_held: bool,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
@@ -216,6 +230,9 @@ impl Engine {
             kind,
             capacity,
             group: None,
+            is_forwarded: false,
+            is_connected: None,
+            is_held: false,
             health: Health::new(now),
             leases: HashMap::new(),
             granted_at: 0,
@@ -224,6 +241,9 @@ impl Engine {
 
     /// Leases it could still be given.
     fn room(&self) -> usize {
+        if self.is_held {
+            return 0;
+        }
         self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.leases.len()))
     }
 
@@ -251,9 +271,6 @@ impl Waiting {
         self.since + longest.min((self.answer_by - self.since) / share)
     }
 }
-
-/// What makes one engine better than another, smallest first: healthy, few streams, longest unused.
-type Rank = (bool, usize, u64);
 
 /// Whether a request can have an engine now.
 enum Choice {
@@ -454,7 +471,7 @@ impl Plan {
                 self.actions.push(Action::Withdraw { shard: held.shard, lease });
             }
         }
-        for FleetEngine { id, authority, is_draining, is_starting } in engines {
+        for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
             let kind = Kind::Fleet { is_starting, is_draining };
             let capacity = Some(self.limits.fleet_streams);
             let known = self.engines.remove(&id);
@@ -470,6 +487,7 @@ impl Plan {
                 self.actions.extend(moves);
             }
             engine.kind = kind;
+            engine.is_forwarded = is_forwarded;
             self.engines.insert(id, engine);
         }
     }
@@ -575,6 +593,37 @@ impl Plan {
         }
     }
 
+    /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
+    pub(crate) fn hold(&mut self, engine: &EngineId) -> bool {
+        let is_idle = self.waiting.is_empty();
+        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.leases.is_empty());
+        engine.map(|engine| engine.is_held = true).is_some()
+    }
+
+    /// Puts an engine back into the choice.
+    pub(crate) fn let_go(&mut self, engine: &EngineId) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_held = false;
+        }
+    }
+
+    /// How an engine does.
+    pub(crate) fn state(&self, engine: &EngineId) -> Option<State> {
+        self.engines.get(engine).map(|engine| engine.health.state())
+    }
+
+    /// Where an engine is.
+    pub(crate) fn authority(&self, engine: &EngineId) -> Option<Authority> {
+        self.engines.get(engine).map(|engine| engine.authority.clone())
+    }
+
+    /// An engine said whether it reaches other peers, or did not say.
+    pub(crate) fn connected(&mut self, engine: &EngineId, is_connected: Option<bool>) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_connected = is_connected;
+        }
+    }
+
     /// Whether any start is in flight, so that it is worth looking for its end.
     pub(crate) fn has_starts(&self, now: Instant) -> bool {
         self.engines.values().any(|engine| engine.starts(now) > 0)
@@ -637,6 +686,8 @@ impl Plan {
             kind: engine.kind,
             silent: engine.leases.values().filter(|held| held.is_silent).count(),
             group: engine.group.clone(),
+            is_forwarded: engine.is_forwarded,
+            is_connected: engine.is_connected,
         });
         Standing {
             engines: engines.collect(),
@@ -719,7 +770,12 @@ impl Plan {
                 && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = (engine.health.is_poor(now), engine.leases.len(), engine.granted_at);
+                    let rank = self.limits.selection.rank(Candidate {
+                        is_poor: engine.health.is_poor(now) || engine.is_connected == Some(false),
+                        is_forwarded: engine.is_forwarded,
+                        streams: engine.leases.len(),
+                        used_at: engine.granted_at,
+                    });
                     let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
                     if slot.is_none_or(|(other, _)| rank < other) {
                         *slot = Some((rank, id));

@@ -14,6 +14,7 @@ fn plan(now: Instant) -> Plan {
         no_response_timeout: Duration::from_secs(3),
         engine_wait: WAIT,
         fleet_streams: 2,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, Vec::new(), None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
@@ -27,6 +28,7 @@ fn engine(name: &str) -> FleetEngine {
         authority: "127.0.0.1:19000".parse().unwrap(),
         is_draining: false,
         is_starting: false,
+        is_forwarded: false,
     }
 }
 
@@ -218,4 +220,93 @@ fn who_wants_one_engine_is_no_demand_for_others() {
     plan.request(now, request, broadcast(3));
     plan.advance(now);
     assert_eq!(plan.unplaced(), 0);
+}
+
+/// The engine a request is given, if one is.
+fn chosen(plan: &mut Plan, now: Instant, stream: u8) -> Option<String> {
+    ask(plan, now, stream.into(), stream);
+    leases(&plan.advance(now)).first().map(|lease| lease.engine.to_string())
+}
+
+/// Guards who is a candidate: an engine that is down, drains, rests or is full gets nothing, even where it would win by
+/// every weight.
+#[test]
+fn who_cannot_serve_is_no_candidate() {
+    let now = Instant::now();
+    for why in ["down", "draining", "full", "starting", "resting"] {
+        let mut plan = plan(now);
+        let best = || FleetEngine { is_forwarded: true, ..engine("best") };
+        let others = |best| vec![best, engine("other")];
+        plan.set_fleet(now, others(best()));
+        well(&mut plan, now, "other");
+        if why != "starting" {
+            well(&mut plan, now, "best");
+        }
+        match why {
+            "down" => {
+                let refused = CheckFault::Refused(([127, 0, 0, 1], 19000).into());
+                plan.checked(now, &EngineId("best".into()), Err(refused));
+            }
+            "draining" => plan.set_fleet(now, others(FleetEngine { is_draining: true, ..best() })),
+            "full" => {
+                assert_eq!(chosen(&mut plan, now, 1).as_deref(), Some("best"));
+                assert_eq!(chosen(&mut plan, now, 2).as_deref(), Some("best"), "two streams fit on it");
+            }
+            "resting" => {
+                ask(&mut plan, now, 1, 1);
+                let held = leases(&plan.advance(now));
+                let fault = Some(EngineFault::Hung);
+                plan.give_back(now, LeaseReturn { id: held[0].id, fault });
+            }
+            _ => {}
+        }
+        assert_eq!(chosen(&mut plan, now, 9).as_deref(), Some("other"), "{why}");
+    }
+}
+
+/// Guards the choice among engines that could all serve: by score the forwarded one is filled first, spread over all of
+/// them streams go where there are fewest; among equals the one goes first that was not given anything for longest.
+#[test]
+fn the_choice_is_the_operators() {
+    let now = Instant::now();
+    for (selection, expected) in [
+        (Selection::default(), ["b", "b", "a", "c", "a", "c"]),
+        (Selection::Spread, ["b", "a", "c", "b", "a", "c"]),
+        (Selection::Score { forwarded_bonus: 15, stream_cost: 10 }, ["b", "b", "a", "c", "a", "c"]),
+        (Selection::Score { forwarded_bonus: 0, stream_cost: 10 }, ["a", "b", "c", "a", "b", "c"]),
+    ] {
+        let mut plan = plan(now);
+        plan.limits.selection = selection;
+        let forwarded = FleetEngine { is_forwarded: true, ..engine("b") };
+        plan.set_fleet(now, vec![engine("a"), forwarded, engine("c")]);
+        ["a", "b", "c"].iter().for_each(|name| well(&mut plan, now, name));
+        let mut given = Vec::new();
+        for stream in 1..=6 {
+            given.extend(chosen(&mut plan, now, stream));
+            // Their starts are over, or the third would have to wait for that.
+            ["a", "b", "c"].iter().for_each(|name| plan.opened(&EngineId((*name).into()), broadcast(stream)));
+        }
+        assert_eq!(given, expected, "{selection:?}");
+    }
+}
+
+/// Guards an engine that is worked on: it is taken only while nobody has it and nobody waits, and given to nobody until it is
+/// let go; whoever comes meanwhile has it then.
+#[test]
+fn an_engine_that_is_worked_on_is_given_to_nobody() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let id = EngineId("a".into());
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    assert!(!plan.hold(&id), "somebody waits");
+    let held = leases(&plan.advance(now));
+    assert!(!plan.hold(&id), "somebody has it");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    assert!(plan.hold(&id) && !plan.hold(&EngineId("b".into())));
+    ask(&mut plan, now, 2, 2);
+    assert!(leases(&plan.advance(now)).is_empty(), "it was given away");
+    plan.let_go(&id);
+    assert_eq!(leases(&plan.advance(now)).len(), 1);
 }

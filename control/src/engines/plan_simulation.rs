@@ -82,6 +82,7 @@ impl Model {
             no_response_timeout: Duration::from_secs(3),
             engine_wait: Duration::from_secs(600),
             fleet_streams: 1,
+            selection: Selection::default(),
         };
         let fallback = self.has_fallback.then(|| authority(self.engines));
         Plan::new(
@@ -289,6 +290,7 @@ fn one_engine(now: Instant, starts_max: usize) -> Plan {
         no_response_timeout: DEADLINE,
         engine_wait: Duration::from_secs(600),
         fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
@@ -371,6 +373,7 @@ fn nothing_is_granted_before_the_shards_have_reported() {
         no_response_timeout: DEADLINE,
         engine_wait: Duration::from_secs(600),
         fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));

@@ -4,25 +4,30 @@
 //! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
 //! shard never waits.
 
-use super::check::{CheckFault, Found, check};
-use super::fleet::{Blocked, FleetStanding, View};
+use super::Authority;
+use super::check::{CheckFault, Found, check, is_connected};
+use super::condition::condition;
+use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
+use super::live::Live;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::selection::Selection;
+use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
-use super::{Authority, EngineStanding};
-use crate::docker::Docker;
+use crate::docker::{ContainerId, Docker, Usage};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard, Unwell,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// Messages that may wait for the planner. It never waits itself, so this only smooths bursts; whoever feeds it waits
 /// when it is full.
@@ -36,6 +41,8 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// Engines that are not well, told to whoever asks a shard; more are only counted.
+const UNWELL_MAX: usize = 20;
 /// How long a request without an engine waits for one from a fleet that cannot make any now.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -64,8 +71,10 @@ pub(crate) struct Options {
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
     pub(crate) epoch: Epoch,
-    /// Leases per engine; `None` never refuses.
-    pub(crate) streams_per_engine: Option<u32>,
+    /// What may change while it runs.
+    pub(crate) live: watch::Receiver<Live>,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
     /// Starts in flight per engine.
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
@@ -83,8 +92,60 @@ enum Command {
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
-    StreamsPerEngine(Option<u32>),
+    Hand(Hand),
     Stop(oneshot::Sender<()>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, HandError>>;
+
+/// What somebody asks for by hand.
+enum Hand {
+    Make(Box<Wish>, Answer<Made>),
+    Remove(String, Answer<ContainerId>),
+    Scale(usize, Answer<usize>),
+    Collect(Answer<()>),
+    Rework(Answer<usize>),
+    ResetBreakers { general: bool, replacement: bool, answer: Answer<()> },
+}
+
+impl Hand {
+    fn refuse(self, error: HandError) {
+        // Who no longer waits need not be told.
+        let _ = match self {
+            Self::Make(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Remove(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Scale(_, answer) | Self::Rework(answer) => answer.send(Err(error)).is_ok(),
+            Self::Collect(answer) | Self::ResetBreakers { answer, .. } => answer.send(Err(error)).is_ok(),
+        };
+    }
+}
+
+/// Who waits for the end of something asked for by hand.
+#[derive(Default)]
+struct Hands {
+    tickets: u64,
+    making: HashMap<HandTicket, Answer<Made>>,
+    removing: HashMap<HandTicket, Answer<ContainerId>>,
+}
+
+impl Hands {
+    fn ticket(&mut self) -> HandTicket {
+        self.tickets += 1;
+        HandTicket(self.tickets)
+    }
+
+    fn tell(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Made(ticket, outcome) => {
+                    let _ = self.making.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+                Outcome::Removed(ticket, outcome) => {
+                    let _ = self.removing.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+            }
+        }
+    }
 }
 
 /// Cheap way to talk to the engines room.
@@ -93,6 +154,8 @@ pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
     fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
+    docker: Option<Arc<dyn Docker>>,
+    usage: UsageBoard,
     records: Arc<Records>,
 }
 
@@ -127,11 +190,6 @@ impl Handle {
         self.send(Command::Learned { number, infohash }).await;
     }
 
-    /// Changes how many streams an engine may carry; streams there are stay.
-    pub(crate) async fn set_streams_per_engine(&self, most: Option<u32>) {
-        self.send(Command::StreamsPerEngine(most)).await;
-    }
-
     /// How everything stands now; never waits.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         self.standing.borrow().clone()
@@ -152,6 +210,52 @@ impl Handle {
         self.standing.clone()
     }
 
+    /// Docker, when engines are kept there: for containers that are no engines.
+    pub(crate) fn docker(&self) -> Option<Arc<dyn Docker>> {
+        self.docker.clone()
+    }
+
+    /// What the containers of engines use; empty where none are kept.
+    pub(crate) fn usage(&self) -> std::collections::BTreeMap<ContainerId, Usage> {
+        self.usage.all()
+    }
+
+    /// Has an engine made; answers when its container runs.
+    pub(crate) async fn make(&self, wish: Wish) -> Result<Made, HandError> {
+        self.ask(|answer| Hand::Make(Box::new(wish), answer)).await
+    }
+
+    /// Has an engine removed, by id, unique beginning of it, or name; answers when its container is gone.
+    pub(crate) async fn remove(&self, which: String) -> Result<ContainerId, HandError> {
+        self.ask(|answer| Hand::Remove(which, answer)).await
+    }
+
+    /// Asks for another number of engines; answers the one within the limits.
+    pub(crate) async fn scale(&self, demand: usize) -> Result<usize, HandError> {
+        self.ask(|answer| Hand::Scale(demand, answer)).await
+    }
+
+    /// Has engines removed that nobody uses.
+    pub(crate) async fn collect(&self) -> Result<(), HandError> {
+        self.ask(Hand::Collect).await
+    }
+
+    /// Has all engines made anew; answers how many those are.
+    pub(crate) async fn rework(&self) -> Result<usize, HandError> {
+        self.ask(Hand::Rework).await
+    }
+
+    /// Closes breakers.
+    pub(crate) async fn reset_breakers(&self, general: bool, replacement: bool) -> Result<(), HandError> {
+        self.ask(|answer| Hand::ResetBreakers { general, replacement, answer }).await
+    }
+
+    async fn ask<T>(&self, hand: impl FnOnce(Answer<T>) -> Hand) -> Result<T, HandError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Hand(hand(answer))).await;
+        answered.await.unwrap_or(Err(HandError::Stopped))
+    }
+
     /// Refuses everybody who waits and ends the service.
     pub(crate) async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
@@ -170,9 +274,12 @@ impl Handle {
 struct Service {
     plan: Plan,
     yard: Option<Yard>,
+    live: watch::Receiver<Live>,
+    heeded: Live,
     assumed: Option<Authority>,
     is_assumed: bool,
     vpn_refusal: Option<Refusal>,
+    hands: Hands,
     engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
@@ -183,6 +290,8 @@ struct Service {
     board: Arc<Board>,
     epoch: Epoch,
     checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
+    /// Engines that answered are asked whether they reach others, beside everything else.
+    asked: JoinSet<(EngineId, Option<bool>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
@@ -202,7 +311,8 @@ pub(crate) fn start(
     let limits = Limits {
         epoch: options.epoch,
         shards: shards.count(),
-        streams_per_engine: options.streams_per_engine,
+        streams_per_engine: options.live.borrow().streams_per_engine,
+        selection: options.selection,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
         engine_wait: options.engine_wait,
@@ -224,14 +334,17 @@ pub(crate) fn start(
     if vpn_refusal.is_some() {
         plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: vpn_refusal.clone() }));
     }
-    let (yard, assumed) = match options.source {
-        Source::Docker { yard, docker, assumed } => (Some(Yard::new(now, *yard, docker)), assumed),
-        Source::Named | Source::VpnRefused => (None, None),
+    let (yard, docker, assumed) = match options.source {
+        Source::Docker { yard, docker, assumed } => {
+            (Some(Yard::new(now, *yard, docker.clone())), Some(docker), assumed)
+        }
+        Source::Named | Source::VpnRefused => (None, None, None),
     };
     if yard.is_some() {
         // A look-up that comes before the first engine waits for it.
         plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
     }
+    let usage = yard.as_ref().map(Yard::usage).unwrap_or_default();
     let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
     let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
@@ -239,12 +352,15 @@ pub(crate) fn start(
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
-    let service = Service {
+    let mut service = Service {
         plan,
         yard,
+        live: options.live,
+        heeded: Live::default(),
         assumed,
         is_assumed: false,
         vpn_refusal,
+        hands: Hands::default(),
         engine_wait: options.engine_wait,
         commands: inbox,
         standing,
@@ -256,24 +372,28 @@ pub(crate) fn start(
         board,
         epoch: options.epoch,
         checks: JoinSet::new(),
+        asked: JoinSet::new(),
         observed_at: Instant::now(),
         yields: Yields::default(),
         yield_at: None,
     };
+    service.heed();
     tasks.spawn(async move {
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, fleet: fleet_view, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
 }
 
 impl Service {
     async fn run(mut self) {
         loop {
+            self.heed();
             self.connect();
             self.observe_starts();
             self.advance();
             self.make_room();
+            self.tend_caches();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -289,22 +409,65 @@ impl Service {
                         return;
                     }
                 }
-                Some(checked) = self.checks.join_next() => match checked {
-                    Ok((engine, outcome)) => self.checked(&engine, outcome),
-                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
-                },
+                Some(checked) = self.checks.join_next() => self.take_checks(checked),
+                Some(answered) = self.asked.join_next() => self.take_answers(answered),
                 news = news(&mut self.yard) => self.hear(news),
+                () = changed(&mut self.live) => {}
                 () = sleep_until(wake) => {}
             }
         }
     }
 
-    /// Takes what happened in Docker.
-    fn hear(&mut self, news: News) {
+    /// Takes a check that is over, and with it those that are over too: each turn costs what all engines cost.
+    fn take_checks(&mut self, first: Result<(EngineId, Result<Found, CheckFault>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(checked) = next {
+            match checked {
+                Ok((engine, outcome)) => self.checked(&engine, outcome),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.checks.try_join_next();
+        }
+    }
+
+    /// The same of engines that were asked whether they reach others.
+    fn take_answers(&mut self, first: Result<(EngineId, Option<bool>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(answered) = next {
+            match answered {
+                Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.asked.try_join_next();
+        }
+    }
+
+    /// Takes what was changed while it runs.
+    fn heed(&mut self) {
+        if *self.live.borrow() == self.heeded {
+            return;
+        }
+        self.heeded = self.live.borrow_and_update().clone();
+        self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
+        if let Some(yard) = &mut self.yard {
+            yard.heed(Instant::now(), &self.heeded);
+        }
+    }
+
+    /// Takes what happened in Docker, and with it what else has happened there: each turn costs what all engines cost.
+    fn hear(&mut self, first: News) {
         let now = Instant::now();
         let Some(yard) = &mut self.yard else { return };
-        if let Some(engine) = yard.take(now, news) {
-            self.plan.look_again(now, &engine);
+        let mut next = Some(first);
+        for taken in 1.. {
+            let Some(news) = next else { return };
+            if let News::Purged(id, _) = &news {
+                self.plan.let_go(&EngineId(id.0.clone()));
+            }
+            if let Some(engine) = yard.take(now, news) {
+                self.plan.look_again(now, &engine);
+            }
+            next = if taken < BATCH_MAX { yard.more_news() } else { None };
         }
     }
 
@@ -354,13 +517,42 @@ impl Service {
                 }
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
-            Command::StreamsPerEngine(most) => {
-                self.plan.set_streams_per_engine(most);
-                if let (Some(most), Some(yard)) = (most, &mut self.yard) {
-                    yard.fleet.set_streams_per_engine(most);
+            Command::Hand(hand) => self.take_hand(now, hand),
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn take_hand(&mut self, now: Instant, hand: Hand) {
+        // Whoever changed a setting before asking is asking for what it says now.
+        self.heed();
+        let Some(yard) = &mut self.yard else {
+            return hand.refuse(self.vpn_refusal.clone().map_or(HandError::NotKept, HandError::Refused));
+        };
+        match hand {
+            Hand::Make(wish, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.wish(now, Wish { ticket: Some(ticket), ..*wish }) {
+                    Ok(()) => drop(self.hands.making.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
                 }
             }
-            Command::Stop(_) => {}
+            Hand::Remove(which, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.remove_by_hand(now, &which, ticket) {
+                    Ok(()) => drop(self.hands.removing.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+            }
+            Hand::Scale(demand, answer) => drop(answer.send(Ok(yard.fleet.scale_by_hand(demand)))),
+            Hand::Collect(answer) => {
+                yard.fleet.collect();
+                let _ = answer.send(Ok(()));
+            }
+            Hand::Rework(answer) => drop(answer.send(yard.fleet.rework(now))),
+            Hand::ResetBreakers { general, replacement, answer } => {
+                yard.fleet.reset_breakers(now, general, replacement);
+                let _ = answer.send(Ok(()));
+            }
         }
     }
 
@@ -413,7 +605,9 @@ impl Service {
         let now = Instant::now();
         let view = View { loads: self.plan.loads(), unplaced: self.plan.unplaced() };
         let actions = yard.fleet.advance(now, &view);
+        self.hands.tell(yard.fleet.outcomes());
         yard.perform(now, actions);
+        yard.follow();
         self.plan.set_fleet(now, yard.fleet.engines());
         let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
         if let Some(assumed) = &self.assumed {
@@ -428,6 +622,14 @@ impl Service {
             refusal: yard.fleet.blocked(now).map(|blocked| refusal(now, blocked, yard.fleet.grace())),
         };
         self.plan.set_outlook((!is_assumed).then(outlook));
+    }
+
+    /// Has caches measured and emptied.
+    fn tend_caches(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let loads = self.plan.loads();
+        let plan = &mut self.plan;
+        yard.tend_caches(Instant::now(), &loads, |engine| plan.hold(engine));
     }
 
     /// Asks unwatched sessions to end while plays wait for engines that only lack room.
@@ -492,20 +694,17 @@ impl Service {
 
     fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
         self.records.checked(SystemTime::now(), engine, &outcome);
-        let before = self.state_of(engine);
+        let before = self.plan.state(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
+        if let (Ok(found), Some(authority)) = (&outcome, self.plan.authority(engine)) {
+            let (engine, address) = (engine.clone(), found.address);
+            self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
+        }
         self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
-        let standing = self.plan.standing(Instant::now());
-        let after =
-            standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
+        let after = self.plan.state(engine);
         if let (true, Some(state)) = (before != after, after) {
             tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
         }
-    }
-
-    fn state_of(&self, engine: &EngineId) -> Option<super::health::State> {
-        let standing = self.standing.borrow();
-        standing.engines.iter().find(|known: &&EngineStanding| known.id == *engine).map(|known| known.state)
     }
 
     fn publish(&self) {
@@ -518,12 +717,8 @@ impl Service {
             }
             changed
         });
-        let supply = self.supply(Instant::now());
-        if *self.board.supply() != supply {
-            self.board.publish_supply(supply);
-        }
         if let Some(yard) = &self.yard {
-            let standing = yard.fleet.standing(Instant::now());
+            let standing = yard.standing(Instant::now());
             self.fleet.send_if_modified(|shown| {
                 let changed = shown.as_deref() != Some(&standing);
                 if changed {
@@ -532,13 +727,19 @@ impl Service {
                 changed
             });
         }
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
     }
 
-    /// Where engines come from, for whoever asks a shard.
+    /// Where engines come from and how they do, for whoever asks a shard.
     fn supply(&self, now: Instant) -> Supply {
+        let (unwell, unwell_total) = self.unwell();
         let Some(yard) = &self.yard else {
             let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
-            return Supply { source, blocked: self.vpn_refusal.clone(), ..Supply::default() };
+            let blocked = self.vpn_refusal.clone();
+            return Supply { source, blocked, unwell, unwell_total, ..Supply::default() };
         };
         let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
         Supply {
@@ -546,7 +747,32 @@ impl Service {
             assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
             docker: yard.fleet.docker_state(),
             blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            unwell,
+            unwell_total,
         }
+    }
+
+    /// Engines somebody should look after, as many as are shown, and how many there are.
+    fn unwell(&self) -> (Vec<Unwell>, usize) {
+        let (standing, fleet) = (self.standing.borrow(), self.fleet.borrow());
+        let mut total = 0;
+        let mut shown = Vec::new();
+        for engine in &standing.engines {
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&engine.id.0));
+            let (condition, seen) = condition(engine, member);
+            if !condition.is_ill() {
+                continue;
+            }
+            total += 1;
+            if shown.len() < UNWELL_MAX {
+                shown.push(Unwell {
+                    engine: member.map_or_else(|| engine.authority.clone(), |member| member.name.clone()),
+                    condition: condition.as_str(),
+                    reason: seen.unwrap_or_default().into(),
+                });
+            }
+        }
+        (shown, total)
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -573,6 +799,14 @@ fn say_assumed(engine: &Authority, is_assumed: bool) {
     }
 }
 
+/// The next change of what may change while it runs. Cancel safe.
+async fn changed(live: &mut watch::Receiver<Live>) {
+    if live.changed().await.is_err() {
+        // Nobody is left who could change anything.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The next thing to hear from Docker; never when engines are not kept there.
 async fn news(yard: &mut Option<Yard>) -> News {
     match yard {
@@ -584,19 +818,14 @@ async fn news(yard: &mut Option<Yard>) -> News {
 /// What a player is told when the fleet cannot make an engine, and when to come back.
 fn refusal(now: Instant, blocked: Blocked, grace: Duration) -> Refusal {
     let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX).max(1);
+    let text = blocked.text();
     match blocked {
-        Blocked::NoDocker { text, .. } => {
-            Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S)
-        }
-        Blocked::CircuitBreaker { until, text } => {
-            let text = format!("too many engines failed to start, the last one because: {text}");
+        Blocked::NoDocker { .. } => Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S),
+        Blocked::CircuitBreaker { until, .. } => {
             let left = until.saturating_duration_since(now);
             Refusal::new(RefusalCode::CircuitBreaker, text).retry_after(seconds(left))
         }
-        Blocked::MaxCapacity => {
-            Refusal::new(RefusalCode::MaxCapacity, "no more engines are allowed (MAX_REPLICAS)")
-                .retry_after(seconds(grace))
-        }
+        Blocked::MaxCapacity => Refusal::new(RefusalCode::MaxCapacity, text).retry_after(seconds(grace)),
     }
 }
 
@@ -608,126 +837,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::docker::{Client, Host};
-    use crate::engines::health::State;
-    use crate::engines::ports::PortRange;
-    use crate::engines::recipe::Tags;
-    use crate::engines::{BreakerLimits, FleetLimits, Ranges, Setup};
-    use sluice_contract::DockerState;
-
-    /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
-    /// gave up and the first player's broadcast got a second session.
-    #[tokio::test]
-    async fn engines_are_shown_before_the_service_has_run() {
-        let options = Options {
-            pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
-            fallback: None,
-            epoch: Epoch(1),
-            streams_per_engine: None,
-            engine_starts_max: 1,
-            no_response_timeout: std::time::Duration::from_secs(1),
-            engine_wait: std::time::Duration::from_secs(1),
-            source: Source::Named,
-        };
-        let mut tasks = JoinSet::new();
-        let shards = Arc::new(Shards::new(Vec::new()));
-        let handle = start(options, shards, Arc::default(), Arc::new(Board::new(0)), &mut tasks);
-        // Nothing was awaited: on one thread the service has not run yet.
-        let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
-        assert_eq!(states, [State::Unknown]);
-    }
-
-    /// Guards the engine that is assumed where nobody named one and there is no Docker: it is used and shown, and who asks
-    /// is told so; where Docker was asked for its absence is shown instead.
-    #[tokio::test]
-    async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
-        for assumed in [Some("127.0.0.1:6878"), None] {
-            let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
-            let options = Options {
-                pool: Vec::new(),
-                fallback: None,
-                epoch: Epoch(1),
-                streams_per_engine: None,
-                engine_starts_max: 1,
-                no_response_timeout: Duration::from_secs(1),
-                engine_wait: Duration::from_secs(1),
-                source: Source::Docker {
-                    yard: Box::new(yard(host.clone())),
-                    docker: Arc::new(Client::new(host)),
-                    assumed: assumed.map(|engine| engine.parse().expect("an authority")),
-                },
-            };
-            let mut tasks = JoinSet::new();
-            let board = Arc::new(Board::new(0));
-            let shards = Arc::new(Shards::new(Vec::new()));
-            let handle = start(options, shards, Arc::default(), board.clone(), &mut tasks);
-            let told = async {
-                loop {
-                    let supply = board.supply();
-                    if let DockerState::Away(text) = &supply.docker {
-                        break (supply.clone(), text.clone());
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let (supply, text) =
-                tokio::time::timeout(Duration::from_secs(20), told).await.expect("the absence is told");
-            assert!(text.contains("/nonexistent/docker.sock"), "{text}");
-            let engines: Vec<EngineId> =
-                handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
-            let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
-            match assumed {
-                Some(assumed) => {
-                    assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
-                    assert_eq!(supply.assumed.as_deref(), Some(assumed));
-                    assert_eq!(engines, [EngineId(assumed.into())]);
-                }
-                None => {
-                    let no_docker = Some(RefusalCode::NoDocker);
-                    assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
-                    assert_eq!(engines, []);
-                }
-            }
-        }
-    }
-
-    fn yard(host: Host) -> YardOptions {
-        let breaker = BreakerLimits { threshold: 5, recovery: Duration::from_secs(300) };
-        let range = |first, last| PortRange::new(first, last).expect("a range");
-        YardOptions {
-            setup: Setup {
-                host,
-                variant: None,
-                tags: Tags::default(),
-                label: "a=b".parse().expect("a label"),
-                instance: "one".to_owned(),
-                network: None,
-                publish: None,
-                has_https_mapped: false,
-                memory_bytes: None,
-                folders: Vec::new(),
-            },
-            limits: FleetLimits {
-                min: 1,
-                max: 2,
-                surge: 0,
-                min_free: 1,
-                streams_per_engine: 1,
-                is_auto_delete: true,
-                grace: Duration::from_secs(30),
-                startup: Duration::from_secs(60),
-                concurrent_max: 5,
-                interval: Duration::ZERO,
-                unhealthy_grace: Duration::from_secs(60),
-                cooldown: Duration::from_secs(60),
-                list_interval: Duration::from_secs(10),
-                breaker,
-                replacement_breaker: breaker,
-            },
-            ranges: Ranges { host: range(19000, 19999), https: range(45000, 49999), p2p: None },
-            pull_timeout: Duration::from_secs(900),
-        }
-    }
-}
+mod tests;

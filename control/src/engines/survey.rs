@@ -4,7 +4,7 @@
 //! of that id is it believed.
 
 use super::fleet::{Ground, Reach};
-use super::recipe::{Recipe, Site, Tags, Variant};
+use super::recipe::{Custom, Recipe, Site, Tags, Variant};
 use crate::docker::{Details, Docker, Error, Folder, Host, Label, Network};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,6 +15,8 @@ pub struct Setup {
     pub host: Host,
     /// Which recipe; by the daemon's architecture when nobody said.
     pub variant: Option<Variant>,
+    /// A recipe of the operator's own, which beats every variant.
+    pub custom: Option<Custom>,
     /// Tags of images.
     pub tags: Tags,
     /// Marks containers as managed.
@@ -107,16 +109,18 @@ fn ground(setup: &Setup, architecture: &str, own: Option<&Details>) -> Ground {
         _ if publish.is_unspecified() => Reach::Published(loopback.to_string()),
         _ => Reach::Published(publish.to_string()),
     };
+    let custom = setup.custom.as_ref();
+    let folder = custom.and_then(|custom| custom.folder.clone());
     Ground {
-        recipe: Recipe::of(variant, &setup.tags),
+        recipe: custom.map_or_else(|| Recipe::of(variant, &setup.tags), Custom::recipe),
         site: Site {
             label: setup.label.clone(),
             instance: setup.instance.clone(),
             network,
             publish,
             has_https_mapped: setup.has_https_mapped,
-            memory_bytes: setup.memory_bytes,
-            folders: setup.folders.clone(),
+            memory_bytes: custom.and_then(|custom| custom.memory_bytes).unwrap_or(setup.memory_bytes),
+            folders: setup.folders.iter().cloned().chain(folder).collect(),
         },
         reach,
     }
@@ -150,6 +154,7 @@ mod tests {
         Setup {
             host: Host::new(docker_host, None).unwrap(),
             variant: None,
+            custom: None,
             tags: Tags::default(),
             label: "a=b".parse().unwrap(),
             instance: "one".to_owned(),
@@ -250,5 +255,37 @@ mod tests {
         let one = Setup { publish: Some([10, 0, 0, 7].into()), ..setup(None) };
         assert_eq!(ground(&one, "arm64", None).reach, published("10.0.0.7"));
         assert_eq!(ground(&one, "arm64", None).recipe.name, "jopsis-arm64");
+    }
+
+    /// Guards a recipe of the operator's own: it beats the variant, its memory limit the general one, and its folder is
+    /// seen beside the others.
+    #[test]
+    fn an_own_recipe_beats_every_variant() {
+        let folder = |name: &str| Folder { host: name.into(), container: name.into() };
+        let custom = Custom {
+            name: "mine".to_owned(),
+            platform: crate::engines::recipe::Platform::Amd64,
+            arm_version: "3.2.13".to_owned(),
+            arguments: vec!["--bind-all".to_owned()],
+            memory_bytes: None,
+            folder: Some(folder("/torrents")),
+            cache: crate::engines::recipe::Cache::Memory,
+        };
+        let with = |custom: Custom| {
+            let folders = vec![folder("/all")];
+            let memory_bytes = Some(1 << 30);
+            let variant = Some(Variant::JopsisArm64);
+            ground(
+                &Setup { custom: Some(custom), variant, memory_bytes, folders, ..setup(None) },
+                "amd64",
+                None,
+            )
+        };
+        let made = with(custom.clone());
+        assert_eq!((made.recipe.name.as_str(), made.site.memory_bytes), ("mine", Some(1 << 30)));
+        assert_eq!(made.site.folders, [folder("/all"), folder("/torrents")]);
+        let limited = Custom { memory_bytes: Some(Some(64 << 20)), ..custom.clone() };
+        assert_eq!(with(limited).site.memory_bytes, Some(64 << 20));
+        assert_eq!(with(Custom { memory_bytes: Some(None), ..custom }).site.memory_bytes, None);
     }
 }

@@ -87,9 +87,29 @@ pub(crate) const NO_DATA_CHECKS: &str = "no_data_timeout_checks";
 /// Time between two of them.
 pub(crate) const NO_DATA_INTERVAL: &str = "no_data_check_interval";
 
+/// Engines kept at least.
+pub(crate) const REPLICAS_MIN: &str = "min_replicas";
+/// Engines at most.
+pub(crate) const REPLICAS_MAX: &str = "max_replicas";
+/// Whether idle engines are removed.
+pub(crate) const AUTO_DELETE: &str = "auto_delete";
+/// What engines are made from.
+pub(crate) const VARIANT: &str = "engine_variant";
+
 /// Those that do something. The others are kept, shown and backed up for the sake of clients that know them; whoever takes
 /// one up puts it in here.
-const ACTING: [&str; 5] = [GRACE, STREAMS_PER_ENGINE, STREAM_MODE, NO_DATA_CHECKS, NO_DATA_INTERVAL];
+const ACTING: [&str; 10] = [
+    GRACE,
+    STREAMS_PER_ENGINE,
+    STREAM_MODE,
+    NO_DATA_CHECKS,
+    NO_DATA_INTERVAL,
+    REPLICAS_MIN,
+    REPLICAS_MAX,
+    AUTO_DELETE,
+    VARIANT,
+    "use_custom_variant",
+];
 
 /// All of them, in the order the API shows them.
 pub(crate) static FIELDS: &[Field] = &[
@@ -147,14 +167,22 @@ pub(crate) static FIELDS: &[Field] = &[
         "10",
     ),
     field(Group::Loop, "retention_minutes", &["STREAM_LOOP_RETENTION_MINUTES"], Kind::Int(0, i64::MAX), "0"),
-    field(Group::Engine, "min_replicas", &["MIN_REPLICAS"], Kind::Int(0, 50), "2"),
-    field(Group::Engine, "max_replicas", &["MAX_REPLICAS"], Kind::Int(1, 100), "6"),
-    field(Group::Engine, "auto_delete", &["AUTO_DELETE"], Kind::Bool, "true"),
+    field(Group::Engine, REPLICAS_MIN, &["MIN_REPLICAS"], Kind::Int(0, 50), "2"),
+    field(Group::Engine, REPLICAS_MAX, &["MAX_REPLICAS"], Kind::Int(1, 100), "6"),
+    field(Group::Engine, AUTO_DELETE, &["AUTO_DELETE"], Kind::Bool, "true"),
     field(
         Group::Engine,
-        "engine_variant",
+        VARIANT,
         &["ENGINE_VARIANT"],
-        Kind::Choice(&["krinkuto11-amd64", "jopsis-amd64", "jopsis-arm32", "jopsis-arm64"]),
+        Kind::Choice(&[
+            "krinkuto11-amd64",
+            "jopsis-amd64",
+            "jopsis-arm32",
+            "jopsis-arm64",
+            "AceServe-amd64",
+            "AceServe-arm32",
+            "AceServe-arm64",
+        ]),
         "\"krinkuto11-amd64\"",
     ),
     field(Group::Engine, "use_custom_variant", &[], Kind::Bool, "false"),
@@ -173,7 +201,7 @@ impl Field {
 
     /// Whether it does anything.
     pub(crate) fn acts(&self) -> bool {
-        self.group == Group::Proxy && ACTING.contains(&self.name)
+        self.group == Group::Loop || ACTING.contains(&self.name)
     }
 
     /// What holds when nobody set it.

@@ -13,6 +13,9 @@ pub(crate) mod variant;
 
 pub(crate) use fields::{Field, Group, Values};
 
+use crate::LoopDetection;
+use crate::engines::recipe::Variant as Recipe;
+use crate::engines::{Live, YardOptions};
 use crate::store::{self, Record, SettingRow, TemplateRow};
 use serde_json::{Value, json};
 use sluice_contract::{Dial, Tuning};
@@ -48,13 +51,25 @@ impl Source {
     }
 }
 
-/// What others are told when settings change.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Live {
-    /// For the shards.
-    pub(crate) tuning: Tuning,
-    /// Leases per engine; `None` never refuses.
-    pub(crate) streams_per_engine: Option<u32>,
+/// How engines in Docker are kept before any change.
+#[derive(Clone, Debug)]
+pub(crate) struct Fleet {
+    replicas_min: usize,
+    replicas_max: usize,
+    is_auto_delete: bool,
+    variant: Option<Recipe>,
+}
+
+impl Fleet {
+    /// What the appliance was started with.
+    pub(crate) fn of(options: &YardOptions) -> Self {
+        Self {
+            replicas_min: options.limits.min,
+            replicas_max: options.limits.max,
+            is_auto_delete: options.limits.is_auto_delete,
+            variant: options.setup.variant,
+        }
+    }
 }
 
 /// Why settings are not changed.
@@ -83,6 +98,10 @@ pub(crate) struct Options {
     pub(crate) tuning: Tuning,
     /// Leases per engine before any change.
     pub(crate) streams_per_engine: Option<u32>,
+    /// Engines in Docker before any change, when they are kept there.
+    pub(crate) fleet: Option<Fleet>,
+    /// How streams that loop are looked for before any change.
+    pub(crate) looping: LoopDetection,
     /// Whether nothing may be changed.
     pub(crate) is_pinned: bool,
 }
@@ -95,6 +114,7 @@ struct Inner {
     options: Options,
     store: store::Handle,
     live: watch::Sender<Live>,
+    looping: watch::Sender<LoopDetection>,
     dial: Arc<Dial>,
     /// One change at a time, so that what is checked together is stored together.
     gate: Mutex<()>,
@@ -115,9 +135,9 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
             store.forget(&field.key());
         }
     }
-    let live = Live { tuning: options.tuning, streams_per_engine: options.streams_per_engine };
-    let live = watch::Sender::new(live);
-    let handle = Handle(Arc::new(Inner { options, store, live, dial, gate: Mutex::new(()) }));
+    let live = watch::Sender::default();
+    let looping = watch::Sender::new(options.looping);
+    let handle = Handle(Arc::new(Inner { options, store, live, looping, dial, gate: Mutex::new(()) }));
     handle.publish();
     handle
 }
@@ -125,6 +145,15 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
 /// Names of the variables of the environment that set what can also be changed while the appliance runs.
 pub fn variables() -> impl Iterator<Item = &'static str> {
     fields::FIELDS.iter().flat_map(|field| field.variables).copied()
+}
+
+/// Only what is new wakes those who watch.
+fn replace<T: PartialEq>(shown: &watch::Sender<T>, now: T) {
+    shown.send_if_modified(|shown| {
+        let is_news = *shown != now;
+        *shown = now;
+        is_news
+    });
 }
 
 fn given(options: &Options, field: &Field) -> Option<String> {
@@ -137,9 +166,15 @@ impl Handle {
         self.0.live.subscribe()
     }
 
+    /// How streams that loop are looked for now, and when that changes.
+    pub(crate) fn watch_looping(&self) -> watch::Receiver<LoopDetection> {
+        self.0.looping.subscribe()
+    }
+
     /// What a setting is, and where that comes from.
     pub(crate) fn value(&self, field: &Field) -> (Value, Source) {
         let options = &self.0.options;
+        let fleet = options.fleet.as_ref();
         if let Some(value) = self.changed(field) {
             return (value, Source::Api);
         }
@@ -150,9 +185,18 @@ impl Handle {
             fields::GRACE => Some(json!(options.tuning.grace.as_secs())),
             fields::STREAM_MODE => Some(json!(if options.tuning.is_hls_default { "HLS" } else { "TS" })),
             fields::STREAMS_PER_ENGINE => options.streams_per_engine.map(Value::from),
-            _ => given.as_deref().and_then(|text| field.parse(text)),
+            fields::REPLICAS_MIN => fleet.map(|fleet| json!(fleet.replicas_min)),
+            fields::REPLICAS_MAX => fleet.map(|fleet| json!(fleet.replicas_max)),
+            fields::AUTO_DELETE => fleet.map(|fleet| json!(fleet.is_auto_delete)),
+            fields::VARIANT => fleet.map(|fleet| {
+                let usual = || Recipe::of_architecture(variant::platform());
+                json!(fleet.variant.unwrap_or_else(usual).as_str())
+            }),
+            _ => None,
         };
-        (holds.unwrap_or_else(|| field.default()), source)
+        // Where no fleet is kept, its settings are still what was given.
+        let as_given = || given.as_deref().and_then(|text| field.parse(text));
+        (holds.or_else(as_given).unwrap_or_else(|| field.default()), source)
     }
 
     fn changed(&self, field: &Field) -> Option<Value> {
@@ -235,26 +279,22 @@ impl Handle {
         Ok(records)
     }
 
-    /// Tells everybody what holds now; shards know it when this returns.
+    /// Tells everybody what holds now; shards know it when this returns, and engines before whatever they are asked next.
     fn publish(&self) {
-        let live = self.live();
-        self.0.dial.set(live.tuning);
-        self.0.live.send_if_modified(|shown| {
-            let is_news = *shown != live;
-            *shown = live;
-            is_news
-        });
+        self.0.dial.set(self.tuning());
+        replace(&self.0.live, self.live());
+        replace(&self.0.looping, self.looping());
     }
 
-    fn live(&self) -> Live {
-        let options = &self.0.options;
-        let changed = |name: &str| {
-            let field = fields::FIELDS.iter().find(|field| field.name == name)?;
-            self.changed(field)
-        };
-        let number = |name: &str| changed(name).and_then(|value| value.as_u64());
-        let mut tuning = options.tuning;
-        if let Some(seconds) = number(fields::GRACE) {
+    /// The value of a setting that was changed while the appliance runs.
+    fn changed_named(&self, group: Group, name: &str) -> Option<Value> {
+        self.changed(fields::of(group).find(|field| field.name == name)?)
+    }
+
+    fn tuning(&self) -> Tuning {
+        let changed = |name: &str| self.changed_named(Group::Proxy, name);
+        let mut tuning = self.0.options.tuning;
+        if let Some(seconds) = changed(fields::GRACE).and_then(|value| value.as_u64()) {
             tuning.grace = Duration::from_secs(seconds);
         }
         if let Some(mode) = changed(fields::STREAM_MODE) {
@@ -268,8 +308,63 @@ impl Handle {
             let seconds = value(fields::NO_DATA_CHECKS) * value(fields::NO_DATA_INTERVAL);
             tuning.empty_timeout = Duration::from_secs_f64(seconds);
         }
-        let per_engine = number(fields::STREAMS_PER_ENGINE).and_then(|count| u32::try_from(count).ok());
-        Live { tuning, streams_per_engine: per_engine.or(options.streams_per_engine) }
+        tuning
+    }
+
+    fn live(&self) -> Live {
+        let number = |group, name| self.changed_named(group, name).and_then(|value| value.as_u64());
+        let count = |name| number(Group::Engine, name).and_then(|count| usize::try_from(count).ok());
+        let per_engine = number(Group::Proxy, fields::STREAMS_PER_ENGINE);
+        let per_engine = per_engine.and_then(|count| u32::try_from(count).ok());
+        let named = self.changed_named(Group::Engine, fields::VARIANT);
+        let variant = if self.0.options.is_pinned { None } else { Some(self.variant()) };
+        Live {
+            streams_per_engine: per_engine.or(self.0.options.streams_per_engine),
+            replicas_min: count(fields::REPLICAS_MIN),
+            replicas_max: count(fields::REPLICAS_MAX),
+            is_auto_delete: self
+                .changed_named(Group::Engine, fields::AUTO_DELETE)
+                .and_then(|value| value.as_bool()),
+            variant: named.as_ref().and_then(Value::as_str).and_then(Recipe::named),
+            custom: variant
+                .filter(|variant| variant.enabled)
+                .map(|variant| variant.recipe(self.variant_name())),
+        }
+    }
+
+    /// What engines of the custom variant are labelled with: the name of the template in force, if one is.
+    fn variant_name(&self) -> Option<String> {
+        let slot = self.active_template()?;
+        self.templates().remove(&slot).map(|(name, _)| name)
+    }
+
+    /// Where the custom variant is used, templates exist and none is in force, the first one is put in force.
+    pub(crate) async fn choose_template(&self) {
+        let is_wanted = self.variant().enabled && self.active_template().is_none();
+        let first = self.templates().into_keys().next();
+        if let (true, Some(slot)) = (is_wanted && !self.0.options.is_pinned, first) {
+            match self.activate_template(slot).await {
+                Ok(name) => tracing::info!(slot, name, "no template was in force, so the first one is"),
+                Err(error) => tracing::warn!(slot, %error, "no template is in force"),
+            }
+        }
+    }
+
+    fn looping(&self) -> LoopDetection {
+        let before = self.0.options.looping;
+        let changed = |name: &str| {
+            let field = fields::of(Group::Loop).find(|field| field.name == name)?;
+            self.changed(field)
+        };
+        let seconds = |name: &str, of_one: u64| {
+            changed(name)?.as_u64().map(|count| Duration::from_secs(count.saturating_mul(of_one)))
+        };
+        LoopDetection {
+            is_enabled: changed("enabled").and_then(|value| value.as_bool()).unwrap_or(before.is_enabled),
+            threshold: seconds("threshold_seconds", 1).unwrap_or(before.threshold),
+            check_interval: seconds("check_interval_seconds", 1).unwrap_or(before.check_interval),
+            retention: seconds("retention_minutes", 60).unwrap_or(before.retention),
+        }
     }
 
     /// The custom variant of engines.

@@ -1,5 +1,7 @@
 //! The custom variant of engines: platform, memory, a mounted folder and the engine's own parameters. Pure.
 
+use crate::docker::Folder;
+use crate::engines::recipe::{Cache, Custom, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -190,6 +192,12 @@ impl Variant {
     pub(crate) fn check_parameters(&self) -> Result<(), String> {
         for parameter in &self.parameters {
             parameter.check()?;
+            // There all arguments are one text, which is split again at each space.
+            let is_split = self.platform == "amd64" && parameter.enabled;
+            let words = || parameter.words().into_iter().flat_map(|word| word.chars().collect::<Vec<_>>());
+            if is_split && words().any(char::is_whitespace) {
+                return Err(format!("Parameter {} may have no spaces on amd64", parameter.name));
+            }
         }
         Ok(())
     }
@@ -200,6 +208,64 @@ impl Variant {
             Some((_, text)) => Err(text),
             None => self.check_parameters(),
         }
+    }
+
+    /// What engines are made from, under the name of its template.
+    pub(crate) fn recipe(&self, template: Option<String>) -> Custom {
+        let folder = || Folder {
+            host: self.torrent_folder_host_path.clone().unwrap_or_default().into(),
+            container: self.torrent_folder().into(),
+        };
+        Custom {
+            name: template.unwrap_or_else(|| self.platform.clone()),
+            platform: match self.platform.as_str() {
+                "arm32" => Platform::Arm32,
+                "arm64" => Platform::Arm64,
+                _ => Platform::Amd64,
+            },
+            arm_version: self.arm_version.clone(),
+            arguments: self.parameters.iter().flat_map(Parameter::words).collect(),
+            // No limit here and an unlimited one are different: only the latter beats the general limit.
+            memory_bytes: self
+                .memory_limit
+                .as_deref()
+                .and_then(memory_bytes)
+                .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)),
+            folder: self.torrent_folder_mount_enabled.then(folder),
+            cache: self.cache(),
+        }
+    }
+
+    /// The text of a parameter that is passed to engines.
+    fn passed(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|parameter| parameter.enabled && parameter.name == name);
+        found.and_then(|parameter| parameter.value.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// The cache directory engines are given, as it is seen inside.
+    fn cache_directory(&self) -> Option<String> {
+        let path = self.passed("--cache-dir")?;
+        // Engines of this image run as root.
+        let path = path.strip_prefix('~').map_or_else(|| path.to_owned(), |rest| format!("/root{rest}"));
+        Some(path.trim_end_matches('/').to_owned())
+    }
+
+    /// Where engines keep torrent files: beside their cache where one is named.
+    fn torrent_folder(&self) -> String {
+        self.cache_directory().map_or_else(
+            || self.torrent_folder_container_path.clone(),
+            |path| format!("{path}/collected_torrent_files"),
+        )
+    }
+
+    /// Where engines keep what they have received: on disk as soon as one of their two caches may be there.
+    fn cache(&self) -> Cache {
+        let is_memory = |name: &str| self.passed(name) == Some("memory");
+        if is_memory("--live-cache-type") && is_memory("--vod-cache-type") {
+            return Cache::Memory;
+        }
+        let directory = self.cache_directory().unwrap_or_else(|| "/root/.ACEStream".to_owned());
+        Cache::Folder(format!("{directory}/.acestream_cache").into())
     }
 
     /// The same with secrets masked, for those who have not shown the key.
@@ -225,6 +291,25 @@ impl Parameter {
         self.name.ends_with("token")
     }
 
+    /// What an engine is told: the flag, and its value unless it is a flag alone. One that is not enabled, off, or empty
+    /// says nothing.
+    fn words(&self) -> Vec<String> {
+        let name = self.name.clone();
+        match &self.value {
+            _ if !self.enabled => Vec::new(),
+            Value::Bool(is_on) => {
+                if *is_on {
+                    vec![name]
+                } else {
+                    Vec::new()
+                }
+            }
+            Value::String(text) if text.is_empty() => Vec::new(),
+            Value::String(text) => vec![name, text.clone()],
+            value => vec![name, value.to_string()],
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.name.len() > CHARS_MAX {
             return Err("Parameter names must have 1 to 4096 characters".to_owned());
@@ -245,23 +330,26 @@ impl Parameter {
 }
 
 fn is_memory_limit(text: &str) -> bool {
+    memory_bytes(text).is_some_and(|bytes| bytes == 0 || (32 * MIB..=128 * 1024 * MIB).contains(&bytes))
+}
+
+/// Docker's own form: digits and one letter, powers of 1024.
+fn memory_bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let (digits, unit) = match text.strip_suffix(['b', 'k', 'm', 'g']) {
         Some(digits) => (digits, text.as_bytes()[text.len() - 1]),
         None => (text.as_str(), b'b'),
     };
     if digits.is_empty() || digits.len() > 15 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return false;
+        return None;
     }
-    let Ok(number) = digits.parse::<u64>() else { return false };
     let shift = match unit {
         b'k' => 10,
         b'm' => 20,
         b'g' => 30,
         _ => 0,
     };
-    let bytes = number.checked_mul(1 << shift);
-    number == 0 || bytes.is_some_and(|bytes| (32 * MIB..=128 * 1024 * MIB).contains(&bytes))
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -329,5 +417,69 @@ mod tests {
         assert!(!json!(shown).to_string().contains("hunter2") && json!(shown).to_string().contains(MASK));
         shown.unmask(&variant);
         assert_eq!(shown, variant);
+    }
+
+    /// Guards what engines are told: enabled parameters in their order, flags alone, nothing for what is off or empty.
+    #[test]
+    fn enabled_parameters_become_arguments() {
+        let recipe = Variant::default().recipe(None);
+        let expected = "--client-console --bind-all --live-cache-type memory --live-cache-size 268435456 --vod-cache-type disk \
+                        --vod-cache-size 536870912 --max-file-size 2147483648 --live-buffer 10 --vod-buffer 5 \
+                        --refill-buffer-interval 5 --max-connections 200 --max-peers 40 --max-upload-slots 4 \
+                        --auto-slots 1 --stats-report-interval 60 --core-dlr-periodic-check-interval 10 \
+                        --check-live-pos-interval 10 --log-max-size 10485760 --log-backup-count 3";
+        assert_eq!(recipe.arguments.join(" "), expected);
+        assert_eq!((recipe.name.as_str(), recipe.memory_bytes), (platform(), None));
+        let mut variant = Variant::default();
+        for parameter in &mut variant.parameters {
+            parameter.enabled = ["--bind-all", "--allow-user-config", "--log-file", "--port"]
+                .contains(&parameter.name.as_str());
+        }
+        let recipe = variant.recipe(Some("Living room".to_owned()));
+        assert_eq!(recipe.arguments, ["--bind-all", "--port", "8621"]);
+        assert_eq!(recipe.name, "Living room");
+        assert_eq!(recipe.cache, Cache::Folder("/root/.ACEStream/.acestream_cache".into()));
+        for parameter in
+            variant.parameters.iter_mut().filter(|parameter| parameter.name.ends_with("-cache-type"))
+        {
+            (parameter.value, parameter.enabled) = (json!("memory"), true);
+        }
+        assert_eq!(variant.recipe(None).cache, Cache::Memory);
+    }
+
+    /// Guards values that would fall apart on their way to an engine.
+    #[test]
+    fn values_with_spaces_are_refused_where_they_are_split() {
+        let mut variant = Variant::default();
+        let file = variant.parameters.iter_mut().find(|p| p.name == "--log-file").unwrap();
+        (file.value, file.enabled) = (json!("/var/log/my engine"), true);
+        variant.platform = "amd64".to_owned();
+        assert!(variant.check_parameters().unwrap_err().contains("--log-file"));
+        variant.platform = "arm64".to_owned();
+        assert_eq!(variant.check_parameters(), Ok(()));
+    }
+
+    /// Guards memory and the mounted folder: unlimited is not the same as nothing said, and the folder lies beside the
+    /// cache where one is named.
+    #[test]
+    fn memory_and_folder_reach_the_recipe() {
+        let mut variant = Variant::default();
+        for (limit, expected) in [
+            (None, None),
+            (Some("0"), Some(None)),
+            (Some("64m"), Some(Some(64 << 20))),
+            (Some("1G"), Some(Some(1 << 30))),
+        ] {
+            variant.memory_limit = limit.map(str::to_owned);
+            assert_eq!(variant.recipe(None).memory_bytes, expected, "{limit:?}");
+        }
+        assert_eq!(variant.recipe(None).folder, None);
+        variant.torrent_folder_mount_enabled = true;
+        variant.torrent_folder_host_path = Some("/srv/torrents".to_owned());
+        let container = |variant: &Variant| variant.recipe(None).folder.unwrap().container;
+        assert_eq!(container(&variant).to_str(), Some("/root/.ACEStream/collected_torrent_files"));
+        let cache = variant.parameters.iter_mut().find(|p| p.name == "--cache-dir").unwrap();
+        (cache.value, cache.enabled) = (json!("~/cache/"), true);
+        assert_eq!(container(&variant).to_str(), Some("/root/cache/collected_torrent_files"));
     }
 }

@@ -174,6 +174,7 @@ impl Bench {
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
             ended: Vec::new(),
+            ended_sessions: Vec::new(),
             metrics: Vec::new(),
         });
     }
@@ -184,6 +185,15 @@ impl Bench {
             let text = self.get("/metrics").text();
             text.lines().filter(|line| line.ends_with(r#"state="healthy"} 1.0"#)).count() >= engines
         });
+    }
+
+    /// One request with a JSON body on a connection of its own; `line` is method and target.
+    pub fn send(&self, line: &str, body: &serde_json::Value) -> http::Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request =
+            format!("{line} HTTP/1.1\r\nhost: sluice\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut player = self.hand_over(request.as_bytes());
+        http::read_answer(&mut player, false)
     }
 
     /// One GET on a connection of its own.
@@ -321,6 +331,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         failovers: 0,
         splices: Default::default(),
         stat: None,
+        stat_at: None,
         formats: Vec::new(),
     }
 }

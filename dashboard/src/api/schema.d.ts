@@ -91,7 +91,7 @@ export interface paths {
         post?: never;
         /**
          * Stop and remove a container
-         * @description Only containers this appliance manages are removed.
+         * @description Only containers this appliance manages are removed. Streams on an engine are moved to another one first.
          */
         delete: operations["remove"];
         options?: never;
@@ -149,7 +149,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replace all engines */
+        /**
+         * Replace all engines
+         * @description New ones come first as far as `MAX_REPLICAS` leaves room; streams move and play on.
+         */
         post: operations["reprovision"];
         delete?: never;
         options?: never;
@@ -164,7 +167,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Progress of replacing all engines */
+        /** How far replacing all engines is */
         get: operations["reprovision_status"];
         put?: never;
         post?: never;
@@ -317,7 +320,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What each engine's container uses */
+        /**
+         * What each engine's container uses
+         * @description Figures of the last second or two; engines without any are left out.
+         */
         get: operations["usage_of_all"];
         put?: never;
         post?: never;
@@ -381,6 +387,124 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The event log
+         * @description Newest first. A value no entry has gives an empty list.
+         */
+        get: operations["log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/cleanup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove old entries of the event log */
+        post: operations["cleanup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counts of the event log */
+        get: operations["stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow changes
+         * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
+         *     `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
+         *     longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first.
+         */
+        get: operations["feed"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_ended": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that ended
+         * @description From another proxy. Without `stream_id` the newest stream that this `container_id` reported is meant. A stream that is
+         *     unknown, ended, or one of our own sessions is left as it is.
+         */
+        post: operations["stream_ended"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_started": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that starts
+         * @description From another proxy. `container_id` may be the engine's or the reporter's own; the engine is found by host and port.
+         *     Repeating it starts the same stream anew.
+         */
+        post: operations["stream_started"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/gc": {
         parameters: {
             query?: never;
@@ -390,7 +514,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove idle engines */
+        /**
+         * Remove idle engines
+         * @description Down to what is kept at least, without waiting for the grace period.
+         */
         post: operations["collect_garbage"];
         delete?: never;
         options?: never;
@@ -430,6 +557,57 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Streams that are not played because they loop */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let every stream be played again */
+        post: operations["clear"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Let a stream be played again */
+        delete: operations["remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -484,7 +662,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start a container */
+        /**
+         * Start a container
+         * @description Attached and published as engines are. An image that is not there is not pulled.
+         */
         post: operations["provision"];
         delete?: never;
         options?: never;
@@ -501,7 +682,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start an engine */
+        /**
+         * Start an engine
+         * @description Answers when its container runs; `GET /engines` tells when it is healthy.
+         */
         post: operations["provision_engine"];
         delete?: never;
         options?: never;
@@ -658,7 +842,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Scale engines to a count */
+        /**
+         * Scale engines to a count
+         * @description More are started at once; of those there are only such as nobody uses are removed.
+         */
         post: operations["scale"];
         delete?: never;
         options?: never;
@@ -745,6 +932,123 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Streams
+         * @description In the order of their first registration, with their latest figures; those that ended stay for an hour.
+         */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/batch-stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop several streams
+         * @description Each by the address its engine takes commands at.
+         */
+        post: operations["batch_stop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop a stream
+         * @description A session of ours ends with its players; another proxy's is stopped at its engine.
+         */
+        delete: operations["stop"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/extended-stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the engine knows of the content */
+        get: operations["extended"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/livepos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live position of a stream
+         * @description From its latest figures; where there are none, its engine is asked now.
+         */
+        get: operations["livepos"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of a stream over time
+         * @description Oldest first, one a second; of a stream from before a restart one in ten seconds. An unknown stream has none.
+         */
+        get: operations["samples"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/version": {
         parameters: {
             query?: never;
@@ -818,6 +1122,20 @@ export interface components {
             template_id: number;
             template_name: string;
         };
+        /** @description What became of one of them. */
+        BatchItem: {
+            command_url: string;
+            message: string;
+            stream_id?: string | null;
+            success: boolean;
+        };
+        /** @description What became of several stops. */
+        BatchStopped: {
+            failure_count: number;
+            results: components["schemas"]["BatchItem"][];
+            success_count: number;
+            total: number;
+        };
         /** @description Why not, as programs read it. */
         BlockedDetails: {
             can_retry: boolean;
@@ -869,6 +1187,11 @@ export interface components {
             /** @description Engines with at least one stream. */
             used: number;
         };
+        /** @description Old entries were removed. */
+        Cleaned: {
+            deleted: number;
+            message: string;
+        };
         /** @description Some settings. */
         Config: {
             auto_delete: boolean;
@@ -898,6 +1221,15 @@ export interface components {
             /** @description State in Docker's words. */
             status: string;
         };
+        /** @description Counts of the event log. */
+        Counted: {
+            by_type: {
+                [key: string]: number;
+            };
+            newest?: string | null;
+            oldest?: string | null;
+            total: number;
+        };
         /** @description What engines are made from when the custom variant is used. */
         CustomVariantConfig: {
             /** @description `3.2.13` or `3.2.14`. */
@@ -916,6 +1248,11 @@ export interface components {
             torrent_folder_host_path?: string | null;
             /** @description Whether the folder is mounted. */
             torrent_folder_mount_enabled?: boolean;
+        };
+        /** @description What was removed. */
+        Deleted: {
+            /** @description As it was asked for. */
+            deleted: string;
         };
         /** @description `{"detail": …}`: what every error answer is. */
         Detail: {
@@ -971,8 +1308,22 @@ export interface components {
         };
         /** @description An engine. The published fields first, then what Sluice adds. */
         EngineState: {
+            /**
+             * Format: int64
+             * @description What emptying it freed since this appliance started.
+             */
+            cache_freed_bytes?: number | null;
+            /** @description `disk`, or `memory`, which has no size. */
+            cache_kind?: string | null;
             /** Format: int64 */
             cache_size_bytes?: number | null;
+            /**
+             * @description What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+             *     `disconnected`, `unresolved` or `no_engine`.
+             */
+            condition: string;
+            /** @description Whether it reaches other peers, as far as it says. */
+            connected?: boolean | null;
             /** @description Key of the engine: its container's id, or `host:port` of one that was named. */
             container_id: string;
             container_name: string;
@@ -993,6 +1344,11 @@ export interface components {
                 [key: string]: string;
             };
             last_cache_cleanup?: string | null;
+            /**
+             * Format: int64
+             * @description The code its process ended with last, since this appliance started.
+             */
+            last_exit_code?: number | null;
             last_health_check?: string | null;
             last_seen?: string | null;
             last_stream_usage?: string | null;
@@ -1001,6 +1357,8 @@ export interface components {
             platform?: string | null;
             /** Format: int32 */
             port: number;
+            /** @description What was seen of that. */
+            reason?: string | null;
             /** @description `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams. */
             state: string;
             /** @description Ids of active streams. */
@@ -1013,6 +1371,28 @@ export interface components {
             engine: components["schemas"]["EngineState"];
             /** @description Active ones, without figures. */
             streams: components["schemas"]["StreamState"][];
+        };
+        /** @description One entry. */
+        EventLog: {
+            /** @description What happened. */
+            category: string;
+            /** @description The engine it is about. */
+            container_id?: string | null;
+            /** @description For a machine. */
+            details: Record<string, never>;
+            /** @description What it is about. */
+            event_type: string;
+            /**
+             * Format: int64
+             * @description Grows by one, never reused.
+             */
+            id: number;
+            /** @description For a person. */
+            message: string;
+            /** @description The stream it is about. */
+            stream_id?: string | null;
+            /** @description When it was recorded. */
+            timestamp: string;
         };
         /** @description One fault of a request, as clients of the contract know it. */
         Fault: {
@@ -1041,6 +1421,23 @@ export interface components {
             total_engines: number;
             unhealthy_engines: number;
         };
+        /** @description How far the pull of an image is. */
+        ImagePull: {
+            /**
+             * Format: int64
+             * @description So far, of layers whose size is known.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Of those layers in all.
+             */
+            bytes_total: number;
+            image: string;
+            since: string;
+            /** @description Docker's newest words. */
+            status: string;
+        };
         /** @description What came of an import. */
         ImportAnswer: {
             imported: components["schemas"]["ImportedSettings"];
@@ -1062,6 +1459,21 @@ export interface components {
             /** @description Every fault found. */
             detail: components["schemas"]["Fault"][];
         };
+        /** @description Positions in a broadcast, Unix seconds save for the last. Shown as text, which is how engines send them. */
+        LivePos: {
+            /** @description Pieces held ahead. */
+            buffer_pieces?: string | null;
+            /** @description Beginning of what the engine knows. */
+            first_ts?: string | null;
+            /** @description End of what the engine knows. */
+            last_ts?: string | null;
+            /** @description Beginning of what the broadcast offers. */
+            live_first?: string | null;
+            /** @description Its live edge. */
+            live_last?: string | null;
+            /** @description What is played. */
+            pos?: string | null;
+        };
         /** @description Finding streams that repeat. */
         LoopConfig: {
             /** Format: int64 */
@@ -1080,6 +1492,25 @@ export interface components {
             threshold_seconds: number;
             /** @description What is kept and does nothing in this version. */
             without_effect: string[];
+        };
+        /** @description What is known of one of them. */
+        LoopingDetails: {
+            evidence: string;
+            infohash?: string | null;
+        };
+        /** @description Streams that are not played because they loop. */
+        LoopingStreams: {
+            /** @description What gave each away: `lag`, `frozen` or `repeating`, and its infohash where it is known. */
+            details: {
+                [key: string]: components["schemas"]["LoopingDetails"];
+            };
+            /** Format: int64 */
+            retention_minutes: number;
+            stream_ids: string[];
+            /** @description When each was last found. */
+            streams: {
+                [key: string]: string;
+            };
         };
         /** @description What was done. */
         Message: {
@@ -1108,12 +1539,24 @@ export interface components {
             platform: string;
             supported_platforms: string[];
         };
+        /** @description Where a playback stands. */
+        Position: {
+            /** @description Whether the engine gives positions of it. */
+            has_livepos: boolean;
+            /** @description Whether it is live. */
+            is_live: boolean;
+            /** @description As the engine gives them. */
+            livepos?: unknown;
+        };
         /** @description Whether another engine can be made. */
         Provisioning: {
             blocked_reason?: string | null;
             blocked_reason_details?: components["schemas"]["BlockedDetails"] | null;
             can_provision: boolean;
             circuit_breaker_state: string;
+            /** @description `unused`, `unknown`, `up` or `away`. */
+            docker: string;
+            image_pull?: components["schemas"]["ImagePull"] | null;
             last_failure?: string | null;
         };
         /** @description One client record. */
@@ -1301,9 +1744,11 @@ export interface components {
             total_clients: number;
             total_sessions: number;
         };
-        /** @description Progress of replacing all engines. */
-        Reprovision: {
+        /** @description How far replacing all engines is. */
+        ReprovisionStatus: {
+            /** @description The first twelve digits of the one that is being stopped. */
             current_engine_id?: string | null;
+            /** @description `provisioning`, `stopping`, `complete` or `error`. */
             current_phase?: string | null;
             engines_provisioned: number;
             engines_stopped: number;
@@ -1314,32 +1759,100 @@ export interface components {
             timestamp?: string | null;
             total_engines: number;
         };
+        /** @description How many engines are made anew. */
+        Reprovisioning: {
+            deleted_count: number;
+            message: string;
+        };
         /** @description What was saved. */
         SavedVariant: {
             config: components["schemas"]["CustomVariantConfig"];
             message: string;
+        };
+        /** @description How many engines were asked for. */
+        Scaled: {
+            scaled_to: number;
+            /** @description The same within `MIN_REPLICAS` and `MAX_REPLICAS`. */
+            target: number;
+        };
+        /** @description A container that was started. */
+        Started: {
+            container_id: string;
+            container_name: string;
+        };
+        /** @description An engine that was started. */
+        StartedEngine: {
+            /** Format: int32 */
+            container_http_port: number;
+            /**
+             * Format: int32
+             * @description That of the control API where the recipe has one.
+             */
+            container_https_port: number;
+            container_id: string;
+            container_name: string;
+            /** Format: int32 */
+            host_http_port: number;
+        };
+        /** @description A stream was stopped. */
+        Stopped: {
+            message: string;
+            stream_id: string;
         };
         /** @description Streams counted. */
         StreamCounts: {
             active: number;
             total: number;
         };
-        /** @description A stream. */
+        /** @description Figures of one moment. What the engine did not say is `None`. */
+        StreamStatSnapshot: {
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            downloaded?: number | null;
+            livepos?: components["schemas"]["LivePos"] | null;
+            /**
+             * Format: int64
+             * @description Connected peers.
+             */
+            peers?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_down?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_up?: number | null;
+            /** @description `dl`, `prebuf`, … */
+            status?: string | null;
+            /** @description When the answer came. */
+            ts: string;
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            uploaded?: number | null;
+        };
+        /** @description A stream: the fields of the contract, then what is added to it. */
         StreamState: {
             command_url: string;
             container_id: string;
-            container_name?: string | null;
             /** Format: int64 */
             downloaded?: number | null;
+            /** @description Why it ended. */
+            end_reason?: string | null;
             ended_at?: string | null;
             id: string;
+            infohash?: string | null;
             is_live: boolean;
             key: string;
             /** @description `content_id`, `infohash`, `url` or `magnet`. */
             key_type: string;
-            livepos?: {
-                [key: string]: string | null;
-            } | null;
+            livepos?: components["schemas"]["LivePos"] | null;
             /** Format: int64 */
             peers?: number | null;
             playback_session_id: string;
@@ -1374,6 +1887,16 @@ export interface components {
             active_template_id?: number | null;
             templates: components["schemas"]["TemplateSlot"][];
         };
+        /** @description What was done. */
+        Told: {
+            message: string;
+        };
+        /** @description What became of the report of an end. */
+        Updated: {
+            stream?: components["schemas"]["StreamState"] | null;
+            /** @description Whether a stream ended with it. */
+            updated: boolean;
+        };
         /** @description What all engines' containers use together. */
         UsageTotal: {
             container_count: number;
@@ -1389,6 +1912,29 @@ export interface components {
             total_network_rx_bytes: number;
             /** Format: int64 */
             total_network_tx_bytes: number;
+        };
+        /** @description What one container uses. */
+        UsageView: {
+            /** Format: int64 */
+            block_read_bytes: number;
+            /** Format: int64 */
+            block_write_bytes: number;
+            container_id: string;
+            /**
+             * Format: double
+             * @description Percent of one core.
+             */
+            cpu_percent: number;
+            /** Format: int64 */
+            memory_limit: number;
+            /** Format: double */
+            memory_percent: number;
+            /** Format: int64 */
+            memory_usage: number;
+            /** Format: int64 */
+            network_rx_bytes: number;
+            /** Format: int64 */
+            network_tx_bytes: number;
         };
         /** @description Which program this is. */
         Version: {
@@ -1675,6 +2221,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -1891,6 +2445,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reprovisioning"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -1902,6 +2464,15 @@ export interface operations {
             };
             /** @description The key is wrong */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description That is under way */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1934,7 +2505,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Reprovision"];
+                    "application/json": components["schemas"]["ReprovisionStatus"];
                 };
             };
             /** @description No key was shown; only where a setting closes reads */
@@ -2656,7 +3227,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": Record<string, never>;
+                    "application/json": {
+                        [key: string]: components["schemas"]["UsageView"];
+                    };
                 };
             };
             /** @description No key was shown; only where a setting closes reads */
@@ -2786,6 +3359,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageView"];
+                };
+            };
             /** @description No key was shown; only where a setting closes reads */
             401: {
                 headers: {
@@ -2820,6 +3401,377 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    log: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1000, 100 without it */
+                limit?: number;
+                /** @description Entries left out */
+                offset?: number;
+                /** @description `engine`, `stream`, `vpn`, `health` or `system` */
+                event_type?: string;
+                /** @description Exactly */
+                category?: string;
+                /** @description Exactly */
+                container_id?: string;
+                /** @description Exactly */
+                stream_id?: string;
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventLog"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    cleanup: {
+        parameters: {
+            query?: {
+                /** @description Older ones go; 30 without it */
+                max_age_days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cleaned"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Counted"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    feed: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Where to go on */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Changes as they happen */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many follow already */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    stream_ended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `stream_id`, `reason` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Updated"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stream_started: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `engine` (`host`, `port`), `stream` (`key_type`, `key`), `session` (`playback_session_id`, `stat_url`, `command_url`, `is_live`), `labels` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many streams play */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
@@ -2956,6 +3908,138 @@ export interface operations {
             };
         };
     };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoopingStreams"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    clear: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Told"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id it was asked for, or its infohash */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Told"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description It is not on the list */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
     metrics: {
         parameters: {
             query?: never;
@@ -3045,7 +4129,15 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The body broke off, or a value is out of range */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Started"];
+                };
+            };
+            /** @description Docker refuses it */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3124,6 +4216,14 @@ export interface operations {
             };
         };
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedEngine"];
+                };
+            };
             /** @description The body broke off, or a value is out of range */
             400: {
                 headers: {
@@ -3153,6 +4253,15 @@ export interface operations {
             };
             /** @description The body did not arrive in time */
             408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The port asked for is another engine's */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3684,6 +4793,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Scaled"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -4141,6 +5258,416 @@ export interface operations {
                 };
             };
             /** @description The change could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description `started` or `ended`; both without it */
+                status?: string;
+                /** @description Only those on this engine */
+                container_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    batch_stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Command addresses */
+        requestBody: {
+            content: {
+                "application/json": string[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchStopped"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stopped"];
+                };
+            };
+            /** @description It has ended, or takes no commands */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    extended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whatever the engine says: title, mime type, categories, … */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    livepos: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Position"];
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    samples: {
+        parameters: {
+            query?: {
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamStatSnapshot"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description What is stored cannot be read */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -67,6 +67,22 @@ proptest! {
         prop_assert_eq!(feed.scanner.counters().continuity_errors, 0);
     }
 
+    /// Guards: the time a source has for showing where it is begins with its first byte, not when it was asked.
+    #[test]
+    fn a_source_that_is_long_in_starting_goes_on_exactly(
+        stop in 500usize..1_000,
+        read in 1usize..5,
+        silence in 0u64..20,
+    ) {
+        let stream = broadcast(6, 0);
+        let (now, mut feed) = (Instant::now(), feed());
+        give_in(&mut feed, now, cut(&stream, stop).0, 100);
+        feed.source_changed(now);
+        let rest = cut(&stream, stop - 400).1;
+        prop_assert_eq!(give_in(&mut feed, now + Duration::from_secs(silence), rest, read), vec![EXACT]);
+        prop_assert!(content(&feed) == stream);
+    }
+
     /// Guards: engines that pad differently, or repeat tables elsewhere, still continue the media packet by packet, and
     /// tables whose count does not go on are announced.
     #[test]

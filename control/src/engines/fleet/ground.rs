@@ -4,6 +4,7 @@
 use crate::docker::{Container, State};
 use crate::engines::Authority;
 use crate::engines::recipe::{self, Ports, Recipe, Site};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// How engines are reached from here.
@@ -50,6 +51,13 @@ impl Ground {
             Some(_) => Ownership::Strange,
             None => Ownership::Unclaimed,
         }
+    }
+
+    /// Whether labels are those of a container this appliance may show and remove, engine or not.
+    pub(crate) fn is_managed(&self, labels: &BTreeMap<String, String>) -> bool {
+        let instance = labels.get(recipe::LABEL_INSTANCE);
+        labels.get(&self.site.label.key) == Some(&self.site.label.value)
+            && instance.is_none_or(|instance| *instance == self.site.instance)
     }
 
     /// The ports an engine's labels name; `None` when they name no HTTP port.

@@ -9,9 +9,12 @@
 //! A member holds its name and its ports in every one of these phases, so that nobody else is given them before
 //! Docker has confirmed that the container does not exist.
 
+use super::hand::{HandTicket, Wish};
 use crate::docker::ContainerId;
 use crate::engines::Authority;
 use crate::engines::recipe::Ports;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where a member is in its life.
@@ -64,6 +67,10 @@ pub(crate) enum Why {
     Lost,
     /// A container that was made and never started.
     Leftover,
+    /// Somebody asked for it.
+    Asked,
+    /// All engines are made anew.
+    Outdated,
 }
 
 impl Why {
@@ -76,8 +83,21 @@ impl Why {
             Self::Failed => "failed",
             Self::Lost => "lost",
             Self::Leftover => "leftover",
+            Self::Asked => "asked",
+            Self::Outdated => "outdated",
         }
     }
+}
+
+/// How the process of an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// When.
+    pub(crate) at: Instant,
+    /// With which code, as far as Docker says.
+    pub(crate) exit_code: Option<i64>,
+    /// Whether the kernel killed it for its memory.
+    pub(crate) is_out_of_memory: bool,
 }
 
 /// One engine.
@@ -89,7 +109,19 @@ pub(crate) struct Member {
     pub(crate) authority: Option<Authority>,
     /// The recipe it was made by.
     pub(crate) variant: String,
+    /// The labels of its container.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) is_adopted: bool,
+    /// It is to be made anew.
+    pub(crate) is_outdated: bool,
+    /// What it was asked for with, until its container runs.
+    pub(crate) wish: Option<Wish>,
+    /// Who waits for its removal.
+    pub(crate) removal_tickets: Vec<HandTicket>,
+    /// How its process ended last, seen since this control started.
+    pub(crate) end: Option<End>,
+    /// Its process ended and Docker is about to start it again.
+    pub(crate) is_restarting: bool,
     pub(crate) phase: Phase,
     /// When the phase began.
     pub(crate) since: Instant,
@@ -117,7 +149,13 @@ impl Member {
             ports,
             authority: None,
             variant,
+            labels: Arc::default(),
             is_adopted: false,
+            is_outdated: false,
+            wish: None,
+            removal_tickets: Vec::new(),
+            end: None,
+            is_restarting: false,
             phase: Phase::Provisioning,
             since: now,
             known_at: now,

@@ -12,13 +12,15 @@
 //! - a container of another appliance is never touched.
 
 mod ground;
+mod hand;
 mod member;
 mod scale;
 mod standing;
 
-pub(crate) use ground::{Ground, Reach};
-pub(crate) use member::Phase;
-pub(crate) use standing::{Blocked, FleetStanding};
+pub(crate) use ground::{Ground, Ownership, Reach};
+pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
+pub(crate) use member::{End, Phase};
+pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
 use super::Authority;
 use super::breaker::{Breaker, BreakerLimits};
@@ -26,10 +28,10 @@ use super::health::State as Health;
 use super::ports::{PortRange, Ports as Pool};
 use super::recipe::{self, Ports};
 use crate::docker::{Container, ContainerId, ContainerSpec, Error, State};
-use ground::Ownership;
 use member::{Member, Why};
 use sluice_contract::EngineId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Names of engines' containers begin so.
@@ -48,6 +50,11 @@ const EVENT_SETTLED: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest pause between two looks for a daemon that is away: it may be back any moment, and looking costs it nothing.
 const ABSENCE_RETRY_MAX: Duration = Duration::from_secs(3);
+/// A daemon that restarts ends its containers and starts them again: engines that are down are given this long to be back
+/// before whoever waits for one brings another.
+const RETURN_SETTLED: Duration = Duration::from_secs(5);
+/// Of one end Docker tells twice, for its cause and for the fact, at most so far apart.
+const END_TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Owner of ports held by containers that are not ours.
 const STRANGERS: &str = "(other containers)";
 
@@ -142,6 +149,8 @@ pub(crate) struct FleetEngine {
     pub(crate) is_draining: bool,
     /// It has not answered yet, and a short answer is worth a quick look.
     pub(crate) is_starting: bool,
+    /// It owns its VPN's forwarded port.
+    pub(crate) is_forwarded: bool,
 }
 
 /// The newest failure, for the operator.
@@ -161,7 +170,8 @@ pub(crate) struct Trouble {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     limits: FleetLimits,
-    ground: Option<Ground>,
+    ground: Option<Arc<Ground>>,
+    is_ground_stale: bool,
     members: BTreeMap<String, Member>,
     tombstones: HashMap<ContainerId, Instant>,
     host_ports: Pool,
@@ -170,6 +180,8 @@ pub(crate) struct Fleet {
     /// Names of all containers of the last list.
     names: BTreeSet<String>,
     absence: Option<(Error, Instant)>,
+    /// When Docker came back last.
+    returned_at: Option<Instant>,
     is_listing: bool,
     is_listed: bool,
     list_at: Instant,
@@ -183,6 +195,11 @@ pub(crate) struct Fleet {
     replacement_breaker: Breaker,
     trouble: Option<Trouble>,
     unplaced: usize,
+    wishes: VecDeque<Wish>,
+    grow_to: Option<usize>,
+    shrink_to: Option<usize>,
+    rework: Option<hand::Rework>,
+    outcomes: Vec<Outcome>,
     counts: standing::Counts,
     actions: Vec<Action>,
 }
@@ -195,6 +212,7 @@ impl Fleet {
             replacement_breaker: Breaker::new(limits.replacement_breaker),
             limits,
             ground: None,
+            is_ground_stale: false,
             members: BTreeMap::new(),
             tombstones: HashMap::new(),
             host_ports: Pool::new("PORT_RANGE_HOST", ranges.host),
@@ -202,6 +220,7 @@ impl Fleet {
             p2p_ports: ranges.p2p.map(|range| Pool::new("P2P_PORT_RANGE", range)),
             names: BTreeSet::new(),
             absence: None,
+            returned_at: None,
             is_listing: false,
             is_listed: false,
             list_at: now,
@@ -212,30 +231,67 @@ impl Fleet {
             idle_deleted_at: None,
             trouble: None,
             unplaced: 0,
+            wishes: VecDeque::new(),
+            grow_to: None,
+            shrink_to: None,
+            rework: None,
+            outcomes: Vec::new(),
             counts: standing::Counts::default(),
             actions: Vec::new(),
         }
     }
 
-    /// Engines carry at most so many streams from now on.
-    pub(crate) fn set_streams_per_engine(&mut self, most: u32) {
-        self.limits.streams_per_engine = most;
+    /// Other limits hold from now on. Engines above a lower maximum go as soon as they are idle.
+    pub(crate) fn set_limits(&mut self, limits: FleetLimits) {
+        self.limits = limits;
     }
 
     /// What holds for engines from now on. Engines there are stay as they were made.
     pub(crate) fn surveyed(&mut self, ground: Ground) {
-        self.ground = Some(ground);
+        self.ground = Some(Arc::new(ground));
+        self.is_ground_stale = false;
+    }
+
+    /// What is known of the ground no longer holds: nothing is made before it was looked at anew.
+    pub(crate) fn ground_changed(&mut self) {
+        self.is_ground_stale = true;
     }
 
     /// Whether Docker still has to be looked at.
     pub(crate) fn wants_survey(&self) -> bool {
-        self.ground.is_none()
+        self.ground.is_none() || self.is_ground_stale
     }
 
     /// Something happened in Docker: look soon.
     pub(crate) fn noticed(&mut self, now: Instant) {
         self.list_at = self.list_at.min(now + EVENT_DELAY);
         self.settled_at = now + EVENT_SETTLED;
+    }
+
+    /// The kernel killed a process of an engine for its memory.
+    pub(crate) fn out_of_memory(&mut self, now: Instant, id: &ContainerId) {
+        let end = End { at: now, exit_code: None, is_out_of_memory: true };
+        let Some((name, member)) = self.with_id(id) else { return };
+        member.end = Some(end);
+        let text = format!("{name} was killed because it used more memory than it may");
+        tracing::warn!("{text}");
+        self.counts.out_of_memory += 1;
+        self.note(now, "engine_out_of_memory", text, REMEDY_MEMORY);
+    }
+
+    /// The process of an engine ended; Docker starts it again unless somebody stopped it.
+    pub(crate) fn ended(&mut self, now: Instant, id: &ContainerId, exit_code: Option<i64>) {
+        let Some((_, member)) = self.with_id(id) else { return };
+        // Docker tells of memory first and of the end right after.
+        let is_out_of_memory = member.end.is_some_and(|end| {
+            end.is_out_of_memory && now.saturating_duration_since(end.at) < END_TOLD_WITHIN
+        });
+        member.end = Some(End { at: now, exit_code, is_out_of_memory });
+    }
+
+    fn with_id(&mut self, id: &ContainerId) -> Option<(String, &mut Member)> {
+        let found = self.members.iter_mut().find(|(_, member)| member.id.as_ref() == Some(id));
+        found.map(|(name, member)| (name.clone(), member))
     }
 
     /// Docker cannot be used. Nothing follows from it about engines.
@@ -265,10 +321,10 @@ impl Fleet {
                 }
                 if self.absence.take().is_some() {
                     tracing::info!("Docker answers again");
+                    self.returned_at = Some(now);
                 }
-                if let Some(ground) = self.ground.take() {
+                if let Some(ground) = self.ground.clone() {
                     self.reconcile(now, begun, list, &ground);
-                    self.ground = Some(ground);
                     self.is_listed = true;
                 }
             }
@@ -329,6 +385,7 @@ impl Fleet {
             member.authority = Some(authority);
         }
         member.id.get_or_insert_with(|| container.id.clone());
+        member.is_restarting = container.state == State::Restarting;
         let is_ended = matches!(container.state, State::Exited | State::Dead | State::Removing);
         match (member.phase, container.state) {
             (Phase::Uncertain, State::Created) => self.dismiss(now, &container.name, Why::Leftover),
@@ -378,6 +435,7 @@ impl Fleet {
         let variant = container.labels.get(recipe::LABEL_VARIANT).cloned();
         let mut member = Member::reserved(now, ports, variant.unwrap_or_default());
         member.is_adopted = true;
+        member.labels = Arc::new(container.labels.clone());
         member.id = Some(container.id.clone());
         member.authority = ground.authority(container);
         member.phase = Phase::Starting;
@@ -413,9 +471,11 @@ impl Fleet {
     /// Gives back everything a member held.
     fn forget(&mut self, now: Instant, name: &str) {
         let Some(member) = self.members.remove(name) else { return };
-        self.host_ports.release(name);
-        self.https_ports.release(name);
-        self.p2p_ports.iter_mut().for_each(|ports| ports.release(name));
+        self.release(name);
+        if let Some(id) = &member.id {
+            let told = member.removal_tickets.iter().map(|ticket| Outcome::Removed(*ticket, Ok(id.clone())));
+            self.outcomes.extend(told);
+        }
         match member.phase {
             Phase::Removing(why) => tracing::info!(name, why = why.as_str(), "an engine is gone"),
             Phase::Ready | Phase::Draining(_) | Phase::Starting => {
@@ -433,6 +493,13 @@ impl Fleet {
         }
     }
 
+    /// Gives back the ports held by a name.
+    fn release(&mut self, name: &str) {
+        self.host_ports.release(name);
+        self.https_ports.release(name);
+        self.p2p_ports.iter_mut().for_each(|ports| ports.release(name));
+    }
+
     /// The end of an [`Action::Provision`].
     pub(crate) fn provisioned(&mut self, now: Instant, name: &str, outcome: Result<ContainerId, Error>) {
         let Some(member) = self.members.get_mut(name).filter(|member| member.phase == Phase::Provisioning)
@@ -440,17 +507,23 @@ impl Fleet {
             return;
         };
         member.known_at = now;
+        let wish = member.wish.take();
+        let ticket = wish.as_ref().and_then(|wish| wish.ticket);
         match outcome {
             Ok(id) => {
+                let Ports { http, second, .. } = member.ports;
+                let made = Made { id: id.clone(), name: name.to_owned(), http, second };
                 member.id = Some(id);
                 member.enter(now, Phase::Starting);
                 // Where it is reached stands in the list.
                 self.list_at = now;
+                self.answer_made(ticket, Ok(made));
             }
             Err(error) if error.is_absence() => {
                 member.enter(now, Phase::Uncertain);
                 self.list_at = now;
                 self.breaker.withdrawn();
+                self.answer_made(ticket, Err(HandError::from(&error)));
                 self.absent(now, error);
             }
             Err(error @ Error::PortTaken { .. }) => {
@@ -463,15 +536,18 @@ impl Fleet {
                 tracing::warn!(name, %error, "another program has a port; the next one is tried");
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
+                self.retry_wish(wish, HandError::from(&error));
             }
             Err(error @ Error::NameTaken { .. }) => {
                 self.names.insert(name.to_owned());
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
                 self.list_at = now;
+                self.retry_wish(wish, HandError::from(&error));
             }
             Err(error) => {
                 self.fail(now, error.code(), error.to_string(), error.remedy());
+                self.answer_made(ticket, Err(HandError::from(&error)));
                 self.forget(now, name);
                 // Should the undoing have failed, the list shows what was left.
                 self.noticed(now);
@@ -488,6 +564,9 @@ impl Fleet {
                 member.removal_failures = member.removal_failures.saturating_add(1);
                 member.retry_at = Some(now + doubled(member.removal_failures));
                 tracing::warn!(name, %error, "an engine could not be removed; it is tried again");
+                let tickets = std::mem::take(&mut member.removal_tickets).into_iter();
+                let failed = HandError::from(&error);
+                self.outcomes.extend(tickets.map(|ticket| Outcome::Removed(ticket, Err(failed.clone()))));
                 if error.is_absence() {
                     self.absent(now, error);
                 } else {
@@ -542,9 +621,15 @@ impl Fleet {
         self.follow(now, view);
         if self.absence.is_none() && self.is_listed {
             self.retry_removals(now);
+            self.obey(now, view);
+            self.renew(now, view);
             self.replace(now, view);
             self.scale_up(now, view);
-            self.scale_down(now, view);
+            if !self.is_reworking() {
+                self.scale_down(now, view);
+            }
+        } else if let Some(blocked) = self.blocked(now) {
+            self.refuse_wishes(&blocked);
         }
         if !self.is_listing && self.list_at <= now && self.ground.is_some() {
             self.is_listing = true;
@@ -602,17 +687,22 @@ impl Fleet {
 
     /// Every engine the plan should know, with what it may do.
     pub(crate) fn engines(&self) -> Vec<FleetEngine> {
+        let mut forwarded = BTreeSet::new();
         let known = self.members.values().filter_map(|member| {
             let is_draining = match member.phase {
                 Phase::Starting | Phase::Ready => false,
                 Phase::Draining(_) => true,
                 Phase::Provisioning | Phase::Uncertain | Phase::Removing(_) => return None,
             };
+            // A VPN has one forwarded port, so only the first of its engines that claims it is believed.
+            let claims = member.labels.get(recipe::LABEL_FORWARDED).is_some_and(|value| value == "true");
+            let is_forwarded = claims && forwarded.insert(member.labels.get(recipe::LABEL_VPN));
             Some(FleetEngine {
                 id: EngineId(member.id.as_ref()?.0.clone()),
                 authority: member.authority.clone()?,
                 is_draining,
                 is_starting: member.phase == Phase::Starting,
+                is_forwarded,
             })
         });
         known.collect()
@@ -631,12 +721,16 @@ impl Fleet {
             let sick_end = member.down_since.map(|since| since + self.limits.unhealthy_grace);
             [phase_end, spare_end, sick_end, member.retry_at]
         });
-        let starts = [Some(self.provision_at), self.replace_at, self.breaker.opens_at()];
+        let settled_at = self.returned_at.map(|at| at + RETURN_SETTLED);
+        let starts = [Some(self.provision_at), self.replace_at, self.breaker.opens_at(), settled_at];
         let starts = starts.into_iter().flatten().chain(members.flatten()).filter(|at| *at > now);
         list.into_iter().chain(starts).min()
     }
 }
 
+/// What to do about an engine that is killed for its memory.
+const REMEDY_MEMORY: &str =
+    "raise ENGINE_MEMORY_LIMIT or the variant's memory_limit, or give the engine a smaller cache";
 /// What to do about an engine that does not come up.
 const REMEDY_LOGS: &str = "look at the container's log, and at ENGINE_VARIANT and the image's version";
 

@@ -5,11 +5,10 @@
 //! more places than that, for the whole of the grace period.
 
 use super::member::{Member, Phase, Why};
-use super::{Action, Fleet, NAME_PREFIX, View, recipe};
-use crate::engines::ports::Exhausted;
+use super::{Action, Fleet, Ground, HandError, NAME_PREFIX, View, Wish, recipe};
 use crate::engines::recipe::{Order, Ports};
 use sluice_contract::EngineId;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Free places kept while anything plays.
@@ -37,7 +36,7 @@ pub(super) struct Census {
 }
 
 impl Fleet {
-    fn leases(member: &Member, view: &View) -> usize {
+    pub(super) fn leases(member: &Member, view: &View) -> usize {
         let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone())));
         load.map_or(0, |load| load.leases)
     }
@@ -65,12 +64,15 @@ impl Fleet {
     /// Engines that are missing, whether they can be had or not.
     pub(super) fn missing(&self, now: Instant, view: &View, census: &Census) -> usize {
         let capacity = self.limits.streams_per_engine as usize;
-        // Whoever waits is served by what is coming first.
-        let waiting = view.unplaced.saturating_sub(census.coming * capacity);
+        // Whoever waits is served by what is coming first; right after a daemon's return that is also what is down.
+        let is_settling = self.returned_at.is_some_and(|at| now < at + super::RETURN_SETTLED);
+        let returning = if is_settling { census.ailing } else { 0 };
+        let waiting = view.unplaced.saturating_sub((census.coming + returning) * capacity);
         let for_waiting = waiting.div_ceil(capacity);
         // One that is down for a moment carries nothing and is not replaced either.
         let for_minimum = self.limits.min.saturating_sub(census.live + census.ailing);
-        let places = (census.places + for_waiting.max(for_minimum) * capacity).saturating_sub(view.unplaced);
+        let engines = for_waiting.max(for_minimum) + returning;
+        let places = (census.places + engines * capacity).saturating_sub(view.unplaced);
         let is_used = census.streams + view.unplaced > 0;
         // Right after an idle engine went, only somebody who waits brings another.
         let has_rested = self.idle_deleted_at.is_none_or(|at| now >= at + self.limits.grace);
@@ -84,43 +86,45 @@ impl Fleet {
         let surge = if census.sick > 0 { self.limits.surge } else { 0 };
         let room = (self.limits.max + surge).saturating_sub(census.total);
         for _ in 0..self.missing(now, view, &census).min(room) {
-            let under_way =
-                self.members.values().filter(|member| member.phase == Phase::Provisioning).count();
-            if now < self.provision_at
-                || under_way >= self.limits.concurrent_max
-                || !self.breaker.permits(now)
-            {
+            if !self.may_begin(now) {
                 return;
             }
-            if let Err(exhausted) = self.provision(now) {
-                let remedy = "widen the range, or remove containers that hold its ports";
-                self.note(now, "port_range_exhausted", exhausted.to_string(), remedy);
+            if let Err(error) = self.provision(now, Wish::default(), false) {
+                if let HandError::Failed { code, text, remedy } = error {
+                    self.note(now, code, text, remedy);
+                }
                 self.provision_at = now + super::RETRY.0;
                 return;
             }
-            self.breaker.tried();
-            self.provision_at = now + self.limits.interval;
         }
     }
 
-    /// Reserves a name and ports and has a container made.
-    fn provision(&mut self, now: Instant) -> Result<(), Exhausted> {
-        let Some(ground) = &self.ground else { return Ok(()) };
+    /// Whether pace and breaker allow a start now.
+    pub(super) fn may_begin(&self, now: Instant) -> bool {
+        let under_way = self.members.values().filter(|member| member.phase == Phase::Provisioning).count();
+        now >= self.provision_at
+            && under_way < self.limits.concurrent_max
+            && self.breaker.permits(now)
+            && !self.is_ground_stale
+    }
+
+    /// Reserves a name and ports and has a container made. Who asked for it by hand is told how that ended.
+    pub(super) fn provision(&mut self, now: Instant, wish: Wish, is_asked: bool) -> Result<(), HandError> {
+        // Nothing is made before Docker was looked at.
+        let Some(ground) = self.ground.clone() else { return Ok(()) };
         let name = self.free_name();
-        let ports = match self.reserve(now, &name, ground.recipe.has_api_port, ground.site.has_https_mapped) {
-            Ok(ports) => ports,
-            Err(exhausted) => {
-                self.host_ports.release(&name);
-                self.https_ports.release(&name);
-                return Err(exhausted);
-            }
-        };
-        let Some(ground) = &self.ground else { return Ok(()) };
-        let order = Order { name: name.clone(), ports, env: BTreeMap::new(), labels: BTreeMap::new() };
+        let wish = wish.heeding_conf(&ground.recipe);
+        let ports = self.reserve(now, &name, &ground, &wish).inspect_err(|_| self.release(&name))?;
+        let order = Order { name: name.clone(), ports, env: wish.env.clone(), labels: wish.labels.clone() };
         let spec = recipe::container(&ground.recipe, &ground.site, &order);
         tracing::info!(name, image = spec.image, port = ports.http, "starting an engine");
-        self.members.insert(name, Member::reserved(now, ports, ground.recipe.name.clone()));
+        let mut member = Member::reserved(now, ports, ground.recipe.name.clone());
+        member.labels = Arc::new(spec.labels.clone());
+        member.wish = is_asked.then_some(wish);
+        self.members.insert(name, member);
         self.actions.push(Action::Provision(Box::new(spec)));
+        self.breaker.tried();
+        self.provision_at = now + self.limits.interval;
         Ok(())
     }
 
@@ -128,16 +132,38 @@ impl Fleet {
         &mut self,
         now: Instant,
         name: &str,
-        has_api_port: bool,
-        has_https_mapped: bool,
-    ) -> Result<Ports, Exhausted> {
-        let http = self.host_ports.take(now, name)?;
-        let second =
-            if has_api_port { &mut self.host_ports } else { &mut self.https_ports }.take(now, name)?;
-        let host_https =
-            (has_https_mapped && !has_api_port).then(|| self.host_ports.take(now, name)).transpose()?;
+        ground: &Ground,
+        wish: &Wish,
+    ) -> Result<Ports, HandError> {
+        let has_api_port = ground.recipe.has_api_port;
+        let http = match wish.http_port {
+            Some(port) => self.claim(port, name)?,
+            None => self.host_ports.take(now, name)?,
+        };
+        let second = match wish.https_port.filter(|_| !has_api_port) {
+            Some(port) => {
+                self.https_ports.hold(port, name);
+                port
+            }
+            None if has_api_port => self.host_ports.take(now, name)?,
+            None => self.https_ports.take(now, name)?,
+        };
+        let has_https_published = ground.site.has_https_mapped && !has_api_port;
+        let host_https = has_https_published.then(|| self.host_ports.take(now, name)).transpose()?;
         let p2p = self.p2p_ports.as_mut().map(|ports| ports.take(now, name)).transpose()?;
         Ok(Ports { http, second, host_https, p2p })
+    }
+
+    /// Takes one port of the host, inside its range or not, that nobody known here holds.
+    fn claim(&mut self, port: u16, name: &str) -> Result<u16, HandError> {
+        let holds = |ports: &Ports| ports.http == port || ports.host_https == Some(port);
+        let member =
+            self.members.iter().find(|(_, member)| holds(&member.ports)).map(|(name, _)| name.as_str());
+        if let Some(holder) = member.or(self.host_ports.holder(port)) {
+            return Err(HandError::PortHeld { port, holder: holder.to_owned() });
+        }
+        self.host_ports.hold(port, name);
+        Ok(port)
     }
 
     /// The lowest number no container has and no start under way has been given.

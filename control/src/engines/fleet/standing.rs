@@ -1,9 +1,13 @@
 //! How the fleet stands, for the API, metrics and refusals.
 
-use super::{Fleet, Phase, Trouble};
+use super::{End, Fleet, FleetLimits, Ground, Phase, Progress, Trouble};
 use crate::docker::ContainerId;
-use crate::engines::breaker::BreakerState;
+use crate::engines::breaker::{BreakerStanding, BreakerState};
+use crate::engines::caches::{Cache, CacheStanding};
+use crate::engines::pulling::Pulling;
+use crate::engines::recipe::Variant;
 use sluice_contract::DockerState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +25,8 @@ pub(crate) struct Counts {
     pub(crate) adopted: u64,
     /// Engines whose process ended or whose container vanished.
     pub(crate) lost: u64,
+    /// Times the kernel killed an engine for its memory.
+    pub(crate) out_of_memory: u64,
     /// Engines removed because nobody needed them.
     pub(crate) idle: u64,
     /// Engines replaced because they were down.
@@ -29,12 +35,13 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Every count with its name.
-    pub(crate) fn all(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn all(&self) -> [(&'static str, u64); 7] {
         [
             ("started", self.started),
             ("failed", self.failed),
             ("adopted", self.adopted),
             ("lost", self.lost),
+            ("out_of_memory", self.out_of_memory),
             ("idle_removed", self.idle),
             ("replaced", self.replaced),
         ]
@@ -63,6 +70,17 @@ pub(crate) enum Blocked {
 }
 
 impl Blocked {
+    /// What is wrong, and what to do.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::NoDocker { text, .. } => text.clone(),
+            Self::CircuitBreaker { text, .. } => {
+                format!("too many engines failed to start, the last one because: {text}")
+            }
+            Self::MaxCapacity => "no more engines are allowed (MAX_REPLICAS)".to_owned(),
+        }
+    }
+
     /// Whether waiting for `patience` may help.
     pub(crate) fn may_pass(&self, now: Instant, patience: Duration) -> bool {
         match self {
@@ -86,8 +104,16 @@ pub(crate) struct MemberStanding {
     pub(crate) port: u16,
     /// What it was made from.
     pub(crate) variant: Arc<str>,
-    /// When it was first known here.
-    pub(crate) first_seen: Instant,
+    /// The labels of its container.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
+    /// It is to be made anew.
+    pub(crate) is_outdated: bool,
+    /// How its process ended last.
+    pub(crate) end: Option<End>,
+    /// Docker is about to start its process again.
+    pub(crate) is_restarting: bool,
+    /// How its cache stands, once it is known.
+    pub(crate) cache: Option<CacheStanding>,
 }
 
 /// How the fleet stands.
@@ -97,14 +123,37 @@ pub(crate) struct FleetStanding {
     pub(crate) members: Vec<MemberStanding>,
     /// Why no further engine is made now, if so.
     pub(crate) blocked: Option<Blocked>,
-    /// Where the breaker of starts is.
-    pub(crate) breaker: BreakerState,
+    /// How the breaker of starts stands.
+    pub(crate) breaker: BreakerStanding,
+    /// How that of replacements stands.
+    pub(crate) replacement_breaker: BreakerStanding,
+    /// The limits in force.
+    pub(crate) limits: FleetLimits,
+    /// What holds for engines, once Docker was looked at.
+    pub(crate) ground: Option<Arc<Ground>>,
+    /// The image that is being pulled, while one is.
+    pub(crate) pulling: Option<Pulling>,
+    /// How far making all engines anew is, once that was asked for.
+    pub(crate) progress: Option<Progress>,
     /// Whether Docker answers.
     pub(crate) has_docker: bool,
     /// The newest failure.
     pub(crate) trouble: Option<Trouble>,
     /// Counts since this control started.
     pub(crate) counts: Counts,
+}
+
+impl FleetStanding {
+    /// Engines on their way out.
+    pub(crate) fn leaving(&self) -> usize {
+        let is_leaving = |phase| matches!(phase, Phase::Draining(_) | Phase::Removing(_));
+        self.members.iter().filter(|member| member.is_outdated || is_leaving(member.phase)).count()
+    }
+
+    /// The member whose container this is.
+    pub(crate) fn member(&self, id: &str) -> Option<&MemberStanding> {
+        self.members.iter().find(|member| member.id.as_ref().is_some_and(|own| *own.0 == *id))
+    }
 }
 
 impl Fleet {
@@ -148,6 +197,18 @@ impl Fleet {
         }
     }
 
+    /// Where the engines that answer have their caches, as far as their variant is known.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = (&ContainerId, Cache)> {
+        let ours = self.ground.as_ref().map(|ground| &ground.recipe);
+        let ready = self.members.values().filter(|member| member.phase == Phase::Ready);
+        ready.filter_map(move |member| {
+            let known =
+                ours.filter(|recipe| recipe.name == member.variant).map(|recipe| recipe.cache.clone());
+            let cache = known.or_else(|| Variant::named(&member.variant).map(Variant::cache))?;
+            Some((member.id.as_ref()?, cache))
+        })
+    }
+
     /// How long until an idle engine could make room, for a hint to come back.
     pub(crate) fn grace(&self) -> Duration {
         self.limits.grace
@@ -161,12 +222,21 @@ impl Fleet {
             phase: member.phase,
             port: member.ports.http,
             variant: member.variant.as_str().into(),
-            first_seen: member.first_seen,
+            labels: member.labels.clone(),
+            is_outdated: member.is_outdated,
+            end: member.end,
+            is_restarting: member.is_restarting,
+            cache: None,
         });
         FleetStanding {
             members: members.collect(),
             blocked: self.blocked(now),
-            breaker: self.breaker.state(now),
+            breaker: self.breaker.standing(now),
+            replacement_breaker: self.replacement_breaker.standing(now),
+            limits: self.limits.clone(),
+            ground: self.ground.clone(),
+            pulling: None,
+            progress: self.progress(),
             has_docker: self.absence.is_none() && self.is_listed,
             trouble: self.trouble.clone(),
             counts: self.counts.clone(),

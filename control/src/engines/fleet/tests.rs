@@ -6,6 +6,9 @@ use crate::docker::Network;
 use crate::engines::recipe::{Recipe, Site, Tags, Variant};
 use proptest::prelude::*;
 
+mod by_hand;
+mod pitfalls;
+
 const START: Duration = Duration::from_secs(8);
 
 fn limits() -> FleetLimits {
@@ -429,7 +432,7 @@ fn failed_starts_leave_nothing() {
         world.pass(Duration::from_secs(120));
         let standing = world.fleet.standing(world.now);
         assert_eq!(standing.trouble.as_ref().unwrap().code, code, "{fate:?}");
-        assert_eq!(standing.breaker, crate::engines::breaker::BreakerState::Open, "{fate:?}");
+        assert_eq!(standing.breaker.state, crate::engines::breaker::BreakerState::Open, "{fate:?}");
         assert!(matches!(standing.blocked, Some(Blocked::CircuitBreaker { .. })), "{fate:?}");
         assert_eq!(
             (world.containers.len(), world.held_ports(), world.fleet.members.len()),
@@ -456,6 +459,41 @@ fn a_crash_loop_is_seen() {
     world.pass(Duration::from_secs(1));
     let trouble = world.fleet.standing(world.now).trouble.map(|trouble| trouble.code);
     assert_eq!(trouble, Some("engine_exited"));
+}
+
+/// Guards the end of a process: with its code, told apart from one the kernel killed for its memory, which is said with
+/// what to do about it; of which two messages come.
+#[test]
+fn ends_of_processes_are_known() {
+    let mut world = World::new(limits());
+    world.pass(Duration::from_secs(20));
+    let id = |world: &World, name: &str| world.containers[name].container.id.clone();
+    let (one, two) = (id(&world, "acestream-1"), id(&world, "acestream-2"));
+    let now = world.now;
+    world.fleet.ended(now, &one, Some(1));
+    world.fleet.out_of_memory(now, &two);
+    world.fleet.ended(now + Duration::from_secs(1), &two, Some(137));
+    world.fleet.ended(now, &ContainerId("stranger".into()), Some(3));
+    let ends = |world: &World| {
+        let standing = world.fleet.standing(world.now);
+        let ends = standing.members.iter().map(|m| m.end.map(|end| (end.exit_code, end.is_out_of_memory)));
+        ends.collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&world), [Some((Some(1), false)), Some((Some(137), true))]);
+    let standing = world.fleet.standing(now);
+    assert_eq!(standing.counts.out_of_memory, 1);
+    let trouble = standing.trouble.unwrap();
+    assert!(
+        trouble.text.contains("acestream-2") && trouble.remedy.contains("ENGINE_MEMORY_LIMIT"),
+        "{trouble:?}"
+    );
+    // The next end is another one.
+    world.fleet.ended(now + Duration::from_secs(60), &two, Some(0));
+    assert_eq!(ends(&world)[1], Some((Some(0), false)));
+    world.containers.get_mut("acestream-1").unwrap().container.state = State::Restarting;
+    world.fleet.noticed(world.now);
+    world.pass(Duration::from_secs(2));
+    assert!(world.fleet.standing(world.now).members[0].is_restarting);
 }
 
 /// Guards ports of other programs and names of other containers: the next ones are tried, and nothing counts as failed.
@@ -533,7 +571,8 @@ fn a_day_passes_without_flapping() {
     let grace = Duration::from_secs(30);
     for seed in 1..4u64 {
         let mut jitter = crate::engines::jitter::Jitter::new(seed);
-        let mut world = World::new(FleetLimits { max: 40, ..limits() });
+        let list_interval = Duration::from_secs(60);
+        let mut world = World::new(FleetLimits { max: 40, list_interval, ..limits() });
         world.pass(Duration::from_secs(20));
         world.created_at.clear();
         let (mut rises, mut highest_before) = (0.0f64, 0.0f64);

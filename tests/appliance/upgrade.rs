@@ -85,7 +85,7 @@ fn unharmed(players: &[Player]) {
 #[test]
 fn an_upgrade_cuts_nobody() {
     let engine = two_channels();
-    let appliance = Setup::with_engines(&[&engine]).start();
+    let mut appliance = Setup::with_engines(&[&engine]).start();
     let players = playing(20, &appliance, &engine);
     let mut viewer = Viewer::enter(&appliance, &format!("id={}", nth(0).0));
     let before = viewer.playlist();
@@ -108,7 +108,8 @@ fn an_upgrade_cuts_nobody() {
         assert_eq!(opens(&engine, n), 1, "a source was opened anew");
     }
     drop(players);
-    drop(viewer);
+    let status = appliance.terminate(SOON);
+    assert!(status.success(), "{status}");
     for n in 0..2 {
         stopped_once_each(&engine, nth(n).1);
     }

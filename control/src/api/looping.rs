@@ -45,7 +45,13 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 }
 
 /// Streams that are not played because they loop
-#[utoipa::path(get, path = "/looping-streams", tag = "looping", responses((status = 200, body = LoopingStreams)))]
+#[utoipa::path(
+    get,
+    path = "/looping-streams",
+    operation_id = "looping_streams",
+    tag = "looping",
+    responses((status = 200, body = LoopingStreams))
+)]
 async fn list(State(sources): State<Sources>, Read(()): Read<()>) -> Json<LoopingStreams> {
     let found = sources.streams.looping();
     let retention = sources.streams.settings().borrow().looping.retention;
@@ -67,6 +73,7 @@ async fn list(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Loopin
 #[utoipa::path(
     delete,
     path = "/looping-streams/{stream_id}",
+    operation_id = "looping_remove",
     tag = "looping",
     params(("stream_id" = String, Path, description = "The id it was asked for, or its infohash")),
     responses((status = 200, body = Told), (status = 404, description = "It is not on the list", body = Detail))
@@ -81,7 +88,13 @@ async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Res
 }
 
 /// Let every stream be played again
-#[utoipa::path(post, path = "/looping-streams/clear", tag = "looping", responses((status = 200, body = Told)))]
+#[utoipa::path(
+    post,
+    path = "/looping-streams/clear",
+    operation_id = "looping_clear",
+    tag = "looping",
+    responses((status = 200, body = Told))
+)]
 async fn clear(State(sources): State<Sources>, Keyed(()): Keyed<()>) -> Json<Told> {
     sources.streams.unblock_all();
     Json(Told { message: "All looping streams cleared".to_owned() })

@@ -570,7 +570,7 @@ export interface paths {
             cookie?: never;
         };
         /** Streams that are not played because they loop */
-        get: operations["list"];
+        get: operations["looping_streams"];
         put?: never;
         post?: never;
         delete?: never;
@@ -589,7 +589,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Let every stream be played again */
-        post: operations["clear"];
+        post: operations["looping_clear"];
         delete?: never;
         options?: never;
         head?: never;
@@ -607,7 +607,7 @@ export interface paths {
         put?: never;
         post?: never;
         /** Let a stream be played again */
-        delete: operations["remove"];
+        delete: operations["looping_remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3908,7 +3908,7 @@ export interface operations {
             };
         };
     };
-    list: {
+    looping_streams: {
         parameters: {
             query?: never;
             header?: never;
@@ -3945,7 +3945,7 @@ export interface operations {
             };
         };
     };
-    clear: {
+    looping_clear: {
         parameters: {
             query?: never;
             header?: never;
@@ -3982,7 +3982,7 @@ export interface operations {
             };
         };
     };
-    remove: {
+    looping_remove: {
         parameters: {
             query?: never;
             header?: never;

@@ -3,6 +3,7 @@
 use super::Sources;
 use super::error::{Detail, Error};
 use super::input::{Keyed, Read};
+use super::service::Message;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -31,12 +32,6 @@ pub(crate) struct LoopingDetails {
     evidence: String,
     #[schema(value_type = Option<String>)]
     infohash: Option<sluice_contract::Hex40>,
-}
-
-/// What was done.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Told {
-    message: String,
 }
 
 /// Routes of this file.
@@ -76,12 +71,12 @@ async fn list(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Loopin
     operation_id = "looping_remove",
     tag = "looping",
     params(("stream_id" = String, Path, description = "The id it was asked for, or its infohash")),
-    responses((status = 200, body = Told), (status = 404, description = "It is not on the list", body = Detail))
+    responses((status = 200, body = Message), (status = 404, description = "It is not on the list", body = Detail))
 )]
-async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Result<Json<Told>, Error> {
+async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Result<Json<Message>, Error> {
     let name: String = id.chars().take(CHARS_MAX).collect();
     if sources.streams.unblock(&name) {
-        Ok(Json(Told { message: format!("Stream {name} removed from looping list") }))
+        Ok(Message::told(format!("Stream {name} removed from looping list")))
     } else {
         Err(Error::NotFound(format!("Stream {name} not found in looping list").into()))
     }
@@ -93,9 +88,9 @@ async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Res
     path = "/looping-streams/clear",
     operation_id = "looping_clear",
     tag = "looping",
-    responses((status = 200, body = Told))
+    responses((status = 200, body = Message))
 )]
-async fn clear(State(sources): State<Sources>, Keyed(()): Keyed<()>) -> Json<Told> {
+async fn clear(State(sources): State<Sources>, Keyed(()): Keyed<()>) -> Json<Message> {
     sources.streams.unblock_all();
-    Json(Told { message: "All looping streams cleared".to_owned() })
+    Message::told("All looping streams cleared")
 }

@@ -1887,10 +1887,6 @@ export interface components {
             active_template_id?: number | null;
             templates: components["schemas"]["TemplateSlot"][];
         };
-        /** @description What was done. */
-        Told: {
-            message: string;
-        };
         /** @description What became of the report of an end. */
         Updated: {
             stream?: components["schemas"]["StreamState"] | null;
@@ -3959,7 +3955,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Told"];
+                    "application/json": components["schemas"]["Message"];
                 };
             };
             /** @description No key was shown */
@@ -3999,7 +3995,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Told"];
+                    "application/json": components["schemas"]["Message"];
                 };
             };
             /** @description No key was shown */

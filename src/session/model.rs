@@ -573,7 +573,10 @@ impl World {
                 // A move that could not even begin leaves another one that is under way alone, unless that one's time
                 // was over unnoticed and it ends in the same moment.
                 if !matches!(event, Event::Move(_)) || self.moved > 1 {
-                    self.leaving = self.leaving.filter(|_| matches!(event, Event::Withdrawn(_)));
+                    // It goes on as a withdrawal only of the lease that plays.
+                    let plays = self.playing_since.and(self.feeding).and_then(|id| self.lease_of(id));
+                    let is_withdrawal = matches!(event, Event::Withdrawn(lease) if plays == Some(*lease));
+                    self.leaving = self.leaving.filter(|_| is_withdrawal);
                 }
             }
             Action::Open { source, lease, selector } => self.judge_open(*source, lease, *selector),

@@ -26,7 +26,7 @@ pub struct Options {
     pub latency_scale_permille: u32,
     /// Threads that serve; one carries well over 1 Gbit/s.
     pub threads: usize,
-    /// Seed of everything that looks random: session ids, piece jitter, garbage.
+    /// Seed of what looks random: piece jitter, garbage. Session ids are never those of another engine.
     pub seed: u64,
     /// A session without reader and activity ends after this long, in engine time.
     pub idle_timeout: Duration,

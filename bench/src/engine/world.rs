@@ -5,6 +5,7 @@
 //! the reader. Whoever waits for a change subscribes to `pulse`, which ticks on every change of faults or sessions.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub(super) struct State {
     /// Channels whose transport file the engine has seen through their infohash: `id=<infohash>` works for them.
     pub(super) cached: HashSet<usize>,
     numbers: u64,
+    /// Makes its ids unlike those of any other engine, with the same seed or after a restart.
+    birth: u64,
 }
 
 /// A channel's switches and counters.
@@ -153,6 +156,7 @@ impl World {
             downloads: HashMap::new(),
             cached: HashSet::new(),
             numbers: 0,
+            birth: RandomState::new().build_hasher().finish(),
         };
         Ok(Self {
             options,
@@ -227,8 +231,8 @@ impl World {
         if identity.pid.is_none() {
             self.replace_anonymous(&mut state, channel, &key);
         }
-        let playback_session_id = state.make_id(self.options.seed);
-        let token = state.make_id(self.options.seed)[..32].to_owned();
+        let playback_session_id = state.make_id();
+        let token = state.make_id()[..32].to_owned();
         let position = self.stations[channel].channel.timing().position(now);
         let output = identity.wants_hls.then(|| self.output(channel, &key));
         let infohash = self.stations[channel].spec.infohash;
@@ -388,9 +392,9 @@ impl State {
     }
 
     /// Forty seeded hex digits, different each time.
-    fn make_id(&mut self, seed: u64) -> String {
-        let number = self.next_number();
-        Id::derive(&format!("{seed} {number}")).to_string()
+    fn make_id(&mut self) -> String {
+        let (birth, number) = (self.birth, self.next_number());
+        Id::derive(&format!("{birth} {number}")).to_string()
     }
 
     /// Forgets counters, finished sessions and requests; what is open stays counted where it must.

@@ -3,6 +3,7 @@
 use super::Sources;
 use super::error::{Detail, Error};
 use super::input::{Keyed, Read};
+use super::service::Message;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -33,19 +34,19 @@ pub(crate) struct LoopingDetails {
     infohash: Option<sluice_contract::Hex40>,
 }
 
-/// What was done.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Told {
-    message: String,
-}
-
 /// Routes of this file.
 pub(super) fn routes() -> OpenApiRouter<Sources> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(remove)).routes(routes!(clear))
 }
 
 /// Streams that are not played because they loop
-#[utoipa::path(get, path = "/looping-streams", tag = "looping", responses((status = 200, body = LoopingStreams)))]
+#[utoipa::path(
+    get,
+    path = "/looping-streams",
+    operation_id = "looping_streams",
+    tag = "looping",
+    responses((status = 200, body = LoopingStreams))
+)]
 async fn list(State(sources): State<Sources>, Read(()): Read<()>) -> Json<LoopingStreams> {
     let found = sources.streams.looping();
     let retention = sources.streams.settings().borrow().looping.retention;
@@ -67,22 +68,29 @@ async fn list(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Loopin
 #[utoipa::path(
     delete,
     path = "/looping-streams/{stream_id}",
+    operation_id = "looping_remove",
     tag = "looping",
     params(("stream_id" = String, Path, description = "The id it was asked for, or its infohash")),
-    responses((status = 200, body = Told), (status = 404, description = "It is not on the list", body = Detail))
+    responses((status = 200, body = Message), (status = 404, description = "It is not on the list", body = Detail))
 )]
-async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Result<Json<Told>, Error> {
+async fn remove(State(sources): State<Sources>, Keyed(id): Keyed<String>) -> Result<Json<Message>, Error> {
     let name: String = id.chars().take(CHARS_MAX).collect();
     if sources.streams.unblock(&name) {
-        Ok(Json(Told { message: format!("Stream {name} removed from looping list") }))
+        Ok(Message::told(format!("Stream {name} removed from looping list")))
     } else {
         Err(Error::NotFound(format!("Stream {name} not found in looping list").into()))
     }
 }
 
 /// Let every stream be played again
-#[utoipa::path(post, path = "/looping-streams/clear", tag = "looping", responses((status = 200, body = Told)))]
-async fn clear(State(sources): State<Sources>, Keyed(()): Keyed<()>) -> Json<Told> {
+#[utoipa::path(
+    post,
+    path = "/looping-streams/clear",
+    operation_id = "looping_clear",
+    tag = "looping",
+    responses((status = 200, body = Message))
+)]
+async fn clear(State(sources): State<Sources>, Keyed(()): Keyed<()>) -> Json<Message> {
     sources.streams.unblock_all();
-    Json(Told { message: "All looping streams cleared".to_owned() })
+    Message::told("All looping streams cleared")
 }

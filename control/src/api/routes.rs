@@ -154,4 +154,24 @@ mod tests {
         let found = std::fs::read_to_string(CHECKED_IN).unwrap_or_default();
         assert!(found == made, "docs/reference/openapi.json is not what the routes say; run `make docs`");
     }
+
+    /// Guards: each operation has a name of its own, which programs made of the description go by.
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let (_, document) = described();
+        let document = serde_json::to_value(document).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let operations = paths.flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        });
+        let mut known = std::collections::HashMap::new();
+        for (path, method, operation) in operations {
+            let id = operation["operationId"].as_str().map(str::to_owned);
+            let id = id.unwrap_or_else(|| panic!("{method} {path} has no name"));
+            if let Some(other) = known.insert(id.clone(), path) {
+                panic!("{path} and {other} are both called {id}");
+            }
+        }
+        assert!(known.len() > 60, "{}", known.len());
+    }
 }

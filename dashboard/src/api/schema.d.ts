@@ -570,7 +570,7 @@ export interface paths {
             cookie?: never;
         };
         /** Streams that are not played because they loop */
-        get: operations["list"];
+        get: operations["looping_streams"];
         put?: never;
         post?: never;
         delete?: never;
@@ -589,7 +589,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Let every stream be played again */
-        post: operations["clear"];
+        post: operations["looping_clear"];
         delete?: never;
         options?: never;
         head?: never;
@@ -607,7 +607,7 @@ export interface paths {
         put?: never;
         post?: never;
         /** Let a stream be played again */
-        delete: operations["remove"];
+        delete: operations["looping_remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1886,10 +1886,6 @@ export interface components {
             /** Format: int32 */
             active_template_id?: number | null;
             templates: components["schemas"]["TemplateSlot"][];
-        };
-        /** @description What was done. */
-        Told: {
-            message: string;
         };
         /** @description What became of the report of an end. */
         Updated: {
@@ -3908,7 +3904,7 @@ export interface operations {
             };
         };
     };
-    list: {
+    looping_streams: {
         parameters: {
             query?: never;
             header?: never;
@@ -3945,7 +3941,7 @@ export interface operations {
             };
         };
     };
-    clear: {
+    looping_clear: {
         parameters: {
             query?: never;
             header?: never;
@@ -3959,7 +3955,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Told"];
+                    "application/json": components["schemas"]["Message"];
                 };
             };
             /** @description No key was shown */
@@ -3982,7 +3978,7 @@ export interface operations {
             };
         };
     };
-    remove: {
+    looping_remove: {
         parameters: {
             query?: never;
             header?: never;
@@ -3999,7 +3995,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Told"];
+                    "application/json": components["schemas"]["Message"];
                 };
             };
             /** @description No key was shown */

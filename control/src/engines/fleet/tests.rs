@@ -72,6 +72,9 @@ struct World {
     fate: Fate,
     is_away: bool,
     waiting: usize,
+    /// A port some other program has, and how often it was asked for.
+    taken: Option<u16>,
+    refused: usize,
     made: usize,
     most: usize,
     created_at: Vec<Instant>,
@@ -96,6 +99,8 @@ impl World {
             fate: Fate::Works,
             is_away: false,
             waiting: 0,
+            taken: None,
+            refused: 0,
             made: 0,
             most: 0,
             created_at: Vec::new(),
@@ -185,6 +190,10 @@ impl World {
         }
         if let Fate::Fails(error) = &self.fate {
             return Err(error.clone());
+        }
+        if spec.ports.iter().any(|port| Some(port.host_port) == self.taken) {
+            self.refused += 1;
+            return Err(Error::PortTaken { reason: "address already in use".to_owned() });
         }
         assert!(!self.containers.contains_key(&spec.name), "the name {} was given out twice", spec.name);
         self.ids += 1;
@@ -390,10 +399,11 @@ fn a_daemon_that_goes_away_takes_nothing_along() {
     assert_eq!((world.waiting, world.fleet.blocked(world.now)), (0, None));
 }
 
-/// Guards the doubt after a lost answer: a container that was made after all is kept, one that was not is forgotten.
+/// Guards the doubt after a lost answer, as of a daemon that restarts meanwhile: a container that was made after all is kept, one
+/// that was not is forgotten, and one that was made and never started is removed and another made.
 #[test]
 fn a_lost_answer_is_cleared_up_by_the_list() {
-    for is_made in [true, false] {
+    for (is_made, is_started) in [(true, true), (true, false), (false, false)] {
         let mut world = World::new(FleetLimits { min: 1, ..limits() });
         let view = world.view();
         let actions = world.fleet.advance(world.now, &view);
@@ -406,10 +416,18 @@ fn a_lost_answer_is_cleared_up_by_the_list() {
         if is_made {
             world.make(&spec).unwrap();
         }
+        if let (Some(made), false) = (world.containers.get_mut(&spec.name), is_started) {
+            made.container.state = State::Created;
+        }
         world.fleet.provisioned(world.now, &spec.name, Err(Error::Late { call: "create", after: START }));
         assert_eq!(world.held_ports(), 1, "the reservation stays while nobody knows");
         world.pass(Duration::from_secs(30));
-        assert_eq!((world.ready(), world.made, world.containers.len()), (1, 1, 1), "{is_made}");
+        let made = if is_made && !is_started { 2 } else { 1 };
+        assert_eq!(
+            (world.ready(), world.made, world.containers.len()),
+            (1, made, 1),
+            "{is_made} {is_started}"
+        );
         assert_eq!(world.held_ports(), 1);
     }
 }
@@ -510,13 +528,33 @@ fn taken_ports_and_names_are_passed_over() {
         let mut world = World::new(FleetLimits { min: 1, interval: Duration::from_millis(100), ..limits() });
         world.fate = Fate::Fails(error.clone());
         world.pass(Duration::from_millis(50));
+        assert_eq!((world.made, world.fleet.breaker.failures()), (0, 0), "{error}");
         world.fate = Fate::Works;
         world.pass(Duration::from_secs(30));
-        assert_eq!((world.ready(), world.fleet.breaker.failures()), (1, 0), "{error}");
+        assert_eq!(world.ready(), 1, "{error}");
         if let Error::PortTaken { .. } = error {
             assert_ne!(world.containers.values().next().unwrap().container.host_ports, [19_000]);
         }
     }
+}
+
+/// Guards a port that another program keeps: it is asked for once and then left alone for a while, also where the range has no
+/// other left, which is said.
+#[test]
+fn a_port_of_another_program_is_left_alone() {
+    let mut world = World::new(FleetLimits { min: 2, ..limits() });
+    world.fleet.host_ports = Pool::new("PORT_RANGE_HOST", PortRange::new(19000, 19001).unwrap());
+    world.taken = Some(19_000);
+    world.pass(Duration::from_secs(20));
+    assert_eq!((world.ready(), world.refused), (1, 1));
+    let trouble = world.fleet.standing(world.now).trouble.unwrap();
+    assert!(
+        trouble.code == "port_range_exhausted" && trouble.text.contains("1 taken by other programs"),
+        "{trouble:?}"
+    );
+    world.taken = None;
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.ready(), 2, "it is never tried again");
 }
 
 /// Guards a container that somebody removed by hand: forgotten, its reservations returned, replaced.
@@ -557,16 +595,25 @@ fn starts_keep_their_distance() {
     assert!(world.created_at.windows(2).all(|pair| pair[1] - pair[0] >= interval - Duration::from_millis(2)));
 }
 
-/// Guards a range that runs dry: a typed fault, and everything given back.
+/// Guards a range that runs dry, the first of those an engine needs or a later one: a typed fault with its remedy, and everything
+/// given back.
 #[test]
 fn an_exhausted_range_is_said() {
-    let mut world = World::new(FleetLimits { min: 4, ..limits() });
-    world.fleet.host_ports = Pool::new("PORT_RANGE_HOST", PortRange::new(19000, 19002).unwrap());
-    world.pass(Duration::from_secs(60));
-    assert_eq!(world.ready(), 3);
-    let trouble = world.fleet.standing(world.now).trouble.unwrap();
-    assert_eq!(trouble.code, "port_range_exhausted");
-    assert_eq!(world.fleet.https_ports.held(), 3, "half a reservation was kept");
+    let three = |setting, first| Pool::new(setting, PortRange::new(first, first + 2).unwrap());
+    for setting in ["PORT_RANGE_HOST", "ACE_HTTPS_RANGE"] {
+        let mut world = World::new(FleetLimits { min: 4, ..limits() });
+        match setting {
+            "PORT_RANGE_HOST" => world.fleet.host_ports = three(setting, 19_000),
+            _ => world.fleet.https_ports = three(setting, 45_000),
+        }
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.ready(), 3);
+        let trouble = world.fleet.standing(world.now).trouble.unwrap();
+        assert!(trouble.code == "port_range_exhausted" && trouble.text.contains(setting), "{trouble:?}");
+        assert!(trouble.remedy.contains("widen"));
+        let held = (world.held_ports(), world.fleet.https_ports.held());
+        assert_eq!(held, (3, 3), "{setting}: half a reservation was kept");
+    }
 }
 
 /// Guards against flapping over a simulated day: a load curve with noise, players that stay for minutes.

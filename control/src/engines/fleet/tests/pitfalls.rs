@@ -339,6 +339,16 @@ fn an_engine_in_use_is_never_spare() {
     world.fleet.collect();
     world.pass(Duration::from_secs(3600));
     assert!(world.containers.contains_key(&busy), "an engine with a stream was removed");
+    // A maximum below what plays waits for the streams to end.
+    world.fleet.scale_by_hand(3);
+    world.pass(Duration::from_secs(20));
+    world.containers.values_mut().for_each(|made| made.streams = 1);
+    world.fleet.set_limits(FleetLimits { min: 0, max: 1, min_free: 0, ..limits() });
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.containers.len(), 3, "a lower maximum took engines with streams away");
+    world.containers.values_mut().for_each(|made| made.streams = 0);
+    world.pass(Duration::from_secs(60));
+    assert!(world.containers.len() <= 1);
 }
 
 /// Guards the return of a daemon, which ends every container and starts it again: players that wait meanwhile bring no

@@ -3,7 +3,7 @@
 //! Built by [`start`], taken down by [`Handle::stop`], which hands the wiring back so that a new control can be started
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
-//! Rooms: `engines` (which exist, how they do, who holds a lease), `resolve` (which broadcast an id names), `api`
+//! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which broadcast an id names), `api`
 //! (HTTP on connections handed over by shards) and `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod api;
+pub mod docker;
 mod engines;
 mod fetch;
 mod metrics;
@@ -19,7 +20,7 @@ mod priority;
 mod resolve;
 mod shards;
 
-pub use engines::Error as EngineError;
+pub use engines::{Error as EngineError, ports, recipe};
 pub use plane::{Handle, start};
 
 use sluice_contract::link::{Receiver, Sender};

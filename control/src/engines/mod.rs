@@ -9,6 +9,8 @@ pub(crate) mod check;
 pub(crate) mod health;
 pub(crate) mod jitter;
 pub(crate) mod plan;
+pub mod ports;
+pub mod recipe;
 mod service;
 mod yielding;
 

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod continuity;
 pub mod needle;
 pub mod packet;
+pub mod pes;
 pub mod psi;
 pub mod scanner;
 pub mod section;

@@ -107,6 +107,21 @@ pub(crate) fn pes(stream_id: u8, elementary: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The start of a PES packet with this presentation time stamp.
+pub(crate) fn stamped(stream_id: u8, pts: u64, elementary: &[u8]) -> Vec<u8> {
+    let stamp = [
+        0x21 | (pts >> 29) as u8 & 0x0e,
+        (pts >> 22) as u8,
+        (pts >> 14) as u8 | 1,
+        (pts >> 7) as u8,
+        (pts << 1) as u8 | 1,
+    ];
+    let mut bytes = vec![0, 0, 1, stream_id, 0, 0, 0x80, 0x80, 5];
+    bytes.extend_from_slice(&stamp);
+    bytes.extend_from_slice(elementary);
+    bytes
+}
+
 /// Writes a stream packet by packet with right continuity counters.
 pub(crate) struct Writer {
     pub(crate) bytes: Vec<u8>,

@@ -112,6 +112,8 @@ pub struct Counters {
     pub splice_lost_bytes: Counter,
     /// Bytes of media that they were given twice.
     pub splice_repeated_bytes: Counter,
+    /// Sources of channels that were passed over because they did not start.
+    pub sources_passed: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
     /// Tasks that failed: our bugs.
@@ -191,6 +193,7 @@ impl Counters {
             (names::ENGINE_STOPS, &self.engine_stops),
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
+            (names::SOURCES_PASSED, &self.sources_passed),
             (names::SESSIONS_STARTED, &self.sessions_started),
             (names::PANICS, &self.panics),
         ];

@@ -39,6 +39,10 @@ pub(super) const SPLICE_REPEATED_BYTES: Name = Name {
     name: "sluice_splice_repeated_bytes",
     help: "Bytes of media that players were given twice at splices by the clock",
 };
+pub(super) const SOURCES_PASSED: Name = Name {
+    name: "sluice_channel_sources_passed",
+    help: "Sources of channels that were passed over because they did not start",
+};
 pub(super) const SESSIONS_STARTED: Name = Name { name: "sluice_sessions_started", help: "Sessions begun" };
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };

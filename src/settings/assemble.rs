@@ -6,8 +6,8 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
+    ApiKey, Channels, Driver, Engines, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret,
+    Settings, Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -60,6 +60,9 @@ pub(super) fn settings(
         limits: limits(&mut reader, host),
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
+        channels: reader
+            .value(&names::CHANNELS_FILE, |text| Channels::load(text.as_ref()))
+            .unwrap_or_default(),
         strict_pid: reader.switch(&names::STRICT_PID),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),

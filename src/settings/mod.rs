@@ -10,6 +10,7 @@
 //! reference page are printed from it. The thread that runs `main` calls it before any shard exists.
 
 mod assemble;
+mod channels;
 mod dotenv;
 mod error;
 pub mod foreign;
@@ -20,6 +21,7 @@ mod parse;
 mod reader;
 mod similar;
 
+pub use channels::Channels;
 pub use error::Error;
 pub use host::Host;
 pub use parse::EngineAddress;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub slow_clients: SlowClients,
     /// Engines that exist already.
     pub engines: Engines,
+    /// Named channels. Default none; `CHANNELS_FILE`.
+    pub channels: Channels,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
     pub strict_pid: bool,
     /// Directory of everything that survives a restart. Default `./data`; `DATA_DIR`.

@@ -566,6 +566,17 @@ pub(super) static ENGINE_USER_AGENT: Variable = acting(
     "`User-Agent` of requests to engines. The default is what engines have met for years.",
 );
 
+/// `CHANNELS_FILE`
+pub(super) static CHANNELS_FILE: Variable = acting(
+    Group::General,
+    "CHANNELS_FILE",
+    &[],
+    Kind::Text("a TOML file, or a JSON file when its name ends in .json"),
+    Default::Means("no names"),
+    "Names for broadcasts, each with the ids it can be had under, best first: `news = [\"<content id>\", \
+     \"infohash:<infohash>\"]`. `/ace/getstream?channel=news` plays the first that starts. Read once, at start.",
+);
+
 /// `STRICT_PID`
 pub(super) static STRICT_PID: Variable = acting(
     Group::General,
@@ -734,6 +745,7 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
     &ENGINE_USER_AGENT,
+    &CHANNELS_FILE,
     &STRICT_PID,
     &DATA_DIR,
     &API_KEY,

@@ -83,6 +83,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 streams_per_engine_max: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
+            channels: Channels::default(),
             strict_pid: false,
             data_dir: "./data".into(),
             api_key: ApiKey::Generated,

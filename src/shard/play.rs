@@ -51,35 +51,98 @@ impl From<Refusal> for Failure {
 /// Plays what the head asks for.
 pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
     let asked = Instant::now();
-    let request = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
-        Ok(request) => request,
-        Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
-    };
+    let request =
+        match play_request(head.query.as_deref(), shard.settings.strict_pid, &shard.settings.channels) {
+            Ok(request) => request,
+            Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
+        };
     if head.method == Method::Head {
         return served.close_after(write::stream_head(head.minor_version)).await;
     }
+    let mut served = served;
+    loop {
+        let at = source_to_try(&shard, &request, usize::from(served.sources_tried));
+        let Some((back, refusal)) = attempt(&shard, served, &head, &request.sources[at], asked).await else {
+            return;
+        };
+        let has_more = at + 1 < request.sources.len();
+        if !has_more || !lies_with_the_source(refusal.code) {
+            return back.close_with(&shard, &refusal, false).await;
+        }
+        tracing::info!(alias = ?request.sources[at].selector, %refusal, "the next source of the channel is tried");
+        shard.counters.sources_passed.add(1);
+        served = back;
+        served.sources_tried = (at + 1).try_into().unwrap_or(u8::MAX);
+    }
+}
+
+/// Which source of a channel to ask for: the first not tried yet that plays already, else the first not tried.
+fn source_to_try(shard: &Shard, request: &PlayRequest, tried: usize) -> usize {
+    let last = request.sources.len() - 1;
+    if last == 0 {
+        return 0;
+    }
+    let shown = shard.board.read();
+    let plays = |alias: &Alias| {
+        let key = shard.directory.find(alias).unwrap_or_else(|| directory::unresolved(alias));
+        let mut sessions = shown.iter().flat_map(|shard| &shard.sessions);
+        sessions.any(|session| session.key == key && session.started_at.is_some())
+    };
+    let from = tried.min(last);
+    (from..=last).find(|at| plays(&request.sources[*at])).unwrap_or(from)
+}
+
+/// Whether another source of the same channel may do better.
+fn lies_with_the_source(code: RefusalCode) -> bool {
+    use RefusalCode as Code;
+    matches!(
+        code,
+        Code::ContentNotFound
+            | Code::StartTimeout
+            | Code::EngineError
+            | Code::NotMpegTs
+            | Code::EngineUnreachable
+    )
+}
+
+/// Plays one source. Comes back with the player and the reason when it cannot.
+async fn attempt(
+    shard: &Rc<Shard>,
+    served: Served,
+    head: &RequestHead,
+    alias: &Alias,
+    asked: Instant,
+) -> Option<(Served, Refusal)> {
     for _ in 0..=MERGES_MAX {
-        let key = match until_left(&served.socket, find_key(&shard, &request)).await {
+        let key = match until_left(&served.socket, find_key(shard, alias)).await {
             Some(Ok(key)) => key,
-            Some(Err(refusal)) => return served.close_with(&shard, &refusal, false).await,
-            None => return left(&shard, served),
+            Some(Err(refusal)) => return Some((served, refusal)),
+            None => {
+                left(shard, served);
+                return None;
+            }
         };
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
-            return hand_to_shard(&shard, usize::from(owner.0), served).await;
+            hand_to_shard(shard, usize::from(owner.0), served).await;
+            return None;
         }
-        match join(&shard, &served, &request, &key).await {
+        match join(shard, &served, alias, &key).await {
             Ok((session, guard, was_running)) => {
-                return admit(&shard, served, &head, session, guard, was_running.then_some(asked));
+                admit(shard, served, head, session, guard, was_running.then_some(asked));
+                return None;
             }
-            Err(Failure::Left) => return left(&shard, served),
-            Err(Failure::Refused(refusal)) => return served.close_with(&shard, &refusal, false).await,
+            Err(Failure::Left) => {
+                left(shard, served);
+                return None;
+            }
+            Err(Failure::Refused(refusal)) => return Some((served, refusal)),
             Err(Failure::Merged) => {}
         }
     }
     let refusal =
         Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
-    served.close_with(&shard, &refusal, false).await;
+    Some((served, refusal))
 }
 
 fn left(shard: &Shard, served: Served) {
@@ -88,8 +151,7 @@ fn left(shard: &Shard, served: Served) {
 }
 
 /// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
-async fn find_key(shard: &Rc<Shard>, request: &PlayRequest) -> Result<StreamKey, Refusal> {
-    let alias = &request.alias;
+async fn find_key(shard: &Rc<Shard>, alias: &Alias) -> Result<StreamKey, Refusal> {
     if let Some(key) = shard.directory.find(alias) {
         return Ok(key);
     }
@@ -163,11 +225,11 @@ impl Drop for Membership {
 async fn join(
     shard: &Rc<Shard>,
     served: &Served,
-    request: &PlayRequest,
+    alias: &Alias,
     key: &StreamKey,
 ) -> Result<(Rc<Session>, Guard, bool), Failure> {
     let guard = shard.admission.client(served.client, Instant::now())?;
-    let session = match until_left(&served.socket, session_of(shard, request, key)).await {
+    let session = match until_left(&served.socket, session_of(shard, alias, key)).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
     };
@@ -199,11 +261,7 @@ async fn join(
 }
 
 /// The session of a key: the living one, or a new one once its predecessor is gone and memory is there.
-async fn session_of(
-    shard: &Rc<Shard>,
-    request: &PlayRequest,
-    key: &StreamKey,
-) -> Result<Rc<Session>, Refusal> {
+async fn session_of(shard: &Rc<Shard>, alias: &Alias, key: &StreamKey) -> Result<Rc<Session>, Refusal> {
     let torn_down_by = Instant::now() + TEARDOWN_WAIT;
     let memory_by = Instant::now() + MEMORY_WAIT;
     let mut waiting = None;
@@ -227,7 +285,7 @@ async fn session_of(
             return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
         }
         if let Some(reservation) = shard.budget.reserve(crate::window::SESSION_BYTES_MIN) {
-            return start(shard, request, key, reservation);
+            return start(shard, alias, key, reservation);
         }
         waiting.get_or_insert_with(|| shard.budget.wait());
         shard.busy.notify();
@@ -241,14 +299,14 @@ async fn session_of(
 
 fn start(
     shard: &Rc<Shard>,
-    request: &PlayRequest,
+    alias: &Alias,
     key: &StreamKey,
     reservation: Reservation,
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
     let (limits, timing) = (shard.limits, shard.timing.clone());
-    let selector = request.alias.selector;
+    let selector = alias.selector;
     let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
         .map_err(|error| {
         let detail = format!("cannot make a window: {error}");

@@ -38,18 +38,19 @@ pub(super) struct Served {
     pub peer: SocketAddr,
     pub client: IpAddr,
     pub accepted_at: Instant,
+    pub sources_tried: u8,
     pub guard: Guard,
 }
 
 impl Served {
     /// Takes a connection into this shard's driver; counts it as refused when descriptors are short.
     fn take(shard: &Shard, connection: Connection) -> Option<Self> {
-        let Connection { fd, unread, peer, client, accepted_at, guard } = connection;
+        let Connection { fd, unread, peer, client, accepted_at, sources_tried, guard } = connection;
         let Ok(socket) = Socket::new(fd) else {
             shard.refused(RefusalCode::Descriptors);
             return None;
         };
-        Some(Self { socket, unread, peer, client, accepted_at, guard })
+        Some(Self { socket, unread, peer, client, accepted_at, sources_tried, guard })
     }
 
     /// The value that travels to another thread.
@@ -60,6 +61,7 @@ impl Served {
             peer: self.peer,
             client: self.client,
             accepted_at: self.accepted_at,
+            sources_tried: self.sources_tried,
             guard: self.guard,
         }
     }
@@ -275,16 +277,19 @@ async fn answer_and_go_on(
 
 fn status(shard: &Shard, query: Option<&str>) -> Result<serde_json::Value, Refusal> {
     let shown = shard.board.read();
-    let request = match crate::client::play_request(query, false) {
+    let request = match crate::client::play_request(query, false, &shard.settings.channels) {
         Err(refusal) if refusal.code == RefusalCode::MissingId => return Ok(totals(&shown)),
         request => request?,
     };
-    let number = request.alias.selector.value();
-    let key = shard.directory.find(&request.alias);
-    let session = shown.iter().flat_map(|shard| &shard.sessions).find(|session| {
-        Some(&session.key) == key.as_ref()
-            || session.asked_as.value() == number
-            || session.infohash == Some(number)
+    let sessions = || shown.iter().flat_map(|shard| &shard.sessions);
+    let session = request.sources.iter().find_map(|alias| {
+        let number = alias.selector.value();
+        let key = shard.directory.find(alias);
+        sessions().find(|session| {
+            Some(&session.key) == key.as_ref()
+                || session.asked_as.value() == number
+                || session.infohash == Some(number)
+        })
     });
     session
         .map(|session| stream_status(session))

@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod channels;
 mod chaos;
 mod client_address;
 mod common;

@@ -109,7 +109,7 @@ impl Server {
 
     /// Serves a connection until it ends or goes back to a shard.
     pub(crate) async fn serve(&self, connection: Connection) {
-        let Connection { fd, unread, peer, client, accepted_at: _, guard } = connection;
+        let Connection { fd, unread, peer, client, accepted_at: _, sources_tried: _, guard } = connection;
         let socket = match TcpStream::from_std(std::net::TcpStream::from(fd)) {
             Ok(socket) => socket,
             Err(error) => {
@@ -220,8 +220,15 @@ impl Server {
         let Identity { peer, client, guard } = identity;
         // The shard's clocks (hand-over latency, head deadline) count from this request, not from an accept that may
         // be hours ago.
-        let connection =
-            Connection { fd: socket.into(), unread, peer, client, accepted_at: Instant::now(), guard };
+        let connection = Connection {
+            fd: socket.into(),
+            unread,
+            peer,
+            client,
+            accepted_at: Instant::now(),
+            sources_tried: 0,
+            guard,
+        };
         match self.shards.send_any(ToShard::Connection(connection)) {
             Ok(()) => ConnectionEnd::HandedBack,
             Err(ToShard::Connection(connection)) => {

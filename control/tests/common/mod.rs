@@ -143,6 +143,7 @@ impl Bench {
             peer,
             client: peer.ip(),
             accepted_at: Instant::now(),
+            sources_tried: 0,
             guard: Guard::new(Place(self.places.clone())),
         };
         (player, connection)

@@ -1,10 +1,18 @@
 # Built: docker build -t sluice .
 # Run:   docker run -p 8000:8000 -e STATIC_ENGINES=host:6878 sluice
 
+FROM node:22-bookworm-slim AS panel
+WORKDIR /source/dashboard
+COPY dashboard/package.json dashboard/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY dashboard .
+RUN npm run build
+
 FROM rust:1-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
+COPY --from=panel /source/dashboard/dist/panel dashboard/dist/panel
 RUN cargo build --release --locked --package sluice --bin sluice \
     && install -d -o 10001 -g 10001 /out/data \
     && install target/release/sluice /out/sluice

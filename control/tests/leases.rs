@@ -171,6 +171,7 @@ fn a_shard_can_have_the_same_engine_again_after_giving_it_back() {
         shard: shard.id,
         stream: stream(1),
         avoid: vec![first.engine.clone()],
+        wanted: None,
         deadline: Instant::now() + PATIENCE,
     };
     let asked = Instant::now();

@@ -16,7 +16,8 @@ use sluice_contract::snapshot::{
     Amount, Client, EndedClient, EngineStat, Session, SessionEngine, SessionState, Shard, Splices,
 };
 use sluice_contract::{
-    ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey, ToControl,
+    ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey,
+    ToControl, ToShard,
 };
 use std::io::Write;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn session(n: u8, clients: usize) -> Session {
             ..Splices::default()
         },
         stat: Some(EngineStat { status: "dl".into(), peers: 7, ..EngineStat::default() }),
+        stat_at: None,
         formats: vec!["h264", "aac"],
     }
 }
@@ -94,6 +96,7 @@ fn publish(bench: &Bench, shard: u16, sessions: Vec<Session>, metrics: Vec<Sampl
         taken_at: at(10),
         sessions: sessions.into_iter().map(Arc::new).collect(),
         ended: Vec::new(),
+        ended_sessions: Vec::new(),
         metrics,
     });
 }
@@ -186,6 +189,7 @@ fn ended_clients_stay_visible_with_their_reason() {
             ended(8, 2, EndReason::ClientLeft, 6),
             ended(9, 1, EndReason::WriteTimeout, 7),
         ],
+        ended_sessions: Vec::new(),
         metrics: Vec::new(),
     });
     for name in [number(1).to_string(), number(101).to_string(), stream(101).to_string()] {
@@ -262,7 +266,8 @@ fn the_panel_is_inside_the_binary() {
     let bench = Bench::start(options(&[]), 1);
     for path in ["/", "/panel"] {
         let answer = bench.get(path);
-        assert_eq!((answer.status, answer.header("location")), (307, Some("/panel/")));
+        // Relative, so that it stays below whatever path a proxy puts in front.
+        assert_eq!((answer.status, answer.header("location")), (307, Some("panel/")));
     }
     for path in ["/panel/", "/panel/streams/1"] {
         let answer = bench.get(path);
@@ -443,6 +448,42 @@ fn what_is_not_http_is_told_so_and_ended() {
             }
             assert_eq!(read_answer(&mut player, false).status, 400, "{garbage:?}");
             assert!(is_ended(&mut player));
+        }
+    }
+}
+
+/// Guards: a move goes to the shard of the session, named by any of its names; what cannot be moved is told why.
+#[test]
+fn a_session_is_moved_by_its_shard() {
+    let mut bench = Bench::start(options(&[]), 2);
+    publish(&bench, 0, vec![session(1, 1), session(2, 0)], Vec::new());
+    let post = |id: String, body: &str| {
+        let head = format!("POST /proxy/sessions/{id}/move HTTP/1.1\r\nhost: sluice\r\n");
+        let length =
+            format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        read_answer(&mut bench.hand_over(format!("{head}{length}").as_bytes()), false)
+    };
+    let answer = post(number(1).to_string(), r#"{"engine":"engine-2:6878","reason":"drain"}"#);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let told = answer.json();
+    assert_eq!((&told["status"], &told["to"]), (&"moving".into(), &"engine-2:6878".into()));
+    assert_eq!(post(number(1).to_string(), "").status, 202);
+    for (id, body, status) in [
+        (number(1).to_string(), "{", 422),
+        (number(1).to_string(), r#"{"engine":7}"#, 422),
+        (number(9).to_string(), "", 404),
+        (number(2).to_string(), "", 409),
+        (number(1).to_string(), r#"{"engine":"engine-1:6878"}"#, 409),
+    ] {
+        assert_eq!(post(id, body).status, status, "{body}");
+    }
+    for expected in [Some("engine-2:6878"), None] {
+        match bench.shards[0].next() {
+            ToShard::Move { key, engine } => {
+                assert_eq!(key, stream(101));
+                assert_eq!(engine.as_ref().map(|engine| &*engine.0), expected);
+            }
+            other => panic!("not a move: {other:?}"),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a player asks for.
 
 use crate::http::query;
-use crate::settings::Channels;
 use sluice_contract::{Alias, Hex40, Options, Refusal, RefusalCode, Selector};
 
 /// Engine parameters that change the bytes of a broadcast: part of the session's key, passed on to the engine. All
@@ -22,25 +21,20 @@ const OPTION_BYTES_MAX: usize = 64;
 /// A checked play request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlayRequest {
-    /// What is asked for, best first: one, or those of a named channel. Never empty.
-    pub sources: Vec<Alias>,
+    /// What is asked for.
+    pub alias: Alias,
 }
 
 /// Reads the query of a play request.
 ///
 /// # Errors
 /// What is wrong with it, in words that dashboards of older proxies look for where there are such.
-pub fn play_request(
-    query: Option<&str>,
-    strict_pid: bool,
-    channels: &Channels,
-) -> Result<PlayRequest, Refusal> {
-    let (mut id, mut infohash, mut channel, mut options) = (None, None, None, Vec::new());
+pub fn play_request(query: Option<&str>, strict_pid: bool) -> Result<PlayRequest, Refusal> {
+    let (mut id, mut infohash, mut options) = (None, None, Vec::new());
     for (name, value) in query::pairs(query.unwrap_or_default()) {
         match &*name {
             "id" | "content_id" if !value.trim().is_empty() => id = Some(value),
             "infohash" if !value.trim().is_empty() => infohash = Some(value),
-            "channel" if !value.trim().is_empty() => channel = Some(value),
             "pid" if strict_pid => {
                 return Err(Refusal::new(RefusalCode::PidNotAllowed, "PID parameter is not allowed"));
             }
@@ -53,29 +47,20 @@ pub fn play_request(
             .parse::<Hex40>()
             .map_err(|fault| Refusal::new(RefusalCode::MalformedId, format!("malformed {name}: {fault}")))
     };
-    let selectors = match (id, infohash, channel) {
-        (None, None, None) => {
-            let detail = "one of `id` or `infohash` must have a value";
-            return Err(Refusal::new(RefusalCode::MissingId, detail));
-        }
-        (Some(id), None, None) => vec![Selector::ContentId(parse("id", &id)?)],
-        (None, Some(infohash), None) => vec![Selector::Infohash(parse("infohash", &infohash)?)],
-        (None, None, Some(name)) => match channels.get(name.trim()) {
-            Some(selectors) => selectors.to_vec(),
-            None => return Err(Refusal::new(RefusalCode::NotFound, "no channel has this name")),
-        },
-        (Some(_), Some(_), None) => {
+    let selector = match (id, infohash) {
+        (Some(_), Some(_)) => {
             let detail = "only one of `id` or `infohash` can have a value";
             return Err(Refusal::new(RefusalCode::AmbiguousId, detail));
         }
-        (_, _, Some(_)) => {
-            let detail = "only one of `id`, `infohash` or `channel` can have a value";
-            return Err(Refusal::new(RefusalCode::AmbiguousId, detail));
+        (None, None) => {
+            let detail = "one of `id` or `infohash` must have a value";
+            return Err(Refusal::new(RefusalCode::MissingId, detail));
         }
+        (Some(id), None) => Selector::ContentId(parse("id", &id)?),
+        (None, Some(infohash)) => Selector::Infohash(parse("infohash", &infohash)?),
     };
     let options = Options::from_pairs(options.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let alias = |selector| Alias { selector, options: options.clone() };
-    Ok(PlayRequest { sources: selectors.into_iter().map(alias).collect() })
+    Ok(PlayRequest { alias: Alias { selector, options } })
 }
 
 /// Option values are numbers, lists of numbers, switches and language codes: nothing that needs escaping.
@@ -98,8 +83,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
     fn code(query: &str) -> &'static str {
-        play_request(Some(query), false, &Channels::default())
-            .map_or_else(|refusal| refusal.code.as_str(), |_| "ok")
+        play_request(Some(query), false).map_or_else(|refusal| refusal.code.as_str(), |_| "ok")
     }
 
     #[test]
@@ -111,29 +95,21 @@ mod tests {
         assert_eq!(code(&format!("id={ID}&infohash={ID}")), "ambiguous_id");
         assert_eq!(code(&format!("id={ID}x")), "malformed_id");
         assert_eq!(code(&format!("id={ID}&_idx=1%26x")), "bad_request");
-        let refusal =
-            play_request(Some(&format!("id={}", &ID[1..])), false, &Channels::default()).unwrap_err();
+        let refusal = play_request(Some(&format!("id={}", &ID[1..])), false).unwrap_err();
         assert_eq!(refusal.detail, "malformed id: 39 characters, an id has 40");
     }
 
     #[test]
     fn a_pid_is_ignored_unless_it_is_forbidden() {
         let query = format!("id={ID}&pid=abc");
-        assert!(play_request(Some(&query), false, &Channels::default()).is_ok());
-        assert_eq!(
-            play_request(Some(&query), true, &Channels::default()).unwrap_err().code,
-            RefusalCode::PidNotAllowed
-        );
+        assert!(play_request(Some(&query), false).is_ok());
+        assert_eq!(play_request(Some(&query), true).unwrap_err().code, RefusalCode::PidNotAllowed);
     }
 
     #[test]
     fn only_what_changes_the_bytes_is_part_of_the_key() {
-        let request = play_request(
-            Some(&format!("quality=2&id={ID}&_idx=1&format=json&sid=4")),
-            false,
-            &Channels::default(),
-        )
-        .unwrap();
-        assert_eq!(request.sources[0].options.as_str(), "_idx=1&quality=2");
+        let request =
+            play_request(Some(&format!("quality=2&id={ID}&_idx=1&format=json&sid=4")), false).unwrap();
+        assert_eq!(request.alias.options.as_str(), "_idx=1&quality=2");
     }
 }

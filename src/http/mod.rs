@@ -10,6 +10,7 @@ pub mod chunked;
 pub mod head;
 pub mod proxied;
 pub mod query;
+pub mod range;
 pub mod request;
 pub mod response;
 pub mod url;

@@ -28,25 +28,32 @@ impl Counter {
     }
 }
 
-/// Durations, recorded in microseconds with two significant digits up to two minutes.
+/// Durations, recorded in microseconds with two significant digits up to twice the last bound.
 #[derive(Debug)]
 pub struct Durations {
     histogram: RefCell<Hdr<u64>>,
     sum: Cell<f64>,
+    /// Upper bounds shown to Prometheus, seconds.
+    bounds: &'static [f64],
 }
 
-/// Upper bounds shown to Prometheus, seconds.
-const BOUNDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-const MICROS_MAX: u64 = 120_000_000;
+const BOUNDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+/// For lives of sessions: from a glance to a day.
+const LIFE_BOUNDS: &[f64] = &[10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
 
 impl Default for Durations {
     fn default() -> Self {
-        let histogram = Hdr::new_with_bounds(1, MICROS_MAX, 2).expect("constant bounds are valid");
-        Self { histogram: RefCell::new(histogram), sum: Cell::new(0.0) }
+        Self::new(BOUNDS)
     }
 }
 
 impl Durations {
+    fn new(bounds: &'static [f64]) -> Self {
+        let micros_max = (bounds.last().copied().unwrap_or(1.0) * 2e6) as u64;
+        let histogram = Hdr::new_with_bounds(1, micros_max, 2).expect("constant bounds are valid");
+        Self { histogram: RefCell::new(histogram), sum: Cell::new(0.0), bounds }
+    }
+
     /// Records one.
     pub fn record(&self, duration: Duration) {
         self.histogram.borrow_mut().saturating_record((duration.as_micros() as u64).max(1));
@@ -60,14 +67,14 @@ impl Durations {
 
     fn sample(&self) -> Histogram {
         let histogram = self.histogram.borrow();
-        let mut counts = [0; BOUNDS.len() + 1];
+        let mut counts = vec![0; self.bounds.len() + 1];
         for recorded in histogram.iter_recorded() {
             // The histogram's own steps are not ours: each counts where it begins, so that none counts twice.
             let seconds = histogram.lowest_equivalent(recorded.value_iterated_to()) as f64 / 1e6;
-            counts[BOUNDS.partition_point(|bound| *bound < seconds)] += recorded.count_at_value();
+            counts[self.bounds.partition_point(|bound| *bound < seconds)] += recorded.count_at_value();
         }
         let mut below = 0;
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         let buckets = bounds
             .zip(counts)
             .map(|(bound, count)| {
@@ -76,6 +83,16 @@ impl Durations {
             })
             .collect();
         Histogram { buckets, sum: self.sum.get(), count: histogram.len() }
+    }
+}
+
+/// Lives of sessions, from the first player's request to the end.
+#[derive(Debug)]
+pub struct Lives(Durations);
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self(Durations::new(LIFE_BOUNDS))
     }
 }
 
@@ -106,16 +123,26 @@ pub struct Counters {
     pub engine_starts: Counter,
     /// Engine sessions given back.
     pub engine_stops: Counter,
+    /// Segments that an engine listed and could not give.
+    pub segments_missed: Counter,
     /// Sources joined to a stream where another one had stopped, by how.
     pub splices: [Counter; SpliceKind::ALL.len()],
     /// Bytes of media that players missed at such joints, as far as the clock tells.
     pub splice_lost_bytes: Counter,
     /// Bytes of media that they were given twice.
     pub splice_repeated_bytes: Counter,
-    /// Sources of channels that were passed over because they did not start.
-    pub sources_passed: Counter,
+    /// Moves of sessions that were done.
+    pub moves_done: Counter,
+    /// Moves that came to nothing.
+    pub moves_failed: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
+    /// Playlists given to HLS players.
+    pub hls_playlists: Counter,
+    /// Segments and parts that were begun to be sent.
+    pub hls_segments: Counter,
+    /// Segments and parts that were not sent to their end.
+    pub hls_cut: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
     /// Clients that ended, by reason.
@@ -134,6 +161,8 @@ pub struct Counters {
     pub hand_over: Durations,
     /// How late a 10 ms timer of a busy shard fires.
     pub canary_delay: Durations,
+    /// How long sessions lived.
+    pub session_lives: Lives,
 }
 
 /// What a shard is at the moment, beside its counters.
@@ -161,14 +190,20 @@ impl Counters {
         count_in(&self.clients_ended, &EndReason::ALL, reason);
     }
 
-    /// Counts an ended session.
-    pub fn session_ended(&self, reason: EndReason) {
+    /// Counts an ended session that lived for so long.
+    pub fn session_ended(&self, reason: EndReason, life: Duration) {
+        self.session_lives.0.record(life);
         count_in(&self.sessions_ended, &EndReason::ALL, reason);
     }
 
     /// Counts a source that carries on for another one.
     pub fn spliced(&self, kind: SpliceKind) {
         count_in(&self.splices, &SpliceKind::ALL, kind);
+    }
+
+    /// Counts a move that is over.
+    pub fn moved(&self, is_done: bool) {
+        if is_done { &self.moves_done } else { &self.moves_failed }.add(1);
     }
 
     /// Counts a refusal.
@@ -191,10 +226,15 @@ impl Counters {
             (names::SKIPPED_BYTES, &self.skipped_bytes),
             (names::ENGINE_STARTS, &self.engine_starts),
             (names::ENGINE_STOPS, &self.engine_stops),
+            (names::SEGMENTS_MISSED, &self.segments_missed),
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
-            (names::SOURCES_PASSED, &self.sources_passed),
+            (names::MOVES_DONE, &self.moves_done),
+            (names::MOVES_FAILED, &self.moves_failed),
             (names::SESSIONS_STARTED, &self.sessions_started),
+            (names::HLS_PLAYLISTS, &self.hls_playlists),
+            (names::HLS_SEGMENTS, &self.hls_segments),
+            (names::HLS_CUT, &self.hls_cut),
             (names::PANICS, &self.panics),
         ];
         let gauges = [
@@ -212,6 +252,7 @@ impl Counters {
             (names::TICK_LENGTH_SECONDS, &self.tick_length),
             (names::HAND_OVER_SECONDS, &self.hand_over),
             (names::CANARY_SECONDS, &self.canary_delay),
+            (names::SESSION_SECONDS, &self.session_lives.0),
         ];
         let mut samples: Vec<Sample> = Vec::with_capacity(128);
         let plain = |name: Name, value: Value| Sample { name, label: None, value };
@@ -274,6 +315,18 @@ mod tests {
         assert_eq!(sample.buckets.last(), Some(&(f64::INFINITY, 6)));
         let at = |bound: f64| sample.buckets.iter().find(|bucket| bucket.0 == bound).unwrap().1;
         assert_eq!((at(0.02), at(0.05), at(1.0), at(60.0)), (2, 4, 5, 5));
+    }
+
+    /// Guards: a session of a day is told apart from one of an hour.
+    #[test]
+    fn lives_have_bounds_of_their_own() {
+        let counters = Counters::default();
+        for seconds in [5, 3000, 80_000, 300_000] {
+            counters.session_ended(EndReason::ClientLeft, Duration::from_secs(seconds));
+        }
+        let sample = counters.session_lives.0.sample();
+        let counts: Vec<u64> = sample.buckets.iter().map(|bucket| bucket.1).collect();
+        assert_eq!(counts, [1, 1, 1, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every metric name of the data plane, in one place.
 
-use sluice_contract::metric::Name;
+use sluice_contract::metric::{Name, published};
 
 pub(super) const ACCEPTED: Name = Name { name: "sluice_connections_accepted", help: "Connections accepted" };
 pub(super) const HANDED_OVER: Name = Name {
@@ -11,12 +11,12 @@ pub(super) const TO_CONTROL: Name =
     Name { name: "sluice_connections_to_control", help: "Connections handed to the control plane" };
 pub(super) const BYTES_IN: Name = Name { name: "sluice_engine_bytes", help: "Bytes received from engines" };
 pub(super) const BYTES_OUT: Name =
-    Name { name: "sluice_client_bytes", help: "Bytes taken by players' sockets" };
+    Name { name: published::CLIENT_BYTES, help: "Bytes taken by players' sockets" };
 pub(super) const GARBAGE_BYTES: Name =
     Name { name: "sluice_garbage_bytes", help: "Bytes from engines that belonged to no MPEG-TS packet" };
 pub(super) const KEEPALIVE_PACKETS: Name =
     Name { name: "sluice_keepalive_packets", help: "Null packets sent to players of a silent stream" };
-pub(super) const CLIENTS_STARTED: Name = Name { name: "sluice_clients_started", help: "Players admitted" };
+pub(super) const CLIENTS_STARTED: Name = Name { name: published::CLIENTS_STARTED, help: "Players admitted" };
 pub(super) const SKIPS: Name = Name {
     name: "sluice_client_skips",
     help: "Times a player was moved forward because it was too far behind",
@@ -27,6 +27,10 @@ pub(super) const ENGINE_STARTS: Name =
     Name { name: "sluice_engine_session_starts", help: "Engine sessions asked for" };
 pub(super) const ENGINE_STOPS: Name =
     Name { name: "sluice_engine_session_stops", help: "Engine sessions given back" };
+pub(super) const SEGMENTS_MISSED: Name = Name {
+    name: "sluice_engine_segments_missed",
+    help: "Segments that an engine listed and could not give, of streams it gives as a playlist",
+};
 pub(super) const SPLICES: Name = Name {
     name: "sluice_splices",
     help: "Sources joined to a stream where another one had stopped, by kind",
@@ -39,11 +43,19 @@ pub(super) const SPLICE_REPEATED_BYTES: Name = Name {
     name: "sluice_splice_repeated_bytes",
     help: "Bytes of media that players were given twice at splices by the clock",
 };
-pub(super) const SOURCES_PASSED: Name = Name {
-    name: "sluice_channel_sources_passed",
-    help: "Sources of channels that were passed over because they did not start",
+pub(super) const MOVES_DONE: Name =
+    Name { name: "sluice_session_moves_done", help: "Sessions moved to another engine while they played" };
+pub(super) const MOVES_FAILED: Name =
+    Name { name: "sluice_session_moves_failed", help: "Moves of sessions that came to nothing" };
+pub(super) const SESSIONS_STARTED: Name = Name { name: published::SESSIONS_STARTED, help: "Sessions begun" };
+pub(super) const HLS_PLAYLISTS: Name =
+    Name { name: "sluice_hls_playlists", help: "Playlists given to HLS players" };
+pub(super) const HLS_SEGMENTS: Name =
+    Name { name: "sluice_hls_segments", help: "Segments and parts that were begun to be sent" };
+pub(super) const HLS_CUT: Name = Name {
+    name: "sluice_hls_segments_cut",
+    help: "Segments and parts not sent to their end: the player left, took nothing, or was too late",
 };
-pub(super) const SESSIONS_STARTED: Name = Name { name: "sluice_sessions_started", help: "Sessions begun" };
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };
 pub(super) const CLIENTS: Name = Name { name: "sluice_clients", help: "Players connected" };
@@ -72,6 +84,10 @@ pub(super) const HAND_OVER_SECONDS: Name =
 pub(super) const CANARY_SECONDS: Name = Name {
     name: "sluice_canary_delay_seconds",
     help: "How late a 10 ms timer of a busy shard fires, seconds",
+};
+pub(super) const SESSION_SECONDS: Name = Name {
+    name: published::SESSION_SECONDS,
+    help: "From the first request for a stream to the end of its session, seconds",
 };
 pub(super) const CLIENTS_ENDED: Name =
     Name { name: "sluice_clients_ended", help: "Players that ended, by reason" };

@@ -7,14 +7,18 @@
 
 mod replacement;
 
+use crate::handover::age;
 use crate::media::ts::{
     Continuity, Event, MediaTime, NEEDLE_BYTES_MAX, NULL_PID, Needle, PACKET, Packet, Pcr, Scanner,
-    StreamKind, clock::Step, clock::TICKS_PER_S, stitch,
+    StreamKind, Tables, clock::Step, clock::TICKS_PER_S, stitch,
 };
-use crate::window::{AccessPoint, Retention, Window};
+use crate::window::{self, AccessIndex, AccessPoint, Budget, Retention, Window};
 use replacement::{End, Join, Place, Replacement};
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{Amount, SpliceKind, Splices};
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Media kept for late and slow clients.
@@ -58,6 +62,15 @@ pub struct Taken {
     pub splice: Option<Splice>,
 }
 
+/// What some packets of a source that follows came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// There was media among them.
+    pub is_media: bool,
+    /// The source has what comes behind the stream's last packet.
+    pub is_ahead: bool,
+}
+
 /// A replacement has been joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splice {
@@ -73,7 +86,10 @@ pub struct Splice {
 pub struct Feed {
     window: Window,
     scanner: Scanner,
+    /// The source that feeds the stream, as long as it is not joined to it.
     replacement: Option<Replacement>,
+    /// A source that may take over from the one that feeds the stream.
+    follower: Option<Replacement>,
     unannounced: Vec<Unannounced>,
     /// The last clock reference, and the packet that carried it.
     last_pcr: Option<(u64, Pcr)>,
@@ -90,10 +106,41 @@ pub struct Feed {
     stitched_flags: u64,
     discarded_bytes: u64,
     splices: Splices,
+    kept: Kept,
+}
+
+/// A feed as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State<A, S> {
+    window: window::State<A>,
+    scanner: S,
+    unannounced: Vec<Unannounced>,
+    last_pcr: Option<(u64, Pcr)>,
+    seam: u64,
+    last_jump: Option<u64>,
+    is_clock_cut: bool,
+    #[serde(with = "age::option")]
+    first_media: Option<Instant>,
+    own_discontinuities: u64,
+    stitched_flags: u64,
+    discarded_bytes: u64,
+    splices: Splices,
+}
+
+/// The same as it is read.
+pub(super) type Told = State<AccessIndex, Scanner>;
+
+/// What has to stay in the window beyond what continuous players need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// So much of the newest media.
+    pub time: Duration,
+    /// Everything from this offset on.
+    pub from: Option<u64>,
 }
 
 /// A packet id whose first packet of the new source has to be announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unannounced {
     pid: u16,
     /// Only if it does not go on where the former source stopped.
@@ -107,6 +154,7 @@ impl Feed {
             window,
             scanner: Scanner::new(),
             replacement: None,
+            follower: None,
             unannounced: Vec::new(),
             last_pcr: None,
             seam: 0,
@@ -118,7 +166,87 @@ impl Feed {
             stitched_flags: 0,
             discarded_bytes: 0,
             splices: Splices::default(),
+            kept: Kept::default(),
         }
+    }
+
+    /// What another process needs to go on with it, and the window's file. `None` while a source is being joined: what is
+    /// known of that is not told.
+    pub fn state(&self) -> Option<(State<&AccessIndex, &Scanner>, BorrowedFd<'_>)> {
+        if self.replacement.is_some() || self.follower.is_some() {
+            return None;
+        }
+        let (window, file) = self.window.state();
+        let state = State {
+            window,
+            scanner: &self.scanner,
+            unannounced: self.unannounced.clone(),
+            last_pcr: self.last_pcr,
+            seam: self.seam,
+            last_jump: self.last_jump,
+            is_clock_cut: self.is_clock_cut,
+            first_media: self.first_media,
+            own_discontinuities: self.own_discontinuities,
+            stitched_flags: self.stitched_flags,
+            discarded_bytes: self.discarded_bytes,
+            splices: self.splices,
+        };
+        Some((state, file))
+    }
+
+    /// Goes on with the feed of another process, with the very next packet.
+    ///
+    /// # Errors
+    /// When the window is not what its state says.
+    pub fn going_on(now: Instant, file: OwnedFd, told: Told, budget: &Arc<Budget>) -> io::Result<Self> {
+        Ok(Self {
+            window: Window::going_on(now, file, told.window, budget)?,
+            scanner: told.scanner,
+            replacement: None,
+            follower: None,
+            unannounced: told.unannounced,
+            last_pcr: told.last_pcr,
+            seam: told.seam,
+            last_jump: told.last_jump,
+            is_clock_cut: told.is_clock_cut,
+            first_media: told.first_media,
+            raps: Vec::new(),
+            own_discontinuities: told.own_discontinuities,
+            stitched_flags: told.stitched_flags,
+            discarded_bytes: told.discarded_bytes,
+            splices: told.splices,
+            kept: Kept::default(),
+        })
+    }
+
+    /// Has more kept than continuous players need, as far as memory goes.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
+    /// The tables in force at the head.
+    pub fn tables(&self) -> Option<&std::sync::Arc<Tables>> {
+        self.scanner.current_tables()
+    }
+
+    /// The time of an offset on the media clock.
+    pub fn media_time_at(&self, offset: u64) -> MediaTime {
+        self.scanner.timeline().media_time_at(offset).unwrap_or_default()
+    }
+
+    /// The first packet in the window that the media clock shows `time` at, or the head.
+    pub fn offset_at(&self, time: MediaTime) -> Option<u64> {
+        let timeline = self.scanner.timeline();
+        timeline.newest()?;
+        let (mut from, mut to) = (self.window.tail() / PACKET as u64, self.window.head() / PACKET as u64);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match timeline.media_time_at(middle * PACKET as u64) {
+                Some(at) if at >= time => to = middle,
+                _ => from = middle + 1,
+            }
+        }
+        Some(from * PACKET as u64)
     }
 
     /// The window.
@@ -131,8 +259,7 @@ impl Feed {
     /// # Errors
     /// When memory is short.
     pub fn take(&mut self, now: Instant, packets: &[u8]) -> io::Result<Taken> {
-        let is_media =
-            packets.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID);
+        let is_media = has_media(packets);
         let splice = match self.replacement.take() {
             None => {
                 self.write(now, packets)?;
@@ -154,6 +281,49 @@ impl Feed {
         if self.window.head() > 0 {
             self.replacement = Some(Replacement::new(now, self.end()));
         }
+    }
+
+    /// Another source is about to be followed beside the one that feeds the stream.
+    pub fn follower_changed(&mut self, now: Instant) {
+        self.forget_follower();
+        self.follower = Some(Replacement::new(now, self.end()));
+    }
+
+    /// The source that follows is given up.
+    pub fn forget_follower(&mut self) {
+        if let Some(old) = self.follower.take() {
+            self.discarded_bytes += old.seen();
+        }
+    }
+
+    /// Takes whole packets of the source that follows. Nothing of them gets into the stream before it is promoted.
+    ///
+    /// # Errors
+    /// When the window cannot be read.
+    pub fn follow(&mut self, now: Instant, packets: &[u8]) -> io::Result<Followed> {
+        let Some(mut follower) = self.follower.take() else { return Ok(Followed::default()) };
+        follower.look(now, packets);
+        if follower.has_lost_its_place(now) {
+            follower.restart(now, self.end());
+        }
+        let is_ahead = follower.follow(now, &self.window)?;
+        self.follower = Some(follower);
+        Ok(Followed { is_media: has_media(packets), is_ahead })
+    }
+
+    /// The source that follows feeds the stream from now on. What it has ahead of the stream is taken at once.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn promote(&mut self, now: Instant) -> io::Result<Option<Splice>> {
+        let Some(mut follower) = self.follower.take() else { return Ok(None) };
+        if let Some(old) = self.replacement.take() {
+            self.discarded_bytes += old.seen();
+        }
+        if !follower.is_placed() {
+            follower.restart(now, self.end());
+        }
+        self.join(now, follower)
     }
 
     /// Whether media has come that a client can be given.
@@ -180,7 +350,8 @@ impl Feed {
         let real_time = self.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
         let media = self.window.access().head_time().since(MediaTime::default());
         let burst = media.saturating_sub(real_time).min(BURST_TIME_MAX);
-        let base = bytes(WINDOW_TIME);
+        let held = self.kept.from.map_or(0, |from| self.window.head().saturating_sub(from));
+        let base = bytes(WINDOW_TIME.max(self.kept.time)).max(held);
         let in_burst = needed.saturating_add(1 << 20).min(base + bytes(burst + Duration::from_secs(5)));
         Retention::new(base.max(if burst.is_zero() { 0 } else { in_burst }), rate)
     }
@@ -247,6 +418,7 @@ impl Feed {
         self.first_media.get_or_insert(now);
         let mut newest = None;
         let mut gap = None;
+        let mut jumps = Vec::new();
         let Self { raps, scanner, last_pcr, last_jump, is_clock_cut, .. } = self;
         scanner.scan(head, packets, &mut |event| match event {
             Event::RandomAccess(rap) => raps.push(AccessPoint {
@@ -262,6 +434,7 @@ impl Feed {
                 *last_pcr = pcr.map(|pcr| (offset, pcr)).or(*last_pcr);
                 if step == Step::Jump && !std::mem::take(is_clock_cut) {
                     *last_jump = Some(offset);
+                    jumps.push(offset);
                 }
             }
             Event::ContinuityError { offset, .. } => gap = Some(offset),
@@ -276,6 +449,7 @@ impl Feed {
         if let Some(time) = newest {
             self.window.access_mut().set_head_time(time);
         }
+        jumps.into_iter().for_each(|at| self.window.access_mut().note_break(at));
         Ok(())
     }
 
@@ -385,6 +559,7 @@ impl Feed {
         self.is_clock_cut = true;
         self.own_discontinuities += 1;
         self.seam = self.window.head();
+        self.window.access_mut().note_break(self.seam);
     }
 
     fn append_stitch(&mut self, now: Instant, packets: &[u8]) -> io::Result<()> {
@@ -393,6 +568,11 @@ impl Feed {
         self.stitched_flags += self.scanner.counters().discontinuities - before;
         Ok(())
     }
+}
+
+/// Whether there are packets other than null packets.
+fn has_media(bytes: &[u8]) -> bool {
+    bytes.as_chunks::<PACKET>().0.iter().any(|packet| Packet::new(packet).pid() != NULL_PID)
 }
 
 fn format_name(kind: StreamKind) -> Option<&'static str> {

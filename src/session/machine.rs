@@ -13,25 +13,36 @@
 //!                            every source closed
 //! ```
 //! A *source* is one engine session: it exists from the moment the driver is told to open it until the driver reports
-//! it closed, and the driver closes each exactly once. Invariants, held by a simulation over random interleavings:
+//! it closed, and the driver closes each exactly once. The way to a source is a *quest*: control is asked, a lease may
+//! wait for its engine, a source is opened. A quest runs while nothing plays, or beside the source that plays: because
+//! that one is silent, because the session is to be moved, or to have a spare one. Then the new source follows until it
+//! has caught up, and the driver is told to promote it. Invariants, held by a simulation over random interleavings:
 //!
 //! - every opened source is closed exactly once, and every granted lease returned exactly once, after its source
 //!   closed;
-//! - two sources of this session never share an engine at the same time;
+//! - two sources of this session never share an engine at the same time, and at most two are at work;
+//! - while a source plays well it is not closed before another one has caught up with it;
 //! - an ended session has no source, no lease and no waiter left unanswered;
 //! - whatever is lost or late, some deadline is always pending until the session ended.
 //!
-//! What it does not do: sockets, windows, media, time. The driver in `driver.rs` does what it says.
+//! What it does not do: sockets, windows, media, time. The driver does what it says.
 
+mod quest;
+mod rhythm;
+
+use crate::handover::age;
+use quest::{Purpose, Quest};
+use rhythm::Rhythm;
+use serde::{Deserialize, Serialize};
 use sluice_contract::{EndReason, EngineFault, EngineId, Lease, LeaseId, Refusal, RefusalCode, Selector};
 use std::time::{Duration, Instant};
 
 /// One engine session within this session; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceId(pub u32);
 
 /// The times and bounds a session lives by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// How long an unwatched session that has played stays warm.
     pub grace: Duration,
@@ -39,7 +50,9 @@ pub struct Limits {
     pub abandon: Duration,
     /// How long control may take to grant an engine, queueing included.
     pub lease_timeout: Duration,
-    /// Silence after which the source is replaced, when the engine gives no sign of progress.
+    /// Silence after which a second engine is opened, beside the one that may come back.
+    pub silence: Duration,
+    /// Silence after which the source is given up, when the engine gives no sign of progress.
     pub stall: Duration,
     /// The same when the engine's figures show progress.
     pub stall_with_progress: Duration,
@@ -51,6 +64,10 @@ pub struct Limits {
     pub attempts_max: u32,
     /// Engines tried for a start.
     pub start_engines_max: u32,
+    /// How long a move may take before the session changes over as it is, or gives the move up.
+    pub move_timeout: Duration,
+    /// From that many clients on a second engine is kept at hand; 0 for never.
+    pub spare_clients_min: u32,
 }
 
 impl Default for Limits {
@@ -59,12 +76,15 @@ impl Default for Limits {
             grace: Duration::from_secs(5),
             abandon: Duration::from_secs(1),
             lease_timeout: Duration::from_secs(30),
+            silence: Duration::from_secs(3),
             stall: Duration::from_secs(8),
             stall_with_progress: Duration::from_secs(18),
             empty_timeout: Duration::from_secs(60),
             stable: Duration::from_secs(30),
             attempts_max: 12,
             start_engines_max: 3,
+            move_timeout: Duration::from_secs(20),
+            spare_clients_min: 0,
         }
     }
 }
@@ -93,6 +113,8 @@ pub enum Event {
     Refused(Refusal),
     /// The engine answered the start: from now on there is an engine session.
     Opened(SourceId),
+    /// A source says how long it may pause between two deliveries.
+    Pauses(SourceId, Duration),
     /// A source delivered useful media (null packets do not count).
     Media(SourceId),
     /// The engine answered a question for its figures.
@@ -103,10 +125,16 @@ pub enum Event {
     Unknown(SourceId, SourceFault),
     /// A source failed.
     Failed(SourceId, SourceFault),
+    /// A source that follows has what comes behind the stream's last packet.
+    CaughtUp(SourceId),
     /// A source is gone: its engine session stopped or given up, its socket closed.
     Closed(SourceId),
     /// Control wants the lease back.
     Withdrawn(LeaseId),
+    /// Move to another engine: this one, or any.
+    Move(Option<EngineId>),
+    /// Open nothing beside what plays, and give up what is; or go on.
+    Hold(bool),
     /// End it.
     End(EndReason),
     /// Time has passed.
@@ -116,10 +144,12 @@ pub enum Event {
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Ask control for an engine, avoiding these (worst last).
+    /// Ask control for an engine.
     RequestLease {
-        /// Engines that failed this session recently.
+        /// Engines that failed this session recently, or that it is to leave, worst last.
         avoid: Vec<EngineId>,
+        /// No other engine will do.
+        wanted: Option<EngineId>,
     },
     /// Tell control that the pending request is no longer wanted.
     AbandonLease,
@@ -132,6 +162,17 @@ pub enum Action {
         /// What to ask for: the session's own selector or the other one.
         selector: Ask,
     },
+    /// The stream goes on with this source, which has followed so far; what it has ahead of the stream comes first.
+    Promote(SourceId),
+    /// The source that plays has fallen silent, or come back.
+    Silent {
+        /// Its lease.
+        lease: LeaseId,
+        /// Which of the two.
+        is_silent: bool,
+    },
+    /// A move is over: done, or given up.
+    Moved(bool),
     /// Close a source: stop the engine session once if there is one, report `Closed` when done.
     Close(SourceId),
     /// Give a lease back.
@@ -152,7 +193,7 @@ pub enum Action {
 }
 
 /// With which selector an engine is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// The session's own.
     Own,
@@ -170,12 +211,16 @@ impl Ask {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Source {
     id: SourceId,
     lease: Lease,
     /// The engine has answered, or may have: only then does closing it cost a stop.
     opened: bool,
+    /// Media has come from it.
+    has_media: bool,
+    /// How long it pauses, as it says itself.
+    pause: Duration,
     closing: bool,
     /// Told to control with the returned lease.
     fault: Option<EngineFault>,
@@ -183,22 +228,24 @@ struct Source {
     again: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing asked for yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Life {
+    /// Nobody has joined yet.
     New,
-    /// Waiting for control.
-    Leasing { since: Instant },
-    /// Waiting for a source's media (`since` counts from `Open`), or for its predecessor to close.
-    Opening,
-    /// Waiting to try again.
-    Backoff { until: Instant, avoid: Vec<EngineId> },
-    /// Media flows.
-    Playing { since: Instant },
+    /// Playing, or on the way to it.
+    Alive,
     /// Waiting for sources to close.
     Ending(EndReason),
     /// Over.
     Ended(EndReason),
+}
+
+/// The source that plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Playing {
+    source: SourceId,
+    #[serde(with = "age")]
+    since: Instant,
 }
 
 /// What the rest of the room may know of the state.
@@ -215,24 +262,41 @@ pub enum Phase {
 }
 
 /// The state machine of one session.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     limits: Limits,
-    state: State,
+    life: Life,
+    playing: Option<Playing>,
+    #[serde(skip)]
+    quest: Quest,
+    #[serde(skip)]
+    purpose: Purpose,
     sources: Vec<Source>,
     /// A lease that waits for an engine's previous source to close: of that source itself, or newly granted.
     kept: Option<Lease>,
     clients: u32,
     /// When the last player left; the session ends a while after it.
+    #[serde(with = "age::option")]
     idle_since: Option<Instant>,
     /// Media has flowed at least once.
     played: bool,
+    #[serde(with = "age")]
     last_media: Instant,
+    #[serde(with = "age")]
     last_sign: Instant,
     /// When the present engine last answered a question; `None` when it never did, which then says nothing.
+    #[serde(with = "age::option")]
     last_answer: Option<Instant>,
+    /// How the source that plays pauses.
+    rhythm: Rhythm,
+    /// Control has been told that the source that plays is silent.
+    is_silent: bool,
     /// Faults in a row without stable playing between.
     failures: u32,
+    /// Quests in a row that came to nothing, faults and refusals, without stable playing between.
+    retries: u32,
+    /// Engines tried for the present move.
+    move_tries: u32,
     /// Engines that failed within the present run of failures, worst last.
     avoid: Vec<EngineId>,
     engines_tried: u32,
@@ -240,6 +304,9 @@ pub struct Machine {
     ask: Ask,
     next_source: u32,
     jitter: u64,
+    /// What plays is to be left as it is for a moment: nothing is opened beside it.
+    #[serde(skip)]
+    is_held: bool,
 }
 
 impl Machine {
@@ -247,7 +314,10 @@ impl Machine {
     pub fn new(limits: Limits, now: Instant, seed: u64) -> Self {
         Self {
             limits,
-            state: State::New,
+            life: Life::New,
+            playing: None,
+            quest: Quest::None,
+            purpose: Purpose::Recovery,
             sources: Vec::new(),
             kept: None,
             clients: 0,
@@ -256,20 +326,69 @@ impl Machine {
             last_media: now,
             last_sign: now,
             last_answer: None,
+            rhythm: Rhythm::new(now),
+            is_silent: false,
             failures: 0,
+            retries: 0,
+            move_tries: 0,
             avoid: Vec::new(),
             engines_tried: 0,
             ask: Ask::Own,
             next_source: 0,
             jitter: seed | 1,
+            is_held: false,
         }
+    }
+
+    /// As another process is to have it, or `None` while that is impossible: nothing has played yet, it is ending, or a source
+    /// other than the one that plays is open. What is merely looked for is looked for anew there.
+    pub fn state(&self) -> Option<Self> {
+        let is_settled = match (self.playing, self.sources.as_slice()) {
+            (Some(playing), [source]) => {
+                source.id == playing.source && source.opened && source.has_media && !source.closing
+            }
+            (None, []) => true,
+            _ => false,
+        };
+        let is_settled = is_settled && self.life == Life::Alive && self.played && self.kept.is_none();
+        is_settled.then(|| Self {
+            quest: Quest::None,
+            purpose: Purpose::Recovery,
+            is_silent: false,
+            is_held: false,
+            ..self.clone()
+        })
+    }
+
+    /// Goes on where another process has stopped, with so many clients of those it had.
+    pub fn go_on(&mut self, now: Instant, clients: u32) {
+        self.clients = clients;
+        if clients > 0 {
+            self.idle_since = None;
+        } else {
+            self.idle_since.get_or_insert(now);
+        }
+        if self.playing.is_none() {
+            self.quest = Quest::Backoff { until: now };
+        }
+    }
+
+    /// The times and bounds it lives by.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The source that plays, and what it plays on.
+    pub fn playing(&self) -> Option<(SourceId, &Lease)> {
+        let playing = self.playing?.source;
+        self.sources.iter().find(|source| source.id == playing).map(|source| (source.id, &source.lease))
     }
 
     /// Where the session is.
     pub fn phase(&self) -> Phase {
-        match self.state {
-            State::Playing { .. } => Phase::Playing,
-            State::Ending(_) | State::Ended(_) => Phase::Ending,
+        match self.life {
+            Life::Ending(_) | Life::Ended(_) => Phase::Ending,
+            _ if self.playing.is_some() => Phase::Playing,
             _ if self.played => Phase::Recovering,
             _ => Phase::Starting,
         }
@@ -277,8 +396,8 @@ impl Machine {
 
     /// The reason, once the session is ending or ended.
     pub fn end_reason(&self) -> Option<EndReason> {
-        match self.state {
-            State::Ending(reason) | State::Ended(reason) => Some(reason),
+        match self.life {
+            Life::Ending(reason) | Life::Ended(reason) => Some(reason),
             _ => None,
         }
     }
@@ -301,207 +420,218 @@ impl Machine {
         self.sources.iter().map(|source| source.id).collect()
     }
 
-    /// The source whose media counts.
+    /// The source whose packets are the stream's.
     pub fn current(&self) -> Option<SourceId> {
-        self.live().map(|source| source.id)
+        match self.playing {
+            Some(playing) => Some(playing.source),
+            None => self.quest.source(),
+        }
+    }
+
+    /// The source that is to take over from the one that plays.
+    pub fn follower(&self) -> Option<SourceId> {
+        self.playing.and_then(|_| self.quest.source())
     }
 
     /// When `Tick` is due next; `None` only once the session ended or before its first join.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = self.idle_deadline();
-        let state = match &self.state {
-            // A source is opened and closed within its driver's deadlines; nothing to time here.
-            State::New | State::Opening | State::Ending(_) | State::Ended(_) => None,
-            State::Leasing { since } => Some(*since + self.limits.lease_timeout),
-            State::Backoff { until, .. } => Some(*until),
-            State::Playing { .. } => Some(self.stall_deadline()),
-        };
-        let is_over = self.end_reason().is_some();
-        let empty = (self.played && !is_over).then(|| self.last_media + self.limits.empty_timeout);
-        [idle, empty, state].into_iter().flatten().min()
+        if self.life != Life::Alive {
+            return None;
+        }
+        let empty = self.played.then(|| self.last_media + self.limits.empty_timeout);
+        let playing = self.playing.and_then(|playing| {
+            let silence = (!self.is_silent).then(|| self.silence_deadline());
+            [Some(self.stall_deadline()), silence, self.spare_deadline(playing)].into_iter().flatten().min()
+        });
+        [self.idle_deadline(), empty, playing, self.quest_deadline()].into_iter().flatten().min()
     }
 
     /// Takes one event in; what has to be done is appended to `actions`, in order.
     pub fn on(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) {
-        if matches!(self.state, State::Ended(_)) {
+        if matches!(self.life, Life::Ended(_)) {
             // A grant that crossed the end goes back unused; everything else is too late to matter.
-            if let Event::Granted(lease) = event {
-                actions.push(Action::ReturnLease { lease: lease.id, fault: None });
+            match event {
+                Event::Granted(lease) => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
+                Event::Move(_) => actions.push(Action::Moved(false)),
+                _ => {}
             }
             return;
         }
         match event {
             Event::Join => self.join(now, actions),
-            Event::Leave => self.leave(now),
+            Event::Leave => self.leave(now, actions),
             Event::Granted(lease) => self.granted(now, lease, actions),
             Event::Refused(refusal) => self.refused(now, refusal, actions),
-            Event::Opened(id) => self.opened(id),
+            Event::Opened(id) => self.change(id, |source| source.opened = true),
+            Event::Pauses(id, pause) => self.pauses(now, id, pause),
             Event::Media(id) => self.media(now, id, actions),
             Event::Answered(id) => {
-                if self.live().is_some_and(|source| source.id == id) {
+                if self.current() == Some(id) {
                     self.last_answer = Some(now);
                 }
             }
             Event::Progress(id) => {
-                if self.live().is_some_and(|source| source.id == id) {
+                if self.current() == Some(id) {
                     self.last_sign = now;
                 }
             }
             Event::Unknown(id, fault) => self.unknown(now, id, fault, actions),
             Event::Failed(id, fault) => self.failed(now, id, fault, actions),
+            Event::CaughtUp(id) => self.caught_up(now, id, actions),
             Event::Closed(id) => self.closed(now, id, actions),
             Event::Withdrawn(lease) => self.withdrawn(now, lease, actions),
+            Event::Move(wanted) => self.start_move(now, wanted, actions),
+            Event::Hold(is_held) => self.hold(now, is_held, actions),
             Event::End(reason) => self.end(reason, None, actions),
             Event::Tick => {}
         }
         self.tick(now, actions);
     }
 
+    fn hold(&mut self, now: Instant, is_held: bool, actions: &mut Vec<Action>) {
+        self.is_held = is_held;
+        if self.playing.is_none() || self.life != Life::Alive {
+            return;
+        }
+        let purpose = self.purpose;
+        if is_held && self.quest != Quest::None {
+            self.give_quest_up(actions);
+        }
+        // A lease that control wants back is left all the same, in its time.
+        if matches!(purpose, Purpose::Withdrawn { .. }) {
+            self.purpose = purpose;
+            if !is_held && self.quest == Quest::None {
+                self.lease(now, actions);
+            }
+        }
+    }
+
     fn join(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.clients += 1;
         self.idle_since = None;
-        if self.state == State::New {
-            self.lease(now, Vec::new(), actions);
+        if self.life == Life::New {
+            self.life = Life::Alive;
+            self.lease(now, actions);
         }
     }
 
-    fn leave(&mut self, now: Instant) {
+    fn leave(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.clients = self.clients.saturating_sub(1);
         if self.clients == 0 {
             self.idle_since = Some(now);
-        }
-    }
-
-    fn lease(&mut self, now: Instant, avoid: Vec<EngineId>, actions: &mut Vec<Action>) {
-        self.state = State::Leasing { since: now };
-        actions.push(Action::RequestLease { avoid });
-    }
-
-    fn granted(&mut self, now: Instant, lease: Lease, actions: &mut Vec<Action>) {
-        if !matches!(self.state, State::Leasing { .. }) {
-            actions.push(Action::ReturnLease { lease: lease.id, fault: None });
-            return;
-        }
-        self.engines_tried += 1;
-        self.open_or_wait(now, lease, actions);
-    }
-
-    /// Opens a source, unless an older one still holds that engine: then its closing comes first.
-    fn open_or_wait(&mut self, now: Instant, lease: Lease, actions: &mut Vec<Action>) {
-        self.state = State::Opening;
-        if self.sources.iter().any(|source| source.lease.engine == lease.engine) {
-            self.kept = Some(lease);
-            return;
-        }
-        let source = SourceId(self.next_source);
-        self.next_source += 1;
-        self.last_sign = now;
-        self.last_answer = None;
-        actions.push(Action::Open { source, lease: lease.clone(), selector: self.ask });
-        self.sources.push(Source {
-            id: source,
-            lease,
-            opened: false,
-            closing: false,
-            fault: None,
-            again: false,
-        });
-    }
-
-    fn refused(&mut self, now: Instant, refusal: Refusal, actions: &mut Vec<Action>) {
-        if !matches!(self.state, State::Leasing { .. }) {
-            return;
-        }
-        // The request is answered: whatever comes next, there is nothing to abandon.
-        self.state = State::Opening;
-        if self.played {
-            self.back_off(now);
-        } else {
-            self.end(EndReason::StartFailed, Some(refusal), actions);
-        }
-    }
-
-    fn opened(&mut self, id: SourceId) {
-        if let Some(source) = self.sources.iter_mut().find(|source| source.id == id) {
-            source.opened = true;
+            // Neither is there a reason to take another engine, or to keep one that is to be given back.
+            let is_recovering = self.played && self.playing.is_none() && !self.is_asking();
+            if is_recovering || matches!(self.purpose, Purpose::Withdrawn { .. }) {
+                return self.end(EndReason::ClientLeft, None, actions);
+            }
+            // Nobody is there to be spared a gap.
+            if self.playing.is_some() && self.purpose != Purpose::Recovery {
+                self.give_quest_up(actions);
+            }
         }
     }
 
     fn media(&mut self, now: Instant, id: SourceId, actions: &mut Vec<Action>) {
-        if self.live().is_none_or(|source| source.id != id) {
+        if self.end_reason().is_some() {
             return;
+        }
+        self.change(id, |source| source.has_media = true);
+        match self.playing {
+            Some(playing) if playing.source == id => {
+                self.rhythm.note(now, now.saturating_duration_since(self.last_media));
+                self.speak_up(id, actions);
+                if now.saturating_duration_since(playing.since) >= self.limits.stable {
+                    (self.failures, self.retries) = (0, 0);
+                    self.avoid.clear();
+                }
+                // It came back before another one had caught up: it stays.
+                if self.purpose == Purpose::Silence {
+                    self.give_quest_up(actions);
+                }
+            }
+            None if self.quest.source() == Some(id) => {
+                if !self.played {
+                    // What went wrong before the start says nothing about how to recover.
+                    (self.failures, self.retries) = (0, 0);
+                }
+                self.played = true;
+                self.quest = Quest::None;
+                self.plays(now, id);
+                actions.push(Action::Admit);
+            }
+            _ => return,
         }
         self.last_media = now;
         self.last_sign = now;
-        match self.state {
-            State::Opening => {
-                self.played = true;
-                self.state = State::Playing { since: now };
-                actions.push(Action::Admit);
-            }
-            State::Playing { since } if now.saturating_duration_since(since) >= self.limits.stable => {
-                self.failures = 0;
-                self.avoid.clear();
-            }
-            _ => {}
+    }
+
+    fn pauses(&mut self, now: Instant, id: SourceId, pause: Duration) {
+        self.change(id, |source| source.pause = pause);
+        if self.playing.is_some_and(|playing| playing.source == id) {
+            self.rhythm.note(now, pause);
         }
+    }
+
+    /// From now on the stream comes from this source.
+    fn plays(&mut self, now: Instant, source: SourceId) {
+        self.playing = Some(Playing { source, since: now });
+        self.purpose = Purpose::Recovery;
+        (self.last_media, self.last_sign, self.last_answer) = (now, now, None);
+        self.rhythm = Rhythm::new(now);
+        let pause = self.sources.iter().find(|known| known.id == source).map(|known| known.pause);
+        self.rhythm.note(now, pause.unwrap_or_default());
+        self.is_silent = false;
     }
 
     fn unknown(&mut self, now: Instant, id: SourceId, fault: SourceFault, actions: &mut Vec<Action>) {
         if self.ask == Ask::Other || self.played {
             return self.failed(now, id, fault, actions);
         }
-        let Some(source) = self.live_mut().filter(|source| source.id == id) else { return };
+        let Some(source) = self.at_work(id) else { return };
         // The same engine is asked again with the other selector, once this attempt is closed.
         source.closing = true;
         source.again = true;
         self.kept = Some(source.lease.clone());
         self.ask = Ask::Other;
-        self.state = State::Opening;
+        self.quest = Quest::Waiting;
         actions.push(Action::Close(id));
     }
 
     fn failed(&mut self, now: Instant, id: SourceId, fault: SourceFault, actions: &mut Vec<Action>) {
+        if self.follower() == Some(id) {
+            return self.follower_failed(now, id, fault.fault, actions);
+        }
+        let purpose = self.purpose;
         let (played, failures) = (self.played, self.failures);
-        let Some(source) = self.live_mut().filter(|source| source.id == id) else { return };
-        source.closing = true;
-        source.fault = Some(fault.fault);
-        let engine = source.lease.engine.clone();
-        let lease = source.lease.clone();
-        // A live engine that ended or reset a healthy body is asked again at once; one that hangs, refuses or fails
-        // twice is not.
+        let Some(source) = self.at_work(id) else { return };
+        // A live engine that ended or reset a healthy body is asked again at once; one that hangs, refuses, fails twice
+        // or is to be left is not.
         let same = played
             && failures == 0
+            && !purpose.is_leaving()
             && matches!(fault.fault, EngineFault::EndOfStream | EngineFault::Error | EngineFault::Silent);
-        source.again = same;
-        actions.push(Action::Close(id));
-        self.failures += 1;
-        if same {
-            self.kept = Some(lease);
-            self.state = State::Opening;
-            return;
+        let lease = source.lease.clone();
+        self.speak_up(id, actions);
+        self.close(id, Some(fault.fault), actions);
+        if self.playing.take().is_none() {
+            self.quest = Quest::None;
         }
-        self.avoid.retain(|avoided| *avoided != engine);
-        self.avoid.push(engine);
+        self.failures += 1;
+        self.blame(&lease.engine);
         if !played {
             if !fault.elsewhere || self.engines_tried >= self.limits.start_engines_max {
                 return self.end(EndReason::StartFailed, Some(fault.refusal), actions);
             }
-            return self.lease(now, self.avoid.clone(), actions);
+            return self.lease(now, actions);
         }
         if self.failures > self.limits.attempts_max {
             return self.end(EndReason::FailoverExhausted, None, actions);
         }
-        if self.failures <= 2 { self.lease(now, self.avoid.clone(), actions) } else { self.back_off(now) }
-    }
-
-    fn back_off(&mut self, now: Instant) {
-        let base = Duration::from_millis(250) * 2u32.saturating_pow(self.failures.saturating_sub(2).min(5));
-        self.jitter =
-            self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let spread = base.as_millis() as u64 / 2 + 1;
-        let wait = base + Duration::from_millis((self.jitter >> 33) % spread);
-        self.state = State::Backoff { until: now + wait, avoid: self.avoid.clone() };
+        // A session that nobody watches gives its engine up and takes no other.
+        if self.clients == 0 {
+            return self.end(EndReason::ClientLeft, None, actions);
+        }
+        self.take_over(now, same.then_some(lease), actions);
     }
 
     fn closed(&mut self, now: Instant, id: SourceId, actions: &mut Vec<Action>) {
@@ -510,40 +640,17 @@ impl Machine {
         if !source.again {
             actions.push(Action::ReturnLease { lease: source.lease.id, fault: source.fault });
         }
-        let busy = |machine: &Self, engine: &EngineId| {
-            machine.sources.iter().any(|other| other.lease.engine == *engine)
-        };
-        match (&self.state, self.kept.take()) {
-            (State::Opening, Some(lease)) if !busy(self, &lease.engine) => {
-                self.open_or_wait(now, lease, actions);
+        match self.kept.take() {
+            Some(lease) if self.quest == Quest::Waiting && !self.is_busy(&lease.engine) => {
+                self.open(now, lease, actions);
             }
-            (State::Opening, kept) => self.kept = kept,
-            (_, Some(lease)) => actions.push(Action::ReturnLease { lease: lease.id, fault: None }),
-            (_, None) => {}
+            kept => self.kept = kept,
         }
         self.finish(actions);
     }
 
-    fn withdrawn(&mut self, now: Instant, lease: LeaseId, actions: &mut Vec<Action>) {
-        let engine = if let Some(kept) = self.kept.as_ref().filter(|kept| kept.id == lease) {
-            let engine = kept.engine.clone();
-            self.return_kept(actions);
-            engine
-        } else {
-            let Some(source) = self.live_mut().filter(|source| source.lease.id == lease) else { return };
-            source.closing = true;
-            let (id, engine) = (source.id, source.lease.engine.clone());
-            actions.push(Action::Close(id));
-            engine
-        };
-        let mut avoid = self.avoid.clone();
-        avoid.retain(|avoided| *avoided != engine);
-        avoid.push(engine);
-        self.lease(now, avoid, actions);
-    }
-
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.end_reason().is_some() {
+        if self.life != Life::Alive {
             return;
         }
         if self.idle_deadline().is_some_and(|deadline| now >= deadline) {
@@ -553,31 +660,36 @@ impl Machine {
         if self.played && now.saturating_duration_since(self.last_media) >= self.limits.empty_timeout {
             return self.end(EndReason::EmptyTimeout, None, actions);
         }
-        match &self.state {
-            State::Leasing { since }
-                if now.saturating_duration_since(*since) >= self.limits.lease_timeout =>
-            {
-                actions.push(Action::AbandonLease);
-                let refusal = Refusal::new(RefusalCode::ControlUnavailable, "no engine was granted in time");
-                self.refused(now, refusal.retry_after(5), actions);
-            }
-            State::Backoff { until, avoid } if now >= *until => {
-                let avoid = avoid.clone();
-                self.lease(now, avoid, actions);
-            }
-            State::Playing { .. } if now >= self.stall_deadline() => {
-                let Some(id) = self.current() else { return };
-                let refusal =
-                    Refusal::new(RefusalCode::StartTimeout, "the engine went silent").retry_after(10);
-                // An engine that has stopped answering altogether is not asked again first.
-                let is_deaf = self
-                    .last_answer
-                    .is_some_and(|last| now.saturating_duration_since(last) >= self.limits.stall / 2);
-                let kind = if is_deaf { EngineFault::Hung } else { EngineFault::Silent };
-                let fault = SourceFault { fault: kind, refusal, elsewhere: true };
-                self.failed(now, id, fault, actions);
-            }
-            _ => {}
+        if self.playing.is_some() && now >= self.stall_deadline() {
+            self.stalled(now, actions);
+        }
+        if let Some(playing) = self.playing
+            && self.life == Life::Alive
+        {
+            self.watch(now, playing, actions);
+        }
+        if self.life == Life::Alive {
+            self.tick_quest(now, actions);
+        }
+    }
+
+    /// The source that plays has been silent for too long.
+    fn stalled(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(playing) = self.playing else { return };
+        let refusal = Refusal::new(RefusalCode::StartTimeout, "the engine went silent").retry_after(10);
+        // An engine that has stopped answering altogether is not asked again first.
+        let is_deaf =
+            self.last_answer.is_some_and(|last| now.saturating_duration_since(last) >= self.limits.stall / 2);
+        let kind = if is_deaf { EngineFault::Hung } else { EngineFault::Silent };
+        let fault = SourceFault { fault: kind, refusal, elsewhere: true };
+        self.failed(now, playing.source, fault, actions);
+    }
+
+    /// The source that plays is silent no more: it came back, or it is given up.
+    fn speak_up(&mut self, id: SourceId, actions: &mut Vec<Action>) {
+        let lease = self.at_work(id).map(|source| source.lease.id);
+        if let Some(lease) = lease.filter(|_| std::mem::take(&mut self.is_silent)) {
+            actions.push(Action::Silent { lease, is_silent: false });
         }
     }
 
@@ -585,10 +697,17 @@ impl Machine {
         if self.end_reason().is_some() {
             return;
         }
-        if matches!(self.state, State::Leasing { .. }) {
+        if let Some(playing) = self.playing.take() {
+            self.speak_up(playing.source, actions);
+        }
+        if matches!(self.quest, Quest::Leasing { .. }) {
             actions.push(Action::AbandonLease);
         }
-        self.state = State::Ending(reason);
+        if matches!(self.purpose, Purpose::Move { .. }) {
+            actions.push(Action::Moved(false));
+        }
+        (self.quest, self.purpose) = (Quest::None, Purpose::Recovery);
+        self.life = Life::Ending(reason);
         actions.push(Action::Refuse(refusal.unwrap_or_else(|| refusal_of(reason))));
         actions.push(Action::Ending(reason));
         for source in self.sources.iter_mut().filter(|source| !source.closing) {
@@ -609,35 +728,63 @@ impl Machine {
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
-        if let State::Ending(reason) = self.state
+        if let Life::Ending(reason) = self.life
             && self.sources.is_empty()
         {
-            self.state = State::Ended(reason);
+            self.life = Life::Ended(reason);
             actions.push(Action::Ended(reason));
         }
     }
 
-    fn live(&self) -> Option<&Source> {
-        self.sources.iter().find(|source| !source.closing)
+    fn close(&mut self, id: SourceId, fault: Option<EngineFault>, actions: &mut Vec<Action>) {
+        if let Some(source) = self.at_work(id) {
+            source.closing = true;
+            source.fault = fault;
+            actions.push(Action::Close(id));
+        }
     }
 
-    fn live_mut(&mut self) -> Option<&mut Source> {
-        self.sources.iter_mut().find(|source| !source.closing)
+    /// A source that is not closing.
+    fn at_work(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| source.id == id && !source.closing)
     }
 
-    /// A start whose engine has not answered yet is not given up: the answer may open an engine session all the same,
-    /// so nothing would be saved, and a player that comes back would find the door shut.
+    fn change(&mut self, id: SourceId, change: impl FnOnce(&mut Source)) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.id == id) {
+            change(source);
+        }
+    }
+
+    /// An engine has been asked to start and has not answered yet. That is not given up: the answer may open an engine
+    /// session all the same, so nothing would be saved, and a player that comes back would find the door shut.
+    fn is_asking(&self) -> bool {
+        let opening = self.quest.source().filter(|_| self.playing.is_none());
+        self.sources.iter().any(|source| Some(source.id) == opening && !source.opened)
+    }
+
     fn idle_deadline(&self) -> Option<Instant> {
-        let asking = self.state == State::Opening && self.live().is_some_and(|source| !source.opened);
         let wait = if self.played { self.limits.grace } else { self.limits.abandon };
-        self.idle_since.filter(|_| !asking && self.end_reason().is_none()).map(|since| since + wait)
+        let is_idle = self.life == Life::Alive && !self.is_asking();
+        self.idle_since.filter(|_| is_idle).map(|since| since + wait)
+    }
+
+    /// Silence that says something: longer than this source is used to pause.
+    fn silence(&self) -> Duration {
+        self.limits.silence.max(self.rhythm.pause() * 3 / 2 + Duration::from_millis(500))
+    }
+
+    /// When a second engine is due. Figures that move put it off: what the engine has it will send.
+    fn silence_deadline(&self) -> Instant {
+        let silence = self.silence();
+        let last = self.last_media + self.limits.stall.max(silence);
+        (self.last_sign.max(self.last_media) + self.limits.silence).max(self.last_media + silence).min(last)
     }
 
     fn stall_deadline(&self) -> Instant {
-        let patient = self.last_media + self.limits.stall_with_progress;
-        (self.last_sign.max(self.last_media) + self.limits.stall)
-            .min(patient)
-            .max(self.last_media + self.limits.stall)
+        // As much later as the source's own pauses put its silence off.
+        let stall = self.limits.stall + (self.silence() - self.limits.silence);
+        let patient = self.last_media + self.limits.stall_with_progress.max(stall);
+        (self.last_sign.max(self.last_media) + stall).min(patient).max(self.last_media + stall)
     }
 }
 

@@ -12,15 +12,18 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed, Splice, Taken};
+pub use feed::{Counts, Feed, Followed, Kept, Splice, State as FeedState, Taken};
 pub use machine::{Limits, Phase};
 
-use crate::engine::{Endpoint, Started};
+use crate::engine::{Endpoint, Form, Started};
+use crate::handover::age;
+use crate::media::ts::Scanner;
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
-use crate::window::{LagMax, Reservation};
+use crate::window::{AccessIndex, Budget, LagMax, Reservation};
 use ahead::Ahead;
 use machine::{Action, Event, Machine, SourceId};
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{EngineStat, SessionEngine};
 use sluice_contract::{
     EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket,
@@ -28,6 +31,7 @@ use sluice_contract::{
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -41,18 +45,20 @@ const LEASE_MARGIN: Duration = Duration::from_secs(1);
 /// What a session needs of its shard.
 pub trait Host {
     /// Asks control for an engine; the answer comes as an event to the session.
-    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket;
+    fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket;
     /// The answer is no longer wanted.
     fn abandon_lease(&self, ticket: Ticket);
     /// Gives a lease back.
     fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>);
+    /// The source that plays on this lease has fallen silent, or come back.
+    fn silent(&self, lease: LeaseId, is_silent: bool);
     /// An engine named the infohash behind a key. Answers whether another session of that broadcast lives here.
     fn learned(&self, session: &Session, infohash: Hex40) -> bool;
     /// The session is ending: end its clients.
     fn ending(&self, session: &Session, reason: EndReason);
     /// The session is over: forget it.
     fn ended(&self, session: &Session, reason: EndReason);
-    /// Something worth showing changed.
+    /// Something worth showing at once changed.
     fn changed(&self);
     /// Letting the others run.
     fn turns(&self) -> &Turns;
@@ -60,6 +66,15 @@ pub trait Host {
     fn counters(&self) -> &Counters;
     /// Whether memory is short.
     fn is_pressed(&self) -> bool;
+}
+
+/// What kind of engine a session asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Engines to avoid, worst last.
+    pub avoid: Vec<EngineId>,
+    /// No other engine will do.
+    pub wanted: Option<EngineId>,
 }
 
 /// Times an engine is given, and how it is spoken to.
@@ -76,7 +91,7 @@ pub struct Timing {
 }
 
 /// What is shown of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Info {
     /// The selector of the first player.
     pub asked_as: Selector,
@@ -94,12 +109,73 @@ pub struct Info {
     pub engine: Option<SessionEngine>,
     /// Its figures.
     pub stat: Option<EngineStat>,
+    /// When they were taken.
+    pub stat_at: Option<SystemTime>,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes that belonged to no packet.
     pub garbage_bytes: u64,
     /// Sources opened.
     pub sources: u64,
+}
+
+impl Info {
+    /// Another engine serves the session; the figures of the one before are not its own.
+    fn serve_from(&mut self, engine: SessionEngine) {
+        self.engine = Some(engine);
+        (self.stat, self.stat_at) = (None, None);
+    }
+}
+
+/// A session as another process is told of it, its clients aside. With it go the window's file and, if a body is being
+/// read, the engine's connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State<F> {
+    key: StreamKey,
+    serial: u64,
+    machine: Machine,
+    feed: F,
+    source: Option<source::State>,
+    form: Form,
+    info: Info,
+    garbage_before: (Option<SourceId>, u64),
+    #[serde(with = "age")]
+    last_media: Instant,
+    ahead: Ahead,
+    lag_floor: u64,
+}
+
+/// The same as it is read.
+pub type Told = State<FeedState<AccessIndex, Scanner>>;
+
+impl Told {
+    /// What it plays.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// Distinguishes it from other sessions of that process.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The broadcast, once known.
+    pub fn infohash(&self) -> Option<Hex40> {
+        self.info.infohash
+    }
+
+    /// Whether the engine's connection comes with it.
+    pub fn has_connection(&self) -> bool {
+        self.source.as_ref().is_some_and(source::State::has_connection)
+    }
+}
+
+/// What goes with a session that is told.
+pub struct Files<'a> {
+    /// The window's file.
+    pub window: std::os::fd::BorrowedFd<'a>,
+    /// The engine's connection.
+    pub connection: Option<Rc<crate::uring::Socket>>,
 }
 
 /// A session on its shard.
@@ -113,8 +189,14 @@ pub struct Session {
     machine: RefCell<Machine>,
     feed: RefCell<Feed>,
     sources: RefCell<HashMap<SourceId, Rc<Closing>>>,
+    /// The source that the feed follows.
+    following: Cell<Option<SourceId>>,
+    /// What is shown of the engines of sources that are open.
+    opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
     refusal: RefCell<Option<Refusal>>,
+    /// The form engines are asked for the media in.
+    form: Cell<Form>,
     info: RefCell<Info>,
     garbage_before: Cell<(Option<SourceId>, u64)>,
     last_media: Cell<Instant>,
@@ -170,6 +252,7 @@ impl Session {
                 infohash: key.infohash(),
                 engine: None,
                 stat: None,
+                stat_at: None,
                 bytes_in: 0,
                 garbage_bytes: 0,
                 sources: 0,
@@ -182,8 +265,11 @@ impl Session {
             machine: RefCell::new(Machine::new(limits, now, serial)),
             feed: RefCell::new(Feed::new(window)),
             sources: RefCell::default(),
+            following: Cell::new(None),
+            opened: RefCell::default(),
             ticket: Cell::new(None),
             refusal: RefCell::default(),
+            form: Cell::new(Form::Progressive),
             garbage_before: Cell::new((None, 0)),
             last_media: Cell::new(now),
             changed: Signal::default(),
@@ -198,6 +284,116 @@ impl Session {
         let failed = session.clone();
         spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
         Ok(session)
+    }
+
+    /// Shows `told` what another process needs to go on with this session. Answers why that is impossible now, if it is:
+    /// a start, a change of sources or an end is under way and will be over soon.
+    ///
+    /// # Errors
+    /// Those of `told`.
+    pub fn tell<T, E>(
+        &self,
+        told: impl FnOnce(State<feed::State<&AccessIndex, &Scanner>>, Files<'_>) -> Result<T, E>,
+    ) -> Result<Result<T, E>, &'static str> {
+        let Some(machine) = self.machine.borrow().state() else {
+            return Err("a source is being opened or closed");
+        };
+        let feed = self.feed.borrow();
+        let Some((feed, window)) = feed.state() else { return Err("a source is being joined to the stream") };
+        let closing = machine.playing().and_then(|(id, _)| self.sources.borrow().get(&id).cloned());
+        let (source, connection) = match closing.as_ref().map(|closing| closing.state()) {
+            Some(None) => return Err("a source is being opened"),
+            Some(Some((source, connection))) => (Some(source), connection),
+            None => (None, None),
+        };
+        let state = State {
+            key: self.key.clone(),
+            serial: self.serial,
+            machine,
+            feed,
+            source,
+            form: self.form.get(),
+            info: self.info.borrow().clone(),
+            garbage_before: self.garbage_before.get(),
+            last_media: self.last_media.get(),
+            ahead: self.ahead.borrow().clone(),
+            lag_floor: self.lag_floor.get(),
+        };
+        Ok(told(state, Files { window, connection }))
+    }
+
+    /// Whether another process could go on with it now; if not, why.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn is_settled(&self) -> Result<(), &'static str> {
+        self.tell(|_, _| Ok::<(), ()>(())).map(|_| ())
+    }
+
+    /// Goes on with a session of another process, for so many of its clients.
+    ///
+    /// # Errors
+    /// When what was told does not fit what came with it, or descriptors are short.
+    pub fn going_on(
+        host: Rc<dyn Host>,
+        told: Told,
+        (window, connection): (OwnedFd, Option<OwnedFd>),
+        (clients, timing): (u32, Timing),
+        budget: &Arc<Budget>,
+    ) -> std::io::Result<Rc<Self>> {
+        let now = Instant::now();
+        let State { mut machine, info, .. } = told;
+        machine.go_on(now, clients);
+        let playing = machine.playing().map(|(id, lease)| (id, lease.clone()));
+        let closing = match (&playing, told.source) {
+            (Some(_), Some(source)) => Some(source::going_on(source, connection)?),
+            (None, None) => None,
+            _ => return Err(std::io::Error::other("a session without its source")),
+        };
+        let sources: HashMap<SourceId, Rc<Closing>> =
+            playing.iter().zip(&closing).map(|((id, _), closing)| (*id, closing.clone())).collect();
+        let opened = playing.iter().filter_map(|(id, _)| Some((*id, info.engine.clone()?))).collect();
+        let session = Rc::new(Self {
+            key: told.key,
+            serial: told.serial,
+            host,
+            timing,
+            limits: machine.limits(),
+            machine: RefCell::new(machine),
+            feed: RefCell::new(Feed::going_on(now, window, told.feed, budget)?),
+            sources: RefCell::new(sources),
+            following: Cell::new(None),
+            opened: RefCell::new(opened),
+            ticket: Cell::new(None),
+            refusal: RefCell::default(),
+            form: Cell::new(told.form),
+            info: RefCell::new(info),
+            garbage_before: Cell::new(told.garbage_before),
+            last_media: Cell::new(told.last_media),
+            changed: Signal::default(),
+            rescheduled: Signal::default(),
+            hindmost: Cell::new((u64::MAX, u64::MAX)),
+            ahead: RefCell::new(told.ahead),
+            lag_floor: Cell::new(told.lag_floor),
+            pending: RefCell::default(),
+            handling: Cell::new(false),
+        });
+        if clients == 0 {
+            session.info.borrow_mut().idle_since.get_or_insert_with(SystemTime::now);
+        }
+        let (timer, failed) = (session.clone(), session.clone());
+        spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
+        if let (Some((id, lease)), Some(closing)) = (playing, closing) {
+            let order = Order { id, lease, ask: machine::Ask::Own, closing };
+            let failed = session.clone();
+            spawn(source::go_on(session.clone(), order), move |panic| failed.panicked(panic));
+        }
+        Ok(session)
+    }
+
+    /// Opens nothing beside what plays, and gives up what is, until it is told to go on.
+    pub fn hold(self: &Rc<Self>, is_held: bool) {
+        self.handle(Event::Hold(is_held));
     }
 
     /// What it plays.
@@ -266,6 +462,11 @@ impl Session {
         self.feed.borrow()
     }
 
+    /// Has more media kept than continuous players need.
+    pub fn keep(&self, kept: Kept) {
+        self.feed.borrow_mut().keep(kept);
+    }
+
     /// What is shown of it.
     pub fn info(&self) -> std::cell::Ref<'_, Info> {
         self.info.borrow()
@@ -320,6 +521,7 @@ impl Session {
             return;
         }
         let _handled = Handling(&self.handling);
+        let before = self.standing();
         loop {
             // The borrow ends here: what the event sets off may bring further events.
             let event = self.pending.borrow_mut().pop_front();
@@ -331,15 +533,23 @@ impl Session {
             }
         }
         self.rescheduled.notify();
+        if self.standing() != before {
+            self.host.changed();
+        }
+    }
+
+    /// What of the machine's state is worth showing at once when it changes.
+    fn standing(&self) -> (Phase, bool) {
+        (self.phase(), self.is_idle())
     }
 
     fn act(self: &Rc<Self>, action: Action) {
         match action {
-            Action::RequestLease { avoid } => {
+            Action::RequestLease { avoid, wanted } => {
                 // Control answers a little earlier than the wait ends, so that its reason arrives before ours.
                 let margin = (self.limits.lease_timeout / 4).min(LEASE_MARGIN);
                 let deadline = Instant::now() + self.limits.lease_timeout - margin;
-                self.ticket.set(Some(self.host.request_lease(self, avoid, deadline)));
+                self.ticket.set(Some(self.host.request_lease(self, Wish { avoid, wanted }, deadline)));
             }
             Action::AbandonLease => {
                 if let Some(ticket) = self.ticket.take() {
@@ -354,7 +564,21 @@ impl Session {
                 let failed = self.clone();
                 spawn(source::run(self.clone(), order), move |panic| failed.panicked(panic));
             }
+            Action::Promote(source) => self.promote(source),
+            Action::Silent { lease, is_silent } => {
+                tracing::info!(stream = %self.key, is_silent, "the engine's silence changed");
+                self.host.silent(lease, is_silent);
+            }
+            Action::Moved(is_done) => {
+                self.host.counters().moved(is_done);
+                tracing::info!(stream = %self.key, is_done, "a move is over");
+            }
             Action::Close(source) => {
+                self.opened.borrow_mut().remove(&source);
+                if self.following.get() == Some(source) {
+                    self.following.set(None);
+                    self.feed.borrow_mut().forget_follower();
+                }
                 if let Some(closing) = self.sources.borrow_mut().remove(&source) {
                     closing.ask();
                 }
@@ -426,11 +650,21 @@ impl Session {
         &self.timing
     }
 
-    pub(super) fn feed_mut<T>(&self, change: impl FnOnce(&mut Feed) -> T) -> T {
-        change(&mut self.feed.borrow_mut())
+    pub(super) fn form(&self) -> Form {
+        self.form.get()
     }
 
-    pub(super) fn is_window_full(&self) -> bool {
+    /// Engines are asked for this form from now on.
+    pub(super) fn set_form(&self, form: Form) {
+        self.form.set(form);
+    }
+
+    /// Whether a source has to wait with what it brings, because the window is full. One that follows adds nothing to it.
+    pub(super) fn holds_up(&self, source: SourceId) -> bool {
+        self.machine.borrow().current() == Some(source) && self.is_window_full()
+    }
+
+    fn is_window_full(&self) -> bool {
         let now = Instant::now();
         let (present, last) = self.hindmost.get();
         let mut feed = self.feed.borrow_mut();
@@ -448,9 +682,35 @@ impl Session {
         feed.window().shortage().is_some_and(would_lose) && !self.ahead.borrow().level(now).is_zero()
     }
 
+    /// The media of a source is about to come.
+    pub(super) fn media_begins(&self, source: SourceId) {
+        let machine = self.machine.borrow();
+        let mut feed = self.feed.borrow_mut();
+        if machine.current() == Some(source) {
+            feed.source_changed(Instant::now());
+        } else if machine.follower() == Some(source) {
+            feed.follower_changed(Instant::now());
+            self.following.set(Some(source));
+        }
+    }
+
     /// Takes packets of a source in. Media of a source that was given up meanwhile is dropped.
     pub(super) fn media(self: &Rc<Self>, source: SourceId, packets: &[u8]) -> std::io::Result<()> {
-        if self.machine.borrow().current() != Some(source) {
+        let (current, follower) = {
+            let machine = self.machine.borrow();
+            (machine.current(), machine.follower())
+        };
+        if follower == Some(source) {
+            let followed = self.feed.borrow_mut().follow(Instant::now(), packets)?;
+            if followed.is_media {
+                self.handle(Event::Media(source));
+            }
+            if followed.is_ahead {
+                self.handle(Event::CaughtUp(source));
+            }
+            return Ok(());
+        }
+        if current != Some(source) {
             return Ok(());
         }
         let now = Instant::now();
@@ -469,6 +729,28 @@ impl Session {
             self.handle(Event::Media(source));
         }
         Ok(())
+    }
+
+    /// The stream goes on with the source that has followed.
+    fn promote(self: &Rc<Self>, source: SourceId) {
+        let now = Instant::now();
+        self.following.set(None);
+        if let Some(started) = self.opened.borrow().get(&source) {
+            self.info.borrow_mut().serve_from(started.clone());
+        }
+        let promoted = self.feed.borrow_mut().promote(now);
+        match promoted {
+            Ok(Some(splice)) => {
+                self.last_media.set(now);
+                self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
+                self.spliced(splice);
+            }
+            Ok(None) => {}
+            // Its next packets meet the same shortage, and end it.
+            Err(error) => tracing::warn!(stream = %self.key, %error, "cannot keep media"),
+        }
+        self.changed.notify();
+        self.host.changed();
     }
 
     fn spliced(&self, splice: Splice) {
@@ -501,16 +783,22 @@ impl Session {
 
     pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
         if self.machine.borrow().current() == Some(source) {
-            self.info.borrow_mut().stat = Some(stat);
-            self.host.changed();
+            let mut info = self.info.borrow_mut();
+            info.stat = Some(stat);
+            info.stat_at = Some(SystemTime::now());
         }
     }
 
     fn engine_opened(self: &Rc<Self>, order: &Order, endpoint: &Endpoint, started: &Started) {
         {
+            let engine = source::describe_engine(&order.lease, endpoint, started);
+            self.opened.borrow_mut().insert(order.id, engine.clone());
             let mut info = self.info.borrow_mut();
-            info.engine = Some(source::describe_engine(&order.lease, endpoint, started));
+            if self.machine.borrow().current() == Some(order.id) {
+                info.serve_from(engine);
+            }
             info.infohash = info.infohash.or(started.infohash);
+            self.host.changed();
             tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
         }
         if let Some(infohash) = started.infohash

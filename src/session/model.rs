@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Steps in which a world that is run to its end must have ended; every one of them delivers an event.
 const END_STEPS_MAX: u32 = 2_000;
+/// How long the longest pause of a source is remembered, and how long a pause counts.
+const RHYTHM: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 /// No retry waits longer, jitter included.
 const BACKOFF_MAX: Duration = Duration::from_secs(12);
 /// Players, engines and unclosed sources beyond these bring nothing new.
@@ -69,6 +71,16 @@ pub(crate) struct Seen {
     pub withdrawn: u32,
     /// Starts with the other selector.
     pub other: u32,
+    /// Sources opened beside one that plays.
+    pub beside: u32,
+    /// Such sources that took over from one that failed.
+    pub inherited: u32,
+    /// Such sources that took over because they had caught up, or time was over.
+    pub changed_over: u32,
+    /// Such sources given up because the one that plays came back.
+    pub came_back: u32,
+    /// Moves that were done.
+    pub moved: u32,
 }
 
 impl Seen {
@@ -82,6 +94,11 @@ impl Seen {
         self.forgiven += other.forgiven;
         self.withdrawn += other.withdrawn;
         self.other += other.other;
+        self.beside += other.beside;
+        self.inherited += other.inherited;
+        self.changed_over += other.changed_over;
+        self.came_back += other.came_back;
+        self.moved += other.moved;
     }
 }
 
@@ -90,6 +107,7 @@ struct Source {
     id: SourceId,
     lease: Lease,
     opened: bool,
+    has_media: bool,
     failed: bool,
     /// What the machine was told of it, or found out itself.
     fault: Option<EngineFault>,
@@ -119,6 +137,18 @@ pub(crate) struct World {
     /// The last one that closed.
     closed: Option<Source>,
     ask: Ask,
+    /// The source whose packets are the stream's.
+    feeding: Option<SourceId>,
+    /// The engine of the source that plays is to be left by then.
+    leaving: Option<Instant>,
+    /// Moves that came to their end within this event.
+    moved: u32,
+    /// The source that plays is about to be followed by one that has caught up.
+    is_handing_over: bool,
+    is_silent: bool,
+    /// The longest pause of the source that plays, in the present minute and in the one before.
+    pauses: (Instant, Duration, Duration),
+    moves_owed: u32,
     played: bool,
     playing_since: Option<Instant>,
     last_media: Instant,
@@ -140,7 +170,11 @@ impl World {
     /// A world at its beginning.
     pub(crate) fn new(choices: &mut impl Choices) -> Self {
         let mut pick = |bound| choices.below(bound).unwrap_or(0);
-        let limits = Limits { attempts_max: [12, 3, 1][pick(3) as usize], ..Limits::default() };
+        let limits = Limits {
+            attempts_max: [12, 3, 1][pick(3) as usize],
+            spare_clients_min: [0, 0, 1, 3][pick(4) as usize],
+            ..Limits::default()
+        };
         let engines = 1 + pick(4);
         let now = Instant::now();
         Self {
@@ -160,6 +194,13 @@ impl World {
             next_source: 0,
             closed: None,
             ask: Ask::Own,
+            feeding: None,
+            leaving: None,
+            moved: 0,
+            is_handing_over: false,
+            is_silent: false,
+            pauses: (now, Duration::ZERO, Duration::ZERO),
+            moves_owed: 0,
             played: false,
             playing_since: None,
             last_media: now,
@@ -202,7 +243,7 @@ impl World {
 
     /// One random step; `None` when there are no decisions left.
     fn step(&mut self, choices: &mut impl Choices) -> Option<()> {
-        match choices.below(16)? {
+        match choices.below(19)? {
             0 | 1 if self.players < PLAYERS_MAX => self.deliver(Event::Join),
             2 if self.players > 0 => self.deliver(Event::Leave),
             3..=5 | 13 => self.control(choices)?,
@@ -210,7 +251,7 @@ impl World {
             11 => self.now += Duration::from_millis(u64::from(choices.below(256)?) * 10),
             12 => self.tick(Duration::ZERO),
             14 => self.tick(Duration::from_millis(u64::from(choices.below(256)?) * 100)),
-            15 => self.rare(choices)?,
+            15..=18 => self.rare(choices)?,
             _ => {}
         }
         Some(())
@@ -245,6 +286,7 @@ impl World {
             _ if failed => {}
             (false, 0..=7) => self.deliver(Event::Opened(id)),
             (false, 8 | 9) => self.deliver(Event::Unknown(id, unknown())),
+            (true, 0..=2) if self.follower() == Some(id) => self.deliver(Event::CaughtUp(id)),
             (true, 0..=6) => self.deliver(Event::Media(id)),
             (true, 7..=9) => self.deliver(Event::Progress(id)),
             _ => self.deliver(Event::Failed(id, fault(choices.below(35)?))),
@@ -253,7 +295,7 @@ impl World {
     }
 
     fn rare(&mut self, choices: &mut impl Choices) -> Option<()> {
-        match choices.below(16)? {
+        match choices.below(40)? {
             0 => {
                 let reasons = [EndReason::Stopped, EndReason::Shutdown, EndReason::Memory, EndReason::Merged];
                 let reason = reasons[choices.below(reasons.len() as u32)? as usize];
@@ -262,6 +304,14 @@ impl World {
             1 | 2 => {
                 let lease = LeaseId(u64::from(choices.below(self.next_lease.min(200) as u32 + 1)?));
                 self.deliver(Event::Withdrawn(lease));
+            }
+            6..=19 => self.second_source(choices)?,
+            4 | 5 => {
+                let wanted = match choices.below(2)? {
+                    0 => None,
+                    _ => Some(lease(0, choices.below(self.engines)?).engine),
+                };
+                self.deliver(Event::Move(wanted));
             }
             3 if !self.held.is_empty() => {
                 let at = choices.below(self.held.len() as u32)? as usize;
@@ -276,6 +326,30 @@ impl World {
                         self.deliver(Event::Media(id));
                     }
                 }
+            }
+        }
+        Some(())
+    }
+
+    /// A second source on its way up to taking over, which a random walk hardly ever finds either.
+    fn second_source(&mut self, choices: &mut impl Choices) -> Option<()> {
+        if self.playing_since.is_some() && self.follower().is_none() {
+            match choices.below(3)? {
+                0 => self.deliver(Event::Move(None)),
+                _ => self.tick(Duration::ZERO),
+            }
+        }
+        if self.request.is_some() && self.playing_since.is_some() {
+            let lease = self.grant(choices.below(self.engines)?);
+            self.deliver(Event::Granted(lease));
+        }
+        for step in 0..choices.below(8)? {
+            let Some(id) = self.follower() else { break };
+            let is_opened = self.sources.iter().any(|source| source.id == id && source.opened);
+            match step {
+                _ if !is_opened => self.deliver(Event::Opened(id)),
+                0 | 1 => self.deliver(Event::Media(id)),
+                _ => self.deliver(Event::CaughtUp(id)),
             }
         }
         Some(())
@@ -340,11 +414,13 @@ impl World {
                 Some(Event::Failed(source.id, fault(kind, true)))
             }
             _ if !source.opened => Some(Event::Opened(source.id)),
+            Finish::BodiesEnd if playing && self.feeding != Some(source.id) => None,
             Finish::BodiesEnd if playing => {
                 Some(Event::Failed(source.id, fault(EngineFault::EndOfStream, true)))
             }
             Finish::BodiesEnd => Some(Event::Media(source.id)),
             Finish::Leave => None,
+            _ if self.feeding != Some(source.id) => None,
             // Before media comes, the driver watches the source; afterwards the machine does.
             _ if !playing => Some(Event::Failed(source.id, fault(EngineFault::Silent, false))),
             _ => None,
@@ -355,7 +431,7 @@ impl World {
         self.trace.push((self.now - self.start, event.clone()));
         self.seen.events += 1;
         let was_over = self.ended;
-        self.blamed = None;
+        (self.blamed, self.is_handing_over, self.moved) = (None, false, 0);
         self.happened(&event);
         let mut actions = Vec::new();
         self.machine.on(self.now, event.clone(), &mut actions);
@@ -393,22 +469,37 @@ impl World {
             Event::Refused(_) => self.request = None,
             Event::Opened(id) => self.note(*id, |source| source.opened = true),
             Event::Media(id) if self.is_live(*id) => {
+                self.note(*id, |source| source.has_media = true);
+                if self.feeding != Some(*id) {
+                    return;
+                }
+                match self.playing_since {
+                    Some(_) => self.note_pause(),
+                    None => self.pauses = (self.now, Duration::ZERO, Duration::ZERO),
+                }
                 let since = *self.playing_since.get_or_insert(self.now);
+                if !self.played {
+                    self.failures = 0;
+                }
                 if self.now - since >= self.limits.stable && self.failures > 0 {
                     self.failures = 0;
                     self.seen.forgiven += 1;
                 }
                 (self.played, self.last_media, self.last_sign) = (true, self.now, self.now);
             }
-            Event::Progress(id) if self.is_live(*id) => self.last_sign = self.now,
+            Event::Progress(id) if self.is_live(*id) && self.feeding == Some(*id) => {
+                self.last_sign = self.now;
+            }
             Event::Unknown(id, _) if self.is_live(*id) && self.ask == Ask::Own && !self.played => {
                 self.ask = Ask::Other;
                 self.reopen = self.lease_of(*id);
                 self.note(*id, |source| source.failed = true);
             }
             Event::Unknown(id, fault) | Event::Failed(id, fault) => {
-                if self.is_live(*id) {
+                if self.is_live(*id) && self.feeding == Some(*id) {
                     self.source_failed(*id, fault.fault);
+                } else if self.is_live(*id) {
+                    self.note(*id, |source| source.fault = Some(fault.fault));
                 }
                 self.note(*id, |source| source.failed = true);
             }
@@ -421,18 +512,35 @@ impl World {
                 if self.reopen == Some(*lease) {
                     self.reopen = None;
                 }
+                let plays = self.playing_since.and(self.feeding).and_then(|id| self.lease_of(id));
+                if plays == Some(*lease) && self.players > 0 {
+                    self.leaving = Some(self.now + self.limits.move_timeout);
+                }
+            }
+            Event::Move(wanted) => {
+                self.moves_owed += 1;
+                let plays = self.playing_since.and(self.feeding);
+                let engine = self.sources.iter().find(|source| Some(source.id) == plays);
+                let elsewhere = engine.is_some_and(|source| Some(&source.lease.engine) != wanted.as_ref());
+                if elsewhere && self.players > 0 && self.ending.is_none() && self.leaving.is_none() {
+                    self.leaving = Some(self.now + self.limits.move_timeout);
+                }
             }
             _ => {}
         }
     }
 
-    /// Counts a fault of the live source; on an engine that played well, the first one leads back to that engine.
+    /// Counts a fault of the source that feeds the stream; on an engine that played well, the first one leads back to
+    /// that engine, unless another source is at hand or the engine is to be left.
     fn source_failed(&mut self, id: SourceId, fault: EngineFault) {
         let excused = matches!(fault, EngineFault::EndOfStream | EngineFault::Error | EngineFault::Silent);
-        self.reopen = self.lease_of(id).filter(|_| self.played && self.failures == 0 && excused);
+        let on = |lease: &Lease| self.sources.iter().any(|source| source.lease.id == lease.id);
+        let alone = self.follower().is_none() && self.held.iter().all(on) && self.leaving.is_none();
+        let comes_back = excused && alone && self.played && self.failures == 0 && self.players > 0;
+        self.reopen = self.lease_of(id).filter(|_| comes_back);
         self.failures += 1;
         self.spent = self.played && self.failures > self.limits.attempts_max;
-        self.playing_since = None;
+        (self.playing_since, self.leaving) = (None, None);
         self.blamed =
             self.sources.iter().find(|source| source.id == id).map(|source| source.lease.engine.clone());
         self.note(id, |source| source.fault = Some(fault));
@@ -440,10 +548,36 @@ impl World {
 
     fn judge(&mut self, event: &Event, action: &Action, ends: bool) {
         match action {
-            Action::RequestLease { avoid } => self.judge_request(avoid),
+            Action::RequestLease { avoid, wanted } => {
+                assert!(wanted.is_none() || matches!(event, Event::Move(_)), "nobody asked for this engine");
+                self.judge_request(avoid);
+            }
             Action::AbandonLease => {
                 let since = self.request.take().expect("abandoned a request that is not outstanding");
-                assert!(ends || self.now >= since + self.limits.lease_timeout, "abandoned too early");
+                let is_late = self.now >= since + self.limits.lease_timeout;
+                let is_needless = self.playing_since.is_some() || self.reopen.is_some();
+                assert!(ends || is_late || is_needless, "abandoned too early");
+            }
+            Action::Promote(id) => self.judge_promotion(*id),
+            Action::Silent { lease, is_silent } => {
+                assert_ne!(self.is_silent, *is_silent, "said twice");
+                assert!(self.held.iter().any(|held| held.id == *lease), "silence of a source that is gone");
+                let quiet = self.now - self.last_media;
+                assert!(!is_silent || quiet >= self.silence(), "called silent too early");
+                self.is_silent = *is_silent;
+            }
+            Action::Moved(is_done) => {
+                self.moves_owed = self.moves_owed.checked_sub(1).expect("nobody asked for a move");
+                self.seen.moved += u32::from(*is_done);
+                self.moved += 1;
+                // A move that could not even begin leaves another one that is under way alone, unless that one's time
+                // was over unnoticed and it ends in the same moment.
+                if !matches!(event, Event::Move(_)) || self.moved > 1 {
+                    // It goes on as a withdrawal only of the lease that plays.
+                    let plays = self.playing_since.and(self.feeding).and_then(|id| self.lease_of(id));
+                    let is_withdrawal = matches!(event, Event::Withdrawn(lease) if plays == Some(*lease));
+                    self.leaving = self.leaving.filter(|_| is_withdrawal);
+                }
             }
             Action::Open { source, lease, selector } => self.judge_open(*source, lease, *selector),
             Action::Close(id) => self.judge_close(event, *id),
@@ -474,12 +608,14 @@ impl World {
                 assert_eq!(self.ending, None, "ended twice");
                 self.judge_reason(event, *reason);
                 self.ending = Some(*reason);
-                (self.reopen, self.playing_since) = (None, None);
+                assert!(!self.is_silent, "a silence that never ends");
+                (self.reopen, self.playing_since, self.feeding, self.leaving) = (None, None, None, None);
             }
             Action::Ended(reason) => {
                 assert_eq!(self.ending, Some(*reason));
                 assert!(self.sources.is_empty() && self.held.is_empty(), "ended with sources or leases");
                 assert_eq!((self.request, self.waiting), (None, 0), "ended with a request or a waiter");
+                assert_eq!(self.moves_owed, 0, "ended with a move that nobody heard of again");
                 self.ended = true;
             }
         }
@@ -487,7 +623,13 @@ impl World {
 
     fn judge_request(&mut self, avoid: &[EngineId]) {
         assert!(self.request.is_none(), "two requests");
-        assert!(self.ending.is_none() && self.live().is_none(), "a request with a source at work");
+        assert!(self.ending.is_none() && self.follower().is_none(), "a request with two sources at work");
+        assert_eq!(
+            self.live().is_some(),
+            self.playing_since.is_some(),
+            "a request beside a source that starts"
+        );
+        assert!(self.players > 0 || !self.played, "a session that nobody watches takes an engine");
         assert_eq!(self.reopen, None, "a request instead of a reopening");
         for (at, engine) in avoid.iter().enumerate() {
             assert!(!avoid[..at].contains(engine), "{engine} avoided twice");
@@ -495,12 +637,16 @@ impl World {
         if let Some(blamed) = self.blamed.take() {
             assert_eq!(avoid.last(), Some(&blamed), "the engine that failed is not avoided");
         }
+        if let Some(live) = self.live() {
+            assert_eq!(avoid.last(), Some(&live.lease.engine), "the engine that plays is not avoided");
+        }
         self.request = Some(self.now);
     }
 
     fn judge_open(&mut self, id: SourceId, lease: &Lease, selector: Ask) {
         assert!(self.ending.is_none(), "opened while ending");
-        assert!(self.live().is_none(), "two live sources");
+        assert_eq!(self.live().is_some(), self.playing_since.is_some(), "opened beside a source that starts");
+        assert!(self.follower().is_none(), "three sources");
         assert_eq!(id.0, self.next_source, "source ids are reused");
         assert!(
             self.sources.iter().all(|source| source.lease.engine != lease.engine),
@@ -516,11 +662,17 @@ impl World {
         self.seen.opened += 1;
         self.seen.other += u32::from(selector == Ask::Other);
         self.next_source += 1;
-        (self.playing_since, self.last_sign) = (None, self.now);
+        if self.feeding.is_none() {
+            self.feeding = Some(id);
+            self.last_sign = self.now;
+        } else {
+            self.seen.beside += 1;
+        }
         let source = Source {
             id,
             lease: lease.clone(),
             opened: false,
+            has_media: false,
             failed: false,
             fault: None,
             close_asked: false,
@@ -529,27 +681,70 @@ impl World {
     }
 
     fn judge_close(&mut self, event: &Event, id: SourceId) {
+        let is_feeding = self.feeding == Some(id);
         let source = self.sources.iter_mut().find(|source| source.id == id).expect("closed what is not open");
         assert!(!source.close_asked, "closed twice");
         source.close_asked = true;
-        let withdrawn = matches!(event, Event::Withdrawn(lease) if *lease == source.lease.id);
-        let failed = source.failed;
-        if withdrawn {
-            self.playing_since = None;
-        } else if self.ending.is_none() && !failed {
-            assert!(self.now >= self.stall_deadline().expect("closed for no reason"), "closed too early");
+        let (failed, lease) = (source.failed, source.lease.id);
+        let withdrawn = matches!(event, Event::Withdrawn(withdrawn) if *withdrawn == lease);
+        let is_time_over = self.leaving.is_some_and(|until| self.now >= until);
+        if self.ending.is_some() {
+            return;
+        }
+        if !is_feeding {
+            let came_back = matches!(event, Event::Media(media) if Some(*media) == self.feeding);
+            let is_needless = matches!(event, Event::Leave | Event::Move(_)) || is_time_over;
+            assert!(failed || withdrawn || came_back || is_needless, "a follower closed for no reason");
+            self.seen.came_back += u32::from(came_back);
+            return;
+        }
+        self.feeding = None;
+        if failed || withdrawn && self.playing_since.is_none() {
+            return;
+        }
+        let is_stalled = self.stall_deadline().is_some_and(|deadline| self.now >= deadline);
+        let follows = self.sources.iter().any(|source| !source.close_asked && source.has_media);
+        if matches!(event, Event::CaughtUp(_)) || !is_stalled && is_time_over && follows {
+            self.is_handing_over = true;
+            let is_fault = self.leaving.is_none();
+            self.failures += u32::from(is_fault);
+            self.spent = self.failures > self.limits.attempts_max;
+            self.note(id, |source| source.fault = is_fault.then_some(EngineFault::Silent));
+            (self.playing_since, self.leaving) = (None, None);
+        } else if !is_stalled && is_time_over {
+            (self.playing_since, self.leaving) = (None, None);
+        } else {
+            assert!(is_stalled, "closed for no reason, or too early");
             self.seen.stalls += 1;
             self.source_failed(id, EngineFault::Silent);
         }
     }
 
+    fn judge_promotion(&mut self, id: SourceId) {
+        assert!(self.feeding.is_none() && self.is_live(id), "promoted beside another source");
+        self.feeding = Some(id);
+        if self.is_handing_over {
+            (self.playing_since, self.last_media) = (Some(self.now), self.now);
+            self.pauses = (self.now, Duration::ZERO, Duration::ZERO);
+            self.seen.changed_over += 1;
+        } else {
+            self.seen.inherited += 1;
+        }
+        self.last_sign = self.now;
+    }
+
     fn judge_reason(&self, event: &Event, reason: EndReason) {
         let idle = self.idle_since.map_or(Duration::ZERO, |since| self.now - since);
-        if matches!(reason, EndReason::ClientLeft | EndReason::Abandoned) {
+        let is_wanted_back = matches!(event, Event::Withdrawn(_));
+        if matches!(reason, EndReason::ClientLeft | EndReason::Abandoned) && !is_wanted_back {
             assert!(self.live().is_none_or(|source| source.opened), "given up before the engine answered");
         }
         match reason {
-            EndReason::ClientLeft => assert!(self.played && self.players == 0 && idle >= self.limits.grace),
+            EndReason::ClientLeft => {
+                let is_lost = self.playing_since.is_none() || is_wanted_back;
+                let is_over = idle >= self.limits.grace || is_lost || self.leaving.is_some();
+                assert!(self.played && self.players == 0 && is_over);
+            }
             EndReason::Abandoned => assert!(!self.played && self.players == 0 && idle >= self.limits.abandon),
             EndReason::EmptyTimeout => {
                 assert!(self.played && self.now >= self.last_media + self.limits.empty_timeout);
@@ -562,6 +757,7 @@ impl World {
 
     fn judge_late(&mut self, event: &Event, actions: &[Action]) {
         match (event, actions) {
+            (Event::Move(_), [Action::Moved(false)]) => self.moves_owed -= 1,
             (Event::Granted(lease), [Action::ReturnLease { lease: returned, fault: None }]) => {
                 assert_eq!(lease.id, *returned);
                 self.held.clear();
@@ -578,7 +774,8 @@ impl World {
         leases.sort();
         held.sort();
         assert_eq!(leases, held, "the machine's leases are not those it was granted");
-        assert_eq!(self.machine.current(), self.live().map(|source| source.id));
+        assert_eq!(self.machine.current(), self.feeding);
+        assert_eq!(self.machine.follower(), self.follower());
         if let Some(reason) = self.ending {
             assert_eq!(self.machine.end_reason(), Some(reason));
             assert!(self.live().is_none() && self.request.is_none(), "ending with work going on");
@@ -605,6 +802,8 @@ impl World {
             ("empty", self.played.then(|| self.last_media + self.limits.empty_timeout)),
             ("lease", self.request.map(|since| since + self.limits.lease_timeout)),
             ("stall", self.stall_deadline()),
+            ("silence", self.silence_deadline()),
+            ("leaving", self.leaving),
         ];
         let deadline = self.machine.deadline();
         for (what, due) in due {
@@ -634,20 +833,48 @@ impl World {
         }
     }
 
+    fn note_pause(&mut self) {
+        let (since, newer, _) = self.pauses;
+        if self.now - since >= RHYTHM.0 {
+            self.pauses = (self.now, Duration::ZERO, newer);
+        }
+        self.pauses.1 = self.pauses.1.max((self.now - self.last_media).min(RHYTHM.1));
+    }
+
+    /// Silence beyond what the source is used to.
+    fn silence(&self) -> Duration {
+        let pause = self.pauses.1.max(self.pauses.2);
+        self.limits.silence.max(pause.mul_f64(1.5) + Duration::from_millis(500))
+    }
+
+    /// When control has to hear of it at the latest.
+    fn silence_deadline(&self) -> Option<Instant> {
+        let is_due = self.playing_since.is_some() && !self.is_silent;
+        let last = self.last_media + self.silence().max(self.limits.stall);
+        is_due.then(|| (self.last_sign + self.limits.silence).max(self.last_media + self.silence()).min(last))
+    }
+
     /// When the playing source has been silent for too long.
     fn stall_deadline(&self) -> Option<Instant> {
         self.playing_since?;
-        let first = self.last_media + self.limits.stall;
-        let last = self.last_media + self.limits.stall_with_progress;
-        Some((self.last_sign + self.limits.stall).clamp(first, last))
+        let stall = self.limits.stall + self.silence() - self.limits.silence;
+        let first = self.last_media + stall;
+        let last = self.last_media + self.limits.stall_with_progress.max(stall);
+        Some((self.last_sign + stall).clamp(first, last))
     }
 
     fn live(&self) -> Option<&Source> {
         self.sources.iter().find(|source| !source.close_asked)
     }
 
+    /// The source at work that does not feed the stream.
+    fn follower(&self) -> Option<SourceId> {
+        let is_other = |source: &&Source| !source.close_asked && Some(source.id) != self.feeding;
+        self.sources.iter().find(is_other).map(|source| source.id)
+    }
+
     fn is_live(&self, id: SourceId) -> bool {
-        self.ending.is_none() && self.live().is_some_and(|source| source.id == id)
+        self.ending.is_none() && self.sources.iter().any(|source| source.id == id && !source.close_asked)
     }
 
     fn lease_of(&self, id: SourceId) -> Option<LeaseId> {
@@ -682,6 +909,7 @@ pub(crate) fn lease(id: u64, engine: u32) -> Lease {
         engine: EngineId(authority.clone()),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 6878)),
         authority,
+        group: None,
     }
 }
 

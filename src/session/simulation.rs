@@ -82,6 +82,7 @@ fn random_lives_keep_every_promise() {
         );
     }
     let Seen { opened, reopened, waited, stalls, forgiven, withdrawn, other, .. } = total;
+    let Seen { beside, inherited, changed_over, came_back, moved, .. } = total;
     for (what, count) in [
         ("sources", opened / 10),
         ("reopenings", reopened),
@@ -90,6 +91,11 @@ fn random_lives_keep_every_promise() {
         ("forgiven faults", forgiven),
         ("withdrawals", withdrawn),
         ("other selectors", other),
+        ("second sources", beside),
+        ("inherited streams", inherited),
+        ("changes over", changed_over),
+        ("sources that came back", came_back),
+        ("moves", moved),
     ] {
         assert!(u64::from(count) >= LIVES / 100, "too few {what}: {total:?}");
     }

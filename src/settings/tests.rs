@@ -42,7 +42,7 @@ fn some(count: u32) -> Option<NonZeroU32> {
 
 #[test]
 fn with_nothing_set_everything_has_its_documented_default() {
-    let Loaded { settings, warnings } = loaded(&[]);
+    let Loaded { settings, warnings, .. } = loaded(&[]);
     assert_eq!(warnings, Vec::<String>::new());
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -79,14 +79,32 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             engines: Engines {
                 static_engines: vec![],
-                fallback_engine: Some(EngineAddress::parse("localhost:6878").unwrap()),
+                fallback_engine: None,
+                assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
+                wait: seconds(45),
+                selection: Selection::Score { forwarded_bonus: 1000, stream_cost: 10 },
+                spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
-            channels: Channels::default(),
+            // The room of these settings checks its own defaults.
+            docker: settings.docker.clone(),
+            is_vpn_asked: false,
             strict_pid: false,
+            hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),
             api_key: ApiKey::Generated,
+            reads_need_key: false,
+            cors_origin: "*".to_owned(),
+            streams: Streams {
+                collect_interval: Duration::from_secs(1),
+                history_max: 720,
+                finds_loops: false,
+                loop_threshold: Duration::from_secs(3600),
+                loop_check_interval: Duration::from_secs(10),
+                loop_retention: Duration::ZERO,
+            },
+            is_pinned: false,
             log_level: LogLevel::Info,
         }
     );
@@ -241,18 +259,37 @@ fn a_buffer_size_is_the_join_distance_in_bytes() {
 
 #[test]
 fn names_of_acexy_without_effect_say_so() {
-    for (name, value) in [
-        ("ACEXY_M3U8", "true"),
-        ("ACEXY_TIMEOUT", "60s"),
-        ("ACEXY_M3U8_STREAM_TIMEOUT", "60s"),
-        ("ACEXY_CONTAINER_ID", "0123456789ab"),
-        ("DEBUG_LOG_DIR", "./debug_logs"),
-    ] {
+    for (name, value) in [("ACEXY_CONTAINER_ID", "0123456789ab"), ("DEBUG_LOG_DIR", "./debug_logs")] {
         assert!(warning(&[(name, value)]).starts_with(&format!("{name} has no effect: ")));
         assert_eq!(settings(&[(name, value)]), settings(&[]));
     }
-    assert!(loaded(&[("ACEXY_M3U8", "false")]).warnings.is_empty());
     assert_eq!(faults(&[("ACEXY_M3U8", "1"), ("ACEXY_TIMEOUT", "soon")]).len(), 2);
+}
+
+/// Guards: both programs' names for HLS players act.
+#[test]
+fn hls_has_the_names_of_both_programs() {
+    let hls = |vars: &[(&str, &str)]| settings(vars).hls;
+    for (name, value) in [("PROXY_STREAM_MODE", "hls"), ("STREAM_MODE", "HLS"), ("ACEXY_M3U8", "true")] {
+        assert!(hls(&[(name, value)]).by_default, "{name}");
+    }
+    assert!(!hls(&[("PROXY_STREAM_MODE", "TS"), ("ACEXY_M3U8", "false")]).by_default);
+    for name in ["ACEXY_TIMEOUT", "ACEXY_M3U8_STREAM_TIMEOUT"] {
+        assert_eq!(hls(&[(name, "60s")]).idle, Duration::from_secs(60), "{name}");
+    }
+    assert_eq!(faults(&[("PROXY_STREAM_MODE", "DASH")]).len(), 1);
+}
+
+/// Guards: what was set is told by name to whoever asks for it, the process before the file, and never printed.
+#[test]
+fn what_was_set_can_be_asked_for() {
+    let file = "PROXY_STREAM_TIMEOUT=20 # seconds\nHLS_WINDOW_SIZE=7\nEMPTY=\n";
+    let loaded = load_on(&HOST, &[("PROXY_STREAM_TIMEOUT", "30")], Some(file)).unwrap();
+    let names = ["PROXY_STREAM_TIMEOUT", "HLS_WINDOW_SIZE", "EMPTY", "NOTHING"];
+    let told = loaded.environment.of(names.into_iter());
+    assert_eq!(told.values().collect::<Vec<_>>(), ["7", "30"]);
+    assert!(!format!("{:?}", loaded.environment).contains("30"));
+    assert!(settings(&[("SETTINGS", "env")]).is_pinned && !settings(&[]).is_pinned);
 }
 
 #[test]
@@ -302,9 +339,9 @@ fn unknown_names_are_warned_of_with_the_nearest_known() {
     assert!(warning(&[("SLUICE_TICK_MS", "50")]).ends_with("the nearest is TICK_MS"));
     assert!(warning(&[("STATIC_ENGINE", "a:1")]).ends_with("the nearest is STATIC_ENGINES"));
     assert!(loaded(&[("PATH", "/bin"), ("SLUICE_TEST_DRIVER", "epoll"), ("TZ", "UTC")]).warnings.is_empty());
-    let old = [("MIN_REPLICAS", "10"), ("GLUETUN_CONTAINER_NAME", "gluetun"), ("STARTUP_TIMEOUT_S", "25")];
+    let old = [("M3U_TIMEOUT", "10"), ("GLUETUN_API_PORT", "8001"), ("HLS_CLIENT_IDLE_TIMEOUT_S", "25")];
     let listed =
-        "set, and without effect in this version: GLUETUN_CONTAINER_NAME, MIN_REPLICAS, STARTUP_TIMEOUT_S";
+        "set, and without effect in this version: GLUETUN_API_PORT, HLS_CLIENT_IDLE_TIMEOUT_S, M3U_TIMEOUT";
     assert_eq!(warning(&old), listed);
 }
 
@@ -389,6 +426,8 @@ fn the_rest_reaches_its_field() {
         ("DRIVER", "IO_URING"),
         ("TICK_MS", "20"),
         ("STRICT_PID", "true"),
+        ("READS_NEED_KEY", "true"),
+        ("CORS_ORIGIN", "https://tv.example:8443"),
         ("TRUSTED_PROXIES", "10.0.0.1"),
         ("PROXY_PROTOCOL", "true"),
         ("ENGINE_USER_AGENT", "x/1"),
@@ -402,6 +441,11 @@ fn the_rest_reaches_its_field() {
     let tick = Tick::Fixed(Duration::from_millis(20));
     assert_eq!(settings.shards, Shards { count: 3, driver: Driver::IoUring, tick });
     assert!(settings.strict_pid && settings.listen.proxy_protocol);
+    assert!(settings.reads_need_key);
+    assert_eq!(settings.cors_origin, "https://tv.example:8443");
+    for wrong in ["tv.example", "https://", "https://tv.example/", "a\nb", "null"] {
+        assert_eq!(faults(&[("CORS_ORIGIN", wrong)]).len(), 1, "{wrong}");
+    }
     assert_eq!(settings.listen.trusted_proxies[0].to_string(), "10.0.0.1/32");
     assert_eq!(settings.engines.user_agent, "x/1");
     let timeouts = settings.timeouts;

@@ -73,7 +73,6 @@ fn admit(shard: &Rc<Shard>, fd: OwnedFd) {
         peer,
         client: peer.ip().to_canonical(),
         accepted_at: Instant::now(),
-        sources_tried: 0,
         guard,
     };
     shard.spawn(serve::run(shard.clone(), connection, serve::Arrival::Fresh));

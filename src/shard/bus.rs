@@ -16,7 +16,7 @@ use crate::uring::{LeaverSet, caught_call};
 use monoio::time::sleep;
 use slab::Slab;
 use sluice_contract::EndReason;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -305,15 +305,17 @@ fn tell_off(shard: &Shard) {
         for (client, reason) in gone {
             tell_off_one(shard, client, reason);
         }
-        shard.dirty.set(true);
+        shard.news.notify();
     }
 }
 
 /// Counts, remembers and closes a client that is over, and tells its session.
 pub(super) fn tell_off_one(shard: &Shard, mut client: Client, reason: EndReason) {
     shard.counters.client_ended(reason);
-    shard.ended.borrow_mut().remember(&mut client, reason, Instant::now());
-    let (session, identity) = (client.session().clone(), client.identity());
+    let now = Instant::now();
+    let (session, shown) = (client.session().clone(), client.snapshot(now));
+    shard.ended.borrow_mut().remember(&session, shown, reason, now);
+    let identity = client.identity();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address,
         bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
@@ -336,7 +338,5 @@ pub(super) async fn canary(shard: Rc<Shard>) {
     }
 }
 
-/// A cell that is set when something worth showing changed.
-pub(super) type Dirty = Cell<bool>;
 /// The bus as a shard holds it.
 pub(super) type Shared = RefCell<Bus>;

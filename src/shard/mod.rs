@@ -4,24 +4,30 @@
 //! What reaches a shard from outside comes through its bounded inbox as owned messages. All state below is touched by
 //! this thread alone; nothing of it is borrowed across a wait.
 //!
-//! - `bus` walks over the clients,
+//! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
-//! - `ended` remembers clients for a while after their end,
+//! - `handover` passes everything to another process, and takes it over there,
+//! - `ended` remembers clients and sessions for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
 mod bus;
 mod ended;
+mod handover;
+mod hls;
 mod inbox;
+mod lanes;
 mod play;
 mod publish;
 mod serve;
 
+pub use handover::{Gate, Order, Orders, Taken, Then, tell_connections, tell_end};
+
 use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
-use crate::session::{Host, Limits, Session, Timing};
+use crate::session::{Host, Limits, Session, Timing, Wish};
 use crate::settings::{self, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
@@ -29,8 +35,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Dial, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard, Tuning,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -61,12 +67,18 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Where it publishes itself.
     pub board: Arc<Board>,
+    /// What control may change of its behaviour.
+    pub dial: Arc<Dial>,
     /// Limits over all shards.
     pub admission: Arc<Admission>,
     /// Window memory of all shards.
     pub budget: Arc<Budget>,
     /// Settings.
     pub settings: Arc<Settings>,
+    /// What it is told about being handed over.
+    pub orders: Orders,
+    /// What it takes over, and where it waits before it goes on with that.
+    pub taken: Option<(Taken, Gate)>,
 }
 
 /// What a ticket waits for.
@@ -93,12 +105,22 @@ pub(crate) struct Shard {
     control: Sender<ToControl>,
     directory: Arc<Directory>,
     board: Arc<Board>,
+    dial: Arc<Dial>,
     admission: Arc<Admission>,
     budget: Arc<Budget>,
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
+    lines: serve::Lines,
+    inbox: RefCell<inbox::Inbox>,
+    orders: RefCell<Orders>,
+    /// Nothing new is begun, because another process is about to take over.
+    is_calm: Cell<bool>,
+    /// That has changed.
+    stirred: Signal,
     ended: RefCell<ended::Ended>,
+    ended_sessions: RefCell<ended::EndedSessions>,
+    hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -111,9 +133,8 @@ pub(crate) struct Shard {
     boarded: Signal,
     /// A session was forgotten.
     forgotten: Signal,
-    /// There is something to do for the housekeeper.
-    busy: Signal,
-    dirty: bus::Dirty,
+    /// Something worth showing at once has changed: sessions, their engines, who watches.
+    news: Signal,
     draining: Cell<Option<Instant>>,
     /// Itself, for what outlives the call that hands it out.
     me: RefCell<Weak<Shard>>,
@@ -156,11 +177,9 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            // The housekeeper ends those that are not to be kept so long.
-            grace: settings.warm.longest(timeouts.grace),
-            abandon: Limits::default().abandon.min(timeouts.grace),
-            empty_timeout: timeouts.empty,
-            lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
+            spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
+            // The answer needs a moment to arrive.
+            lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
             ..Limits::default()
         },
         timing: Timing {
@@ -173,12 +192,20 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         control: wiring.control,
         directory: wiring.directory,
         board: wiring.board,
+        dial: wiring.dial,
         admission: wiring.admission,
         budget: wiring.budget,
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        lines: serve::Lines::default(),
+        inbox: RefCell::new(inbox::Inbox::new(wiring.inbox)),
+        orders: RefCell::new(wiring.orders),
+        is_calm: Cell::new(false),
+        stirred: Signal::default(),
         ended: RefCell::default(),
+        ended_sessions: RefCell::default(),
+        hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),
@@ -188,21 +215,31 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         epoch: Cell::new(Epoch::default()),
         boarded: Signal::default(),
         forgotten: Signal::default(),
-        busy: Signal::default(),
-        dirty: Cell::new(true),
+        news: Signal::default(),
         draining: Cell::new(None),
         me: RefCell::default(),
         settings,
     });
     *shard.me.borrow_mut() = Rc::downgrade(&shard);
+    if let Some((taken, gate)) = wiring.taken {
+        if let Err(error) = handover::take_over(&shard, taken) {
+            let _ = gate.stands.send(Err(error.to_string()));
+            return Err(error);
+        }
+        if !handover::wait_at(&gate) {
+            return Err(io::Error::other("what was to be taken over was not handed over"));
+        }
+    }
     for listener in wiring.listeners {
         let listener = Rc::new(Listener::new(listener)?);
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
     }
     shard.keep("walk", bus::run);
+    shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
-    inbox::run(shard, wiring.inbox).await;
+    shard.keep("handover", handover::run);
+    inbox::run(shard).await;
     Ok(())
 }
 
@@ -239,6 +276,18 @@ impl Shard {
         ticket
     }
 
+    /// The limits of a session that begins now.
+    fn limits(&self) -> Limits {
+        let Tuning { grace, empty_timeout, .. } = self.dial.read();
+        Limits {
+            // The housekeeper ends those that are not to be kept so long.
+            grace: self.settings.warm.longest(grace),
+            abandon: Limits::default().abandon.min(grace),
+            empty_timeout,
+            ..self.limits
+        }
+    }
+
     fn shard_count(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
     }
@@ -266,7 +315,7 @@ impl Shard {
 
     fn add_waiting(&self, serial: u64) {
         *self.waiting.borrow_mut().entry(serial).or_default() += 1;
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     fn remove_waiting(&self, serial: u64) {
@@ -277,28 +326,30 @@ impl Shard {
                 waiting.remove(&serial);
             }
         }
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     /// Counts a refusal and has it shown, even on a shard that is otherwise idle.
     fn refused(&self, code: RefusalCode) {
         self.counters.refusal(code);
-        self.dirty.set(true);
-        self.busy.notify();
+        self.news.notify();
     }
 
     fn stream_clients(&self, session: &Session) -> usize {
         let waiting = self.waiting.borrow().get(&session.serial()).copied().unwrap_or(0);
         let mut bus = self.bus.borrow_mut();
-        waiting + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+        waiting
+            + self.hls.viewers_of(session.serial())
+            + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
     }
 }
 
 impl Host for Shard {
-    fn request_lease(&self, session: &Rc<Session>, avoid: Vec<EngineId>, deadline: Instant) -> Ticket {
+    fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket {
         let ticket = self.ticket(Pending::Lease(Rc::downgrade(session)));
         let stream = session.key().clone();
-        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, deadline };
+        let Wish { avoid, wanted } = wish;
+        let request = LeaseRequest { ticket, shard: self.id, stream, avoid, wanted, deadline };
         self.arc_self().tell(ToControl::Lease(request));
         ticket
     }
@@ -310,6 +361,10 @@ impl Host for Shard {
 
     fn return_lease(&self, lease: LeaseId, fault: Option<EngineFault>) {
         self.arc_self().tell(ToControl::Return(LeaseReturn { id: lease, fault }));
+    }
+
+    fn silent(&self, lease: LeaseId, is_silent: bool) {
+        self.arc_self().tell(ToControl::Silence { lease, is_silent });
     }
 
     fn learned(&self, session: &Session, infohash: Hex40) -> bool {
@@ -331,7 +386,8 @@ impl Host for Shard {
 
     fn ending(&self, session: &Session, reason: EndReason) {
         bus::end_clients(self, session.serial(), reason);
-        self.dirty.set(true);
+        hls::end_viewers(self, session.serial(), reason);
+        self.news.notify();
     }
 
     fn ended(&self, session: &Session, reason: EndReason) {
@@ -340,14 +396,17 @@ impl Host for Shard {
             sessions.remove(session.key());
         }
         drop(sessions);
+        self.hls.forget(session.serial());
         self.directory.unlead(session.key());
-        self.counters.session_ended(reason);
-        self.dirty.set(true);
+        let life = session.info().created_at.elapsed().unwrap_or_default();
+        self.counters.session_ended(reason, life);
+        self.ended_sessions.borrow_mut().remember(session, reason, Instant::now());
+        self.news.notify();
         self.forgotten.notify();
     }
 
     fn changed(&self) {
-        self.dirty.set(true);
+        self.news.notify();
     }
 
     fn turns(&self) -> &Turns {

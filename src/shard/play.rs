@@ -7,9 +7,9 @@ use super::bus::QUANTUM;
 use super::serve::{Served, hand_to_shard};
 use super::{Pending, Resolving, Shard};
 use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request};
-use crate::http::{Method, RequestHead, write};
+use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
 use crate::session::{Phase, Readiness, Session};
-use crate::uring::{Signal, Socket};
+use crate::uring::Signal;
 use crate::window::Reservation;
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
@@ -17,6 +17,8 @@ use sluice_contract::{
     Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, StreamKey, ToControl, directory,
 };
 use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,13 +35,26 @@ const MERGES_MAX: usize = 3;
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 /// Why a player does not get its stream.
-enum Failure {
+pub(super) enum Failure {
     /// It went away by itself.
     Left,
     /// It is told why.
     Refused(Refusal),
     /// Its session gave way to another: look again.
     Merged,
+}
+
+/// Where a player's stream was found.
+pub(super) enum Found {
+    /// On this shard; the player counts as a member of the session.
+    Here {
+        session: Rc<Session>,
+        guard: Guard,
+        /// Media was there already.
+        was_running: bool,
+    },
+    /// On another one.
+    Elsewhere(usize),
 }
 
 impl From<Refusal> for Failure {
@@ -51,107 +66,66 @@ impl From<Refusal> for Failure {
 /// Plays what the head asks for.
 pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
     let asked = Instant::now();
-    let request =
-        match play_request(head.query.as_deref(), shard.settings.strict_pid, &shard.settings.channels) {
-            Ok(request) => request,
-            Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
-        };
-    if head.method == Method::Head {
-        return served.close_after(write::stream_head(head.minor_version)).await;
-    }
-    let mut served = served;
-    loop {
-        let at = source_to_try(&shard, &request, usize::from(served.sources_tried));
-        let Some((back, refusal)) = attempt(&shard, served, &head, &request.sources[at], asked).await else {
-            return;
-        };
-        let has_more = at + 1 < request.sources.len();
-        if !has_more || !lies_with_the_source(refusal.code) {
-            return back.close_with(&shard, &refusal, false).await;
-        }
-        tracing::info!(alias = ?request.sources[at].selector, %refusal, "the next source of the channel is tried");
-        shard.counters.sources_passed.add(1);
-        served = back;
-        served.sources_tried = (at + 1).try_into().unwrap_or(u8::MAX);
-    }
-}
-
-/// Which source of a channel to ask for: the first not tried yet that plays already, else the first not tried.
-fn source_to_try(shard: &Shard, request: &PlayRequest, tried: usize) -> usize {
-    let last = request.sources.len() - 1;
-    if last == 0 {
-        return 0;
-    }
-    let shown = shard.board.read();
-    let plays = |alias: &Alias| {
-        let key = shard.directory.find(alias).unwrap_or_else(|| directory::unresolved(alias));
-        let mut sessions = shown.iter().flat_map(|shard| &shard.sessions);
-        sessions.any(|session| session.key == key && session.started_at.is_some())
+    let request = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
+        Ok(request) => request,
+        Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
     };
-    let from = tried.min(last);
-    (from..=last).find(|at| plays(&request.sources[*at])).unwrap_or(from)
+    if head.method == Method::Head {
+        return served.close_after(write::stream_head(head.minor_version).to_vec()).await;
+    }
+    match find(&shard, &served, &request).await {
+        Ok(Found::Here { session, guard, was_running }) => {
+            admit(&shard, served, &head, session, guard, was_running.then_some(asked));
+        }
+        Ok(Found::Elsewhere(owner)) => hand_to_shard(&shard, owner, served).await,
+        Err(Failure::Left) => left(&shard, served),
+        Err(Failure::Refused(refusal)) => served.close_with(&shard, &refusal, false).await,
+        Err(Failure::Merged) => served.close_with(&shard, &keeps_moving(), false).await,
+    }
 }
 
-/// Whether another source of the same channel may do better.
-fn lies_with_the_source(code: RefusalCode) -> bool {
-    use RefusalCode as Code;
-    matches!(
-        code,
-        Code::ContentNotFound
-            | Code::StartTimeout
-            | Code::EngineError
-            | Code::NotMpegTs
-            | Code::EngineUnreachable
-    )
-}
-
-/// Plays one source. Comes back with the player and the reason when it cannot.
-async fn attempt(
+/// Finds the session of a request and joins it, or the shard that owns it. Follows a stream that is found to be another
+/// one a few times.
+pub(super) async fn find(
     shard: &Rc<Shard>,
-    served: Served,
-    head: &RequestHead,
-    alias: &Alias,
-    asked: Instant,
-) -> Option<(Served, Refusal)> {
+    served: &Served,
+    request: &PlayRequest,
+) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
-        let key = match until_left(&served.socket, find_key(shard, alias)).await {
-            Some(Ok(key)) => key,
-            Some(Err(refusal)) => return Some((served, refusal)),
-            None => {
-                left(shard, served);
-                return None;
-            }
-        };
+        let key = until_left(served, Box::pin(find_key(shard, request))).await.ok_or(Failure::Left)??;
+        if shard.directory.is_blocked(request.alias.selector.value(), &key) {
+            return Err(looping().into());
+        }
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
-            hand_to_shard(shard, usize::from(owner.0), served).await;
-            return None;
+            return Ok(Found::Elsewhere(usize::from(owner.0)));
         }
-        match join(shard, &served, alias, &key).await {
-            Ok((session, guard, was_running)) => {
-                admit(shard, served, head, session, guard, was_running.then_some(asked));
-                return None;
-            }
-            Err(Failure::Left) => {
-                left(shard, served);
-                return None;
-            }
-            Err(Failure::Refused(refusal)) => return Some((served, refusal)),
+        match join(shard, served, request, &key).await {
             Err(Failure::Merged) => {}
+            outcome => return outcome,
         }
     }
-    let refusal =
-        Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1);
-    Some((served, refusal))
+    Err(Failure::Merged)
+}
+
+/// What a player is told whose stream is on the list of those that loop.
+fn looping() -> Refusal {
+    Refusal::new(RefusalCode::LoopingStream, "the stream was found to loop and is not played for now")
+}
+
+/// What a player is told whose stream was found to be another one time and again.
+pub(super) fn keeps_moving() -> Refusal {
+    Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1)
 }
 
 fn left(shard: &Shard, served: Served) {
     shard.counters.client_ended(EndReason::ClientLeft);
-    crate::uring::finish(served.socket.into_fd());
+    served.finish();
 }
 
 /// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
-async fn find_key(shard: &Rc<Shard>, alias: &Alias) -> Result<StreamKey, Refusal> {
+async fn find_key(shard: &Rc<Shard>, request: &PlayRequest) -> Result<StreamKey, Refusal> {
+    let alias = &request.alias;
     if let Some(key) = shard.directory.find(alias) {
         return Ok(key);
     }
@@ -225,26 +199,21 @@ impl Drop for Membership {
 async fn join(
     shard: &Rc<Shard>,
     served: &Served,
-    alias: &Alias,
+    request: &PlayRequest,
     key: &StreamKey,
-) -> Result<(Rc<Session>, Guard, bool), Failure> {
-    let guard = shard.admission.client(served.client, Instant::now())?;
-    let session = match until_left(&served.socket, session_of(shard, alias, key)).await {
+) -> Result<Found, Failure> {
+    let guard = shard.admission.client(served.client.get(), Instant::now())?;
+    let session = match until_left(served, Box::pin(session_of(shard, request, key))).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
     };
-    if let Some(max) = shard.settings.limits.stream_clients_max
-        && shard.stream_clients(&session) >= max.get() as usize
-    {
-        let detail = "this stream has as many players as it may";
-        return Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10).into());
-    }
+    check_stream_limit(shard, &session)?;
     let was_running = session.readiness() == Readiness::Ready;
     let membership = Membership::new(shard, session.clone());
     loop {
         let seen = session.changed().count();
         match session.readiness() {
-            Readiness::Ready => return Ok((membership.keep(), guard, was_running)),
+            Readiness::Ready => return Ok(Found::Here { session: membership.keep(), guard, was_running }),
             Readiness::Refused(_) if session.end_reason() == Some(EndReason::Merged) => {
                 return Err(Failure::Merged);
             }
@@ -253,15 +222,30 @@ async fn join(
         }
         // A stream without random access points becomes joinable by time alone.
         let changed = timeout(Duration::from_secs(1), session.changed().after(seen));
-        match until_left(&served.socket, changed).await {
+        match until_left(served, Box::pin(changed)).await {
             Some(_) => {}
             None => return Err(Failure::Left),
         }
     }
 }
 
+/// Whether a stream may have another player.
+pub(super) fn check_stream_limit(shard: &Shard, session: &Session) -> Result<(), Refusal> {
+    match shard.settings.limits.stream_clients_max {
+        Some(max) if shard.stream_clients(session) >= max.get() as usize => {
+            let detail = "this stream has as many players as it may";
+            Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The session of a key: the living one, or a new one once its predecessor is gone and memory is there.
-async fn session_of(shard: &Rc<Shard>, alias: &Alias, key: &StreamKey) -> Result<Rc<Session>, Refusal> {
+async fn session_of(
+    shard: &Rc<Shard>,
+    request: &PlayRequest,
+    key: &StreamKey,
+) -> Result<Rc<Session>, Refusal> {
     let torn_down_by = Instant::now() + TEARDOWN_WAIT;
     let memory_by = Instant::now() + MEMORY_WAIT;
     let mut waiting = None;
@@ -280,15 +264,20 @@ async fn session_of(shard: &Rc<Shard>, alias: &Alias, key: &StreamKey) -> Result
             }
             None => {}
         }
+        if shard.is_calm.get() {
+            // Another process is about to take over: this play begins there, or here once that is called off.
+            shard.stirred.after(shard.stirred.count()).await;
+            continue;
+        }
         if shard.draining.get().is_some() {
             let detail = "the appliance is shutting down";
             return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
         }
         if let Some(reservation) = shard.budget.reserve(crate::window::SESSION_BYTES_MIN) {
-            return start(shard, alias, key, reservation);
+            return start(shard, request, key, reservation);
         }
         waiting.get_or_insert_with(|| shard.budget.wait());
-        shard.busy.notify();
+        shard.news.notify();
         if Instant::now() >= memory_by {
             let detail = "the memory for windows is spent";
             return Err(Refusal::new(RefusalCode::Memory, detail).retry_after(10));
@@ -299,14 +288,14 @@ async fn session_of(shard: &Rc<Shard>, alias: &Alias, key: &StreamKey) -> Result
 
 fn start(
     shard: &Rc<Shard>,
-    alias: &Alias,
+    request: &PlayRequest,
     key: &StreamKey,
     reservation: Reservation,
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
-    let (limits, timing) = (shard.limits, shard.timing.clone());
-    let selector = alias.selector;
+    let (limits, timing) = (shard.limits(), shard.timing.clone());
+    let selector = request.alias.selector;
     let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
         .map_err(|error| {
         let detail = format!("cannot make a window: {error}");
@@ -315,8 +304,20 @@ fn start(
     tracing::info!(stream = %key, "session started");
     shard.counters.sessions_started.add(1);
     shard.sessions.borrow_mut().insert(key.clone(), session.clone());
-    shard.busy.notify();
+    shard.news.notify();
     Ok(session)
+}
+
+/// Who asks.
+pub(super) fn identity(address: IpAddr, head: &RequestHead) -> Identity {
+    let user_agent = head.header("user-agent").unwrap_or("unknown");
+    let cut = user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
+    Identity {
+        id: ClientId(uuid::Uuid::new_v4().as_u128()),
+        address,
+        user_agent: user_agent[..cut].into(),
+        connected_at: SystemTime::now(),
+    }
 }
 
 fn admit(
@@ -327,22 +328,15 @@ fn admit(
     guard: Guard,
     joined_running: Option<Instant>,
 ) {
-    let user_agent = head.header("user-agent").unwrap_or("unknown");
-    let cut = user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
-    let identity = Identity {
-        id: ClientId(uuid::Uuid::new_v4().as_u128()),
-        address: served.client,
-        user_agent: user_agent[..cut].into(),
-        connected_at: SystemTime::now(),
-    };
+    let identity = identity(served.client.get(), head);
     let now = Instant::now();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
     );
     let head = write::stream_head(head.minor_version);
-    let guards = [served.guard, guard];
     let behind = shard.rules.join_behind;
-    let fd = served.socket.into_fd();
+    let (fd, place) = served.into_socket();
+    let guards = [place, guard];
     let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
     client.bound_unsent(shard.bus.borrow().tick());
     shard.counters.clients_started.add(1);
@@ -351,8 +345,7 @@ fn admit(
     if let Some(asked) = joined_running {
         shard.counters.join_time.record(asked.elapsed());
     }
-    shard.dirty.set(true);
-    shard.busy.notify();
+    shard.news.notify();
     let (client, reason) = match served {
         Visit::Gone(reason) => (Box::new(client), reason),
         visit => match shard.bus.borrow_mut().board(client, visit == Visit::More) {
@@ -363,20 +356,24 @@ fn admit(
     super::bus::tell_off_one(shard, *client, reason);
 }
 
-/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is thrown away, bounded.
-async fn until_left<T>(socket: &Socket, wait: impl Future<Output = T>) -> Option<T> {
-    const HEARD_BYTES_MAX: usize = 64 << 10;
+/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is kept, bounded. The wait is
+/// boxed by its caller: pinned here it would be in the task twice.
+pub(super) async fn until_left<T>(served: &Served, wait: impl Future<Output = T> + Unpin) -> Option<T> {
     let gone = async {
-        let mut scrap = [0; 1024];
-        let mut heard = 0;
-        while heard < HEARD_BYTES_MAX {
-            match socket.recv(&mut scrap).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => heard += count,
+        while served.heard.borrow().len() < HEAD_BYTES_MAX {
+            if served.socket.readable().await.is_err() {
+                return;
+            }
+            // On the stack only while it is used, not in every task that waits.
+            let mut scrap = [0; 1024];
+            match served.socket.try_recv(&mut scrap) {
+                Ok(count) if count > 0 => served.heard.borrow_mut().extend_from_slice(&scrap[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return,
             }
         }
     };
-    match select(pin!(wait), pin!(gone)).await {
+    match select(wait, pin!(gone)).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
     }

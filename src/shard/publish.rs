@@ -1,4 +1,5 @@
-//! Showing what the shard is doing, and keeping house: a few times a second while there is something to show.
+//! Showing what the shard is doing, and keeping house: at once when sessions, their engines or who watches change, a few
+//! times a second while there are figures to show.
 
 use super::Shard;
 use crate::metrics::Gauges;
@@ -12,24 +13,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Between two publications.
+/// Between two publications while only figures change.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// The same while there is no session: accepts and refusals still count.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two publications whatever changes: what comes closer together is shown together.
+const GAP_MIN: Duration = Duration::from_millis(20);
+/// A publication is followed by at least so many times the time it took, so that changes without end, such as a thousand
+/// players that come within a second, cost players that are there a twentieth of the shard at most.
+const GAP_PER_COST: u32 = 19;
 
 /// Publishes and keeps house for the life of the shard; sleeps while nothing changes.
 pub(super) async fn run(shard: Rc<Shard>) {
     loop {
-        let seen = shard.busy.count();
+        let seen = shard.news.count();
+        let began = Instant::now();
         relieve(&shard);
         cool(&shard);
         now(&shard);
+        monoio::time::sleep(gap(began.elapsed())).await;
         let is_idle = shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0;
-        if is_idle && !shard.dirty.get() {
-            // Accepts and refusals still count while no session lives: look now and then.
-            let _ = monoio::time::timeout(INTERVAL * 20, shard.busy.after(seen)).await;
-        } else {
-            monoio::time::sleep(INTERVAL).await;
-        }
+        let longest = if is_idle { IDLE_INTERVAL } else { INTERVAL };
+        let _ = monoio::time::timeout(longest, shard.news.after(seen)).await;
     }
+}
+
+/// The least time to the next publication after one that took `cost`.
+fn gap(cost: Duration) -> Duration {
+    cost.saturating_mul(GAP_PER_COST).clamp(GAP_MIN, INTERVAL)
 }
 
 /// Gives memory back when a newcomer waits for it: what nobody watches goes first, windows shrink by themselves.
@@ -46,7 +57,7 @@ fn relieve(shard: &Rc<Shard>) {
 /// Ends the sessions nobody watches whose grace period is over, unless they are among those that are kept warm: the
 /// ones left last, over all shards. Whichever stays ends by itself when its time is over.
 fn cool(shard: &Rc<Shard>) {
-    let (grace, kept) = (shard.settings.timeouts.grace, shard.settings.warm.channels as usize);
+    let (grace, kept) = (shard.dial.read().grace, shard.settings.warm.channels as usize);
     let now = Instant::now();
     let idle_since = |session: &Session| session.info().idle_since;
     let over: Vec<Rc<Session>> = {
@@ -74,7 +85,6 @@ fn cool(shard: &Rc<Shard>) {
 
 /// Publishes the present state.
 pub(super) fn now(shard: &Rc<Shard>) {
-    shard.dirty.set(false);
     let at = Instant::now();
     let mut clients: HashMap<u64, Vec<Client>> = HashMap::new();
     let (clients_total, tick) = {
@@ -85,6 +95,10 @@ pub(super) fn now(shard: &Rc<Shard>) {
         }
         (bus.len(), bus.tick())
     };
+    for (serial, client) in shard.hls.snapshots() {
+        clients.entry(serial).or_default().push(client);
+    }
+    let clients_total = clients_total + shard.hls.viewers();
     let waiting = shard.waiting.borrow();
     let sessions: Vec<Arc<snapshot::Session>> = shard
         .sessions
@@ -113,6 +127,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         taken_at: SystemTime::now(),
         sessions,
         ended: shard.ended.borrow_mut().recent(at),
+        ended_sessions: shard.ended_sessions.borrow_mut().recent(at),
         metrics,
     });
 }
@@ -152,6 +167,20 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         failovers: info.sources.saturating_sub(1),
         splices: counts.splices,
         stat: info.stat.clone(),
+        stat_at: info.stat_at,
         formats: feed.formats(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards: a cheap publication is repeated soon, a dear one seldom, and none is put off for longer than figures are.
+    #[test]
+    fn publications_cost_a_bounded_share() {
+        assert_eq!(gap(Duration::ZERO), GAP_MIN);
+        assert_eq!(gap(Duration::from_millis(5)), Duration::from_millis(95));
+        assert_eq!(gap(Duration::from_secs(3)), INTERVAL);
     }
 }

@@ -161,3 +161,9 @@ pub fn finish(socket: OwnedFd) {
         }
     }
 }
+
+/// Ends a connection with RST: what the peer has is not all it was promised.
+pub fn reset(socket: OwnedFd) {
+    // On a socket that cannot be set, the close that follows still ends it short of its length.
+    let _ = socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO));
+}

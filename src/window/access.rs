@@ -1,6 +1,7 @@
 //! Random access points and media times of a window. Pure.
 
 use crate::media::ts::{Continuity, MediaTime, Tables};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use std::time::Duration;
 /// Points kept at most. A stream of one-frame groups at 60 per second fills a 30 s window with 1,800; beyond the
 /// bound every second point is dropped, which costs a joiner some milliseconds of position and nothing else.
 const POINTS_MAX: usize = 2048;
+/// Breaks kept at most: sources that are replaced every second for a minute.
+const BREAKS_MAX: usize = 64;
 
 /// A place where decoding can begin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccessPoint {
     /// Offset of its first packet.
     pub offset: u64,
@@ -41,13 +44,28 @@ pub struct LagMax {
 }
 
 /// The random access points of a window, oldest first, and the media time of its head.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct AccessIndex {
     points: VecDeque<AccessPoint>,
     head_time: MediaTime,
+    /// Offsets from which on the stream does not continue what comes before, oldest first.
+    breaks: VecDeque<u64>,
 }
 
 impl AccessIndex {
+    /// Tables that are the same become one again, after they were told one by one.
+    pub(super) fn share_tables(&mut self) {
+        let mut last: Option<Arc<Tables>> = None;
+        for point in &mut self.points {
+            match &last {
+                Some(tables) if **tables == *point.tables && tables.generation == point.tables.generation => {
+                    point.tables = tables.clone();
+                }
+                _ => last = Some(point.tables.clone()),
+            }
+        }
+    }
+
     /// Adds a point; offsets only grow.
     pub fn push(&mut self, point: AccessPoint) {
         debug_assert!(
@@ -80,6 +98,30 @@ impl AccessIndex {
         while self.points.front().is_some_and(|point| point.offset < tail) {
             self.points.pop_front();
         }
+        while self.breaks.front().is_some_and(|at| *at < tail) {
+            self.breaks.pop_front();
+        }
+    }
+
+    /// Notes that what comes from `offset` on does not continue the stream; offsets only grow.
+    pub fn note_break(&mut self, offset: u64) {
+        if self.breaks.back().is_some_and(|last| *last >= offset) {
+            return;
+        }
+        if self.breaks.len() == BREAKS_MAX {
+            self.breaks.pop_front();
+        }
+        self.breaks.push_back(offset);
+    }
+
+    /// The breaks behind an offset, oldest first.
+    pub fn breaks_after(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.breaks.range(self.breaks.partition_point(|at| *at <= offset)..).copied()
+    }
+
+    /// The points behind an offset, oldest first.
+    pub fn after(&self, offset: u64) -> impl Iterator<Item = &AccessPoint> {
+        self.points.range(self.points.partition_point(|point| point.offset <= offset)..)
     }
 
     /// Where a client joins: the newest point at least `behind` the head, else the oldest there is.

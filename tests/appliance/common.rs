@@ -6,9 +6,11 @@ use sluice_bench::player::http::{self, Response};
 use sluice_bench::player::{Plan, Player};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long anything may take that should be quick; generous, because the machine is shared.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -16,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// How an appliance is started.
 pub struct Setup {
     command: Command,
+    data: TempDir,
 }
 
 /// A running appliance; ended when dropped, its log printed when the test fails.
@@ -23,6 +26,8 @@ pub struct Appliance {
     child: Child,
     log: Arc<Log>,
     ports: Vec<u16>,
+    /// Its `DATA_DIR`, gone with it.
+    data: TempDir,
 }
 
 #[derive(Default)]
@@ -35,22 +40,37 @@ impl Setup {
     /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
     /// short grace period and nothing kept warm. Anything else is set by [`Setup::env`].
     pub fn with_engines(engines: &[&Engine]) -> Self {
+        Self::bare().engines(engines)
+    }
+
+    /// Names engines.
+    pub fn engines(self, engines: &[&Engine]) -> Self {
         let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
-        Self::bare().env("STATIC_ENGINES", &addresses.join(","))
+        self.env("STATIC_ENGINES", &addresses.join(","))
     }
 
     /// An appliance without any engine setting.
     pub fn bare() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        Self::of(Path::new(env!("CARGO_BIN_EXE_sluice")))
+    }
+
+    /// The same of this program.
+    pub fn of(program: &Path) -> Self {
+        let mut command = Command::new(program);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
+        // Whatever Docker this machine has is not the tests' to fill.
+        command.env("ENGINE_PROVISIONING", "off");
         command
             .env("SHARDS", "2")
             .env("NO_COLOR", "1")
             .env("LOG_LEVEL", "debug")
             .env("PROXY_GRACE_PERIOD", "2s")
-            .env("WARM_CHANNELS", "0");
+            .env("WARM_CHANNELS", "0")
+            .env("API_KEY", "");
         command.env("RUST_BACKTRACE", "1");
+        let data = tempfile::tempdir_in(directory).expect("a data directory");
+        command.env("DATA_DIR", data.path());
         match std::env::var("SLUICE_TEST_DRIVER").as_deref() {
             Ok("io_uring") => drop(command.env("DRIVER", "io_uring")),
             Ok("epoll") => drop(command.env("DRIVER", "epoll")),
@@ -58,7 +78,7 @@ impl Setup {
             Ok(other) => panic!("SLUICE_TEST_DRIVER={other} is none of io_uring, epoll, seccomp"),
             Err(_) => {}
         }
-        Self { command }
+        Self { command, data }
     }
 
     /// Sets a variable.
@@ -86,6 +106,12 @@ impl Setup {
         self
     }
 
+    /// Gives it a disk of its own, of so many bytes, for `DATA_DIR`; it is seen through [`Appliance::disk`].
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        sys::mount_small_disk(&mut self.command, self.data.path(), bytes);
+        self
+    }
+
     /// Starts it in a control group, given by the path of its `cgroup.procs`.
     pub fn in_cgroup(mut self, processes: &std::path::Path) -> Self {
         sys::enter_cgroup(&mut self.command, processes);
@@ -99,7 +125,7 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub fn start(self) -> Appliance {
-        let mut command = self.command;
+        let Self { mut command, data } = self;
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Log::default());
@@ -112,7 +138,7 @@ impl Setup {
             sink.lines.lock().unwrap().1 = true;
             sink.changed.notify_all();
         });
-        let mut appliance = Appliance { child, log, ports: Vec::new() };
+        let mut appliance = Appliance { child, log, ports: Vec::new(), data };
         appliance.wait_log("the shards run", |lines| {
             lines.iter().filter(|line| line.contains("shard started")).count() >= 1
                 && lines.iter().any(|line| line.contains("listening"))
@@ -136,8 +162,24 @@ impl Appliance {
         self.ports[1..].iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into()).collect()
     }
 
-    /// Process id.
+    /// Its `DATA_DIR`.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its `DATA_DIR` as it sees it itself.
+    pub fn disk(&self) -> std::path::PathBuf {
+        let inside = self.data.path().strip_prefix("/").expect("an absolute path");
+        Path::new(&format!("/proc/{}/root", self.pid())).join(inside)
+    }
+
+    /// Process id of what serves: the child of the supervisor, or the only process of a demo.
     pub fn pid(&self) -> u32 {
+        sys::children(self.child.id()).pop().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Process id of what was started: signals go there.
+    pub fn supervisor(&self) -> u32 {
         self.child.id()
     }
 
@@ -185,15 +227,31 @@ impl Appliance {
         }
     }
 
+    /// Waits until so many engines have been found healthy: before that, one that is known may get everything.
+    pub fn wait_healthy(&self, engines: usize) {
+        let is_healthy = |line: &&String| line.contains("health changed") && line.contains("\"healthy\"");
+        self.wait_log("the engines are healthy", |lines| lines.iter().filter(is_healthy).count() >= engines);
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         sys::signal(self.child.id(), libc::SIGTERM);
         eventually_within("the appliance ends", within, || self.child.try_wait().unwrap())
     }
 
+    /// Ends it with SIGKILL and starts another one, as `setup` says, on the data directory it leaves.
+    pub fn kill_and_start(mut self, setup: Setup) -> Self {
+        sys::signal(self.pid(), libc::SIGKILL);
+        self.child.wait().expect("it ends");
+        let Setup { mut command, .. } = setup;
+        command.env("DATA_DIR", self.data.path());
+        let fresh = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        Setup { command, data: std::mem::replace(&mut self.data, fresh) }.start()
+    }
+
     /// Open descriptors of the process.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 }
 
@@ -203,6 +261,10 @@ impl Drop for Appliance {
             for line in self.log_lines() {
                 eprintln!("  | {line}");
             }
+        }
+        // The supervisor ends with what it has started, and would leave it alone in an orderly stop of seconds otherwise.
+        for child in sys::children(self.child.id()) {
+            sys::signal(child, libc::SIGKILL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

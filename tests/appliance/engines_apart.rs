@@ -1,6 +1,6 @@
 //! Streams on one engine, and streams on several, stay apart.
 
-use crate::common::{Setup, until};
+use crate::common::{Setup, eventually, until};
 use crate::stage::{checked, engine, plays};
 use sluice_bench::channel::nth;
 use sluice_bench::player::Player;
@@ -38,9 +38,12 @@ fn concurrent_starts_land_on_the_engines_chosen_for_them() {
         assert_eq!(engine.control().engine_counters().downloads, 2);
     }
     for n in 0..4 {
-        let shown = appliance.json(&format!("/proxy/sessions/{}", nth(n).0));
-        let on = engines.iter().find(|engine| shown["engine_port"] == engine.addr().port());
-        let counters = on.expect("it plays on one of them").control().counters(nth(n).0).unwrap();
+        // What is shown may be a quarter of a second old.
+        let on = eventually("it is shown on one of them", || {
+            let shown = appliance.json(&format!("/proxy/sessions/{}", nth(n).0));
+            engines.iter().find(|engine| shown["engine_port"] == engine.addr().port())
+        });
+        let counters = on.control().counters(nth(n).0).unwrap();
         assert_eq!((counters.opens, counters.readers), (1, 1), "channel {n}");
     }
     for player in &players {

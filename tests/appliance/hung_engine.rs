@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 fn status_and_other_engines_do_not_wait_for_a_hung_one() {
     let engines = [engine(4), engine(4)];
     let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).env("NO_RESPONSE_TIMEOUT", "3s").start();
+    appliance.wait_healthy(2);
     let players = [0, 1].map(|n| checked(&appliance, &engines[0], n).start());
     players.iter().for_each(plays);
     let on = |n: u32| {

@@ -22,7 +22,7 @@ fn requests_for_both_planes_alternate() {
             ("/health", 200),
             ("/unknown", 404),
             ("/proxy/health", 200),
-            ("/ace/manifest.m3u8", 501),
+            ("/ace/manifest.m3u8", 400),
         ] {
             let answer = connection.get(path).unwrap_or_else(|error| panic!("{path}: {error}"));
             assert_eq!(answer.status(), status, "{path}");

@@ -53,7 +53,7 @@ fn every_name_of_a_broadcast_leads_to_one_session() {
         player.wait_decodable(SOON).unwrap();
     }
     assert_eq!(engine.control().counters(infohash).unwrap().opens, 1);
-    let shown = appliance.json("/proxy/status");
     until("all players are shown", || appliance.json("/proxy/status")["total_clients"] == 12);
+    let shown = appliance.json("/proxy/status");
     assert_eq!(shown["total_sessions"], 1, "{shown:#}");
 }

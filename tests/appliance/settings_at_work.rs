@@ -45,6 +45,7 @@ fn acexys_engine_beside_others_is_the_last_resort() {
         .env("ACEXY_HOST", "127.0.0.1")
         .env("ACEXY_PORT", &last.addr().port().to_string())
         .start();
+    appliance.wait_healthy(2);
     let players: Vec<Player> = (0..2).map(|n| checked(&appliance, &pool, n).start()).collect();
     players.iter().for_each(plays);
     let opens = |engine: &Engine, n| engine.control().counters(nth(n).0).unwrap().opens;

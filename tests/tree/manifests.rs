@@ -90,6 +90,20 @@ fn every_package_comes_from_the_public_registry() {
     assert_none("Cargo.lock has packages from elsewhere", &strange.map(str::to_owned).collect::<Vec<_>>());
 }
 
+/// Guards: the panel's packages come from wherever npm is told to look, and from nowhere a lock file says.
+#[test]
+fn the_panels_lock_file_names_no_other_registry() {
+    let lock = read("dashboard/package-lock.json");
+    assert!(lock.contains("\"lockfileVersion\""), "the lock file was not understood");
+    let strange = lock
+        .lines()
+        .filter(|line| line.contains("\"resolved\"") && !line.contains("\"https://registry.npmjs.org/"));
+    assert_none(
+        "package-lock.json has packages from elsewhere",
+        &strange.map(str::to_owned).collect::<Vec<_>>(),
+    );
+}
+
 /// Clippy takes the nearest `.clippy.toml`; what each plane must not call stands there, and these are the bans that
 /// must not get lost.
 #[test]

@@ -41,8 +41,6 @@ pub struct Connection {
     pub client: IpAddr,
     /// When the kernel handed the connection over, for hand-over latency and deadlines.
     pub accepted_at: Instant,
-    /// Sources of the channel it asks for that were tried in vain, before the request moved to another shard.
-    pub sources_tried: u8,
     /// Frees the connection's place in the admission count.
     pub guard: Guard,
 }

@@ -17,12 +17,14 @@ pub struct LeaseRequest {
     pub stream: StreamKey,
     /// Engines that failed this session recently, worst last. They are granted only when no other can be had.
     pub avoid: Vec<EngineId>,
+    /// No other engine will do: the session is moved there.
+    pub wanted: Option<EngineId>,
     /// Control answers by then, with a refusal if need be; afterwards the shard no longer waits.
     pub deadline: Instant,
 }
 
 /// A granted engine. Returned exactly once with [`LeaseReturn`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lease {
     /// Which lease.
     pub id: LeaseId,
@@ -34,6 +36,8 @@ pub struct Lease {
     pub address: SocketAddr,
     /// `host:port` as the operator wrote it: the `Host` header, and what the API shows.
     pub authority: Arc<str>,
+    /// What it shares with other engines, such as a VPN node: they fall silent together. `None` when it stands alone.
+    pub group: Option<Arc<str>>,
 }
 
 /// A shard gives a lease back.
@@ -46,7 +50,7 @@ pub struct LeaseReturn {
 }
 
 /// What a shard saw of an engine that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineFault {
     /// The TCP connection was refused, reset or timed out.

@@ -1,9 +1,9 @@
 //! What travels over the links between shards and control.
 
 use crate::connection::Connection;
-use crate::ids::{Alias, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
+use crate::ids::{Alias, EngineId, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
 use crate::lease::{Lease, LeaseRequest, LeaseReturn};
-use crate::reason::Refusal;
+use crate::reason::{EndReason, Refusal};
 use std::time::Instant;
 
 /// A shard wants to know which broadcast an alias names.
@@ -58,6 +58,14 @@ pub enum ToControl {
     },
     /// Give an engine back.
     Return(LeaseReturn),
+    /// The source that plays on this lease has fallen silent, longer than it is used to pause, or come back. Engines that
+    /// fall silent together have something in common.
+    Silence {
+        /// Which lease.
+        lease: LeaseId,
+        /// Silent, or back.
+        is_silent: bool,
+    },
     /// Ask for a canonical key; answered by [`ToShard::Resolved`].
     Resolve(ResolveRequest),
     /// An engine's start answer named the infohash behind a selector.
@@ -107,10 +115,19 @@ pub enum ToShard {
         /// Which session.
         key: StreamKey,
     },
-    /// End the session of this key, reason `stopped`.
+    /// Move the session of this key to another engine while it plays: this one, or any.
+    Move {
+        /// Which session.
+        key: StreamKey,
+        /// Where to.
+        engine: Option<EngineId>,
+    },
+    /// End the session of this key.
     Stop {
         /// Which session.
         key: StreamKey,
+        /// What its clients and records say of it.
+        reason: EndReason,
     },
     /// Graceful shutdown: take no new clients, end players, stop engine sessions, then end the thread.
     Drain {

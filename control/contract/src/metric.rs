@@ -1,5 +1,17 @@
 //! Metric values as they leave a shard: names and numbers, no exposition format.
 
+/// Names of the data plane's metrics that control shows under further names too.
+pub mod published {
+    /// Sessions begun, a counter.
+    pub const SESSIONS_STARTED: &str = "sluice_sessions_started";
+    /// Players admitted, a counter.
+    pub const CLIENTS_STARTED: &str = "sluice_clients_started";
+    /// Bytes taken by players' sockets, a counter.
+    pub const CLIENT_BYTES: &str = "sluice_client_bytes";
+    /// How long sessions lived, a histogram.
+    pub const SESSION_SECONDS: &str = "sluice_session_seconds";
+}
+
 /// Static name and help of one metric. Names follow Prometheus conventions without the `_total` suffix, which the
 /// exposition adds to counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,6 +8,7 @@
 use super::Options;
 use super::handback::{belongs_to_shards, write_head};
 use super::rewind::{Activity, Rewind};
+use super::version::without_prefix;
 use crate::metrics::{ConnectionEnd, Metrics};
 use crate::shards::Shards;
 use axum::Router;
@@ -109,7 +110,7 @@ impl Server {
 
     /// Serves a connection until it ends or goes back to a shard.
     pub(crate) async fn serve(&self, connection: Connection) {
-        let Connection { fd, unread, peer, client, accepted_at: _, sources_tried: _, guard } = connection;
+        let Connection { fd, unread, peer, client, accepted_at: _, guard } = connection;
         let socket = match TcpStream::from_std(std::net::TcpStream::from(fd)) {
             Ok(socket) => socket,
             Err(error) => {
@@ -125,9 +126,15 @@ impl Server {
         let slot = Arc::new(Slot::default());
         // A shard chose to hand over the request that came with the connection: giving it back would go on for ever.
         let may_hand_back = AtomicBool::new(unread.is_empty());
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let plain = without_prefix(request.uri());
+            // Without its prefix the address is another one to the shard, which will serve it.
+            let is_renamed = plain.is_some();
+            if let Some(plain) = plain {
+                *request.uri_mut() = plain;
+            }
             let belongs = belongs_to_shards(request.uri()) && request.body().is_end_stream();
-            let is_handed_back = belongs && may_hand_back.load(Ordering::Relaxed);
+            let is_handed_back = belongs && (is_renamed || may_hand_back.load(Ordering::Relaxed));
             may_hand_back.store(true, Ordering::Relaxed);
             if is_handed_back {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(write_head(&request));
@@ -220,15 +227,8 @@ impl Server {
         let Identity { peer, client, guard } = identity;
         // The shard's clocks (hand-over latency, head deadline) count from this request, not from an accept that may
         // be hours ago.
-        let connection = Connection {
-            fd: socket.into(),
-            unread,
-            peer,
-            client,
-            accepted_at: Instant::now(),
-            sources_tried: 0,
-            guard,
-        };
+        let connection =
+            Connection { fd: socket.into(), unread, peer, client, accepted_at: Instant::now(), guard };
         match self.shards.send_any(ToShard::Connection(connection)) {
             Ok(()) => ConnectionEnd::HandedBack,
             Err(ToShard::Connection(connection)) => {

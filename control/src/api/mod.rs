@@ -1,18 +1,41 @@
 //! HTTP for everybody who is not a player: REST, metrics and the panel, on connections handed over by shards.
 //!
 //! [`connection`] drives one connection with hyper and hands it back to a shard when its next request is for the data
-//! plane; [`routes`] says what is served. Everything about a play session is read from the board, so no request here
-//! ever waits for an engine or a shard.
+//! plane; [`routes`] says what is served, one file per group of routes. A handler receives its request checked as a whole
+//! ([`input`]), from somebody who may send it ([`access`]). Everything about a play session is read from the board, so no
+//! request here ever waits for an engine or a shard.
 
+mod access;
 mod connection;
+mod containers;
 mod cors;
+mod docs;
+mod engines;
 mod error;
+mod events;
+#[cfg(feature = "faults")]
+pub(crate) mod faults;
 mod handback;
+mod health;
+#[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
+mod input;
+mod looping;
+mod openapi;
 mod panel;
 mod proxy;
 mod rewind;
 mod routes;
-mod time;
+mod service;
+mod settings;
+mod shapes;
+mod streams;
+pub(crate) mod time;
+mod variant;
+mod version;
+mod vpn;
+
+pub(crate) use access::Access;
+pub(crate) use shapes::health_status;
 
 use crate::metrics::Metrics;
 use crate::shards::Shards;
@@ -50,8 +73,22 @@ pub(crate) struct Sources {
     pub(crate) directory: Arc<Directory>,
     /// Where connections are handed back.
     pub(crate) shards: Arc<Shards>,
+    /// Engines and who holds a lease.
+    pub(crate) engines: crate::engines::Handle,
+    /// What can be changed while it runs.
+    pub(crate) settings: crate::settings::Handle,
     /// Counts and the exposition.
     pub(crate) metrics: Arc<Metrics>,
+    /// Judge of keys.
+    pub(crate) access: Arc<Access>,
+    /// Largest request body.
+    pub(crate) body_bytes_max: usize,
+    /// Every stream there is.
+    pub(crate) streams: crate::streams::Handle,
+    /// What happened.
+    pub(crate) events: crate::events::Handle,
+    /// Time in which something must move.
+    pub(crate) idle_timeout: Duration,
 }
 
 /// Takes connections; the room has no task of its own, only one per connection.

@@ -1,31 +1,32 @@
 //! Sessions and clients as monitoring scripts know them, read from the board alone.
 
+use super::Sources;
+use super::error::{Detail, Error};
+use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{epoch_s, rfc3339, seconds_between};
-use super::{Sources, error};
 use crate::engines::authority::split;
+use crate::worker;
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
 use http::StatusCode;
 use serde::Serialize;
 use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
-use sluice_contract::{Alias, EndReason, Hex40, Options, Selector, StreamKey};
-use std::sync::{Arc, LazyLock};
+use sluice_contract::{Alias, EndReason, EngineId, Hex40, Options, Selector, StreamKey, ToShard};
+use std::sync::Arc;
 use std::time::SystemTime;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Bytes of a transport stream packet.
 const PACKET_BYTES: u64 = 188;
-
-/// `host:pid`, as client records have it.
-static WORKER: LazyLock<String> = LazyLock::new(|| {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
-    format!("{host}:{}", std::process::id())
-});
+/// Characters of an engine's name, and of a reason, in a request.
+const TEXT_CHARS_MAX: usize = 256;
 
 /// Summary of everything that plays.
-#[derive(Serialize)]
-struct StatusView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyStatus)]
+pub(crate) struct StatusView {
     running: bool,
     total_sessions: usize,
     active_sessions: usize,
@@ -34,13 +35,16 @@ struct StatusView {
 }
 
 /// One session: the published fields first, then what Sluice adds.
-#[derive(Serialize)]
-struct SessionView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySession)]
+pub(crate) struct SessionView {
     stream_id: Option<String>,
+    #[schema(value_type = String)]
     ace_id: Hex40,
     engine_host: String,
     engine_port: u16,
     container_id: String,
+    #[schema(value_type = Option<String>)]
     playback_session_id: Option<Arc<str>>,
     is_live: bool,
     is_active: bool,
@@ -51,8 +55,10 @@ struct SessionView {
     error: Option<String>,
     idle_seconds: f64,
     key: String,
+    #[schema(value_type = Option<String>)]
     infohash: Option<Hex40>,
     options: String,
+    #[schema(value_type = String)]
     state: SessionState,
     shard: u16,
     waiting_clients: usize,
@@ -67,10 +73,14 @@ struct SessionView {
     discontinuities: u64,
     failovers: u64,
     splices: SplicesView,
+    #[schema(value_type = Vec<String>)]
     formats: Vec<&'static str>,
     is_encrypted: bool,
+    #[schema(value_type = Option<String>)]
     stat_url: Option<Arc<str>>,
+    #[schema(value_type = Option<String>)]
     command_url: Option<Arc<str>>,
+    #[schema(value_type = Option<serde_json::Value>)]
     stat: Option<EngineStat>,
 }
 
@@ -124,8 +134,9 @@ impl SessionView {
 }
 
 /// How the sources of a session were joined to each other, and what that cost its clients.
-#[derive(Serialize)]
-struct SplicesView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySplices)]
+pub(crate) struct SplicesView {
     exact: u64,
     clock: u64,
     random_access: u64,
@@ -155,10 +166,12 @@ impl SplicesView {
 }
 
 /// One client record.
-#[derive(Serialize)]
-struct ClientView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyClient)]
+pub(crate) struct ClientView {
     client_id: String,
     ip_address: String,
+    #[schema(value_type = String)]
     user_agent: Arc<str>,
     connected_at: f64,
     last_active: f64,
@@ -181,7 +194,7 @@ impl ClientView {
             user_agent: client.user_agent.clone(),
             connected_at: epoch_s(client.connected_at),
             last_active: epoch_s(client.last_active),
-            worker_id: &WORKER,
+            worker_id: &worker::NAME,
             bytes_sent: client.bytes_sent,
             stats_updated_at: epoch_s(shard.taken_at),
             shard: shard.id.0,
@@ -195,11 +208,13 @@ impl ClientView {
 }
 
 /// A client that ended: its record as it was then, and why.
-#[derive(Serialize)]
-struct EndedClientView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyEndedClient)]
+pub(crate) struct EndedClientView {
     #[serde(flatten)]
     client: ClientView,
     ended_at: f64,
+    #[schema(value_type = String)]
     reason: EndReason,
 }
 
@@ -211,19 +226,42 @@ impl EndedClientView {
     }
 }
 
-#[derive(Serialize)]
-struct SessionsView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxySessions)]
+pub(crate) struct SessionsView {
     sessions: Vec<SessionView>,
 }
 
-#[derive(Serialize)]
-struct ClientsView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyClients)]
+pub(crate) struct ClientsView {
     clients: Vec<ClientView>,
     ended_clients: Vec<EndedClientView>,
 }
 
-/// `GET /proxy/status`.
-pub(crate) async fn status(State(sources): State<Sources>) -> Response {
+/// Routes of this file.
+pub(super) fn routes() -> OpenApiRouter<Sources> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(sessions))
+        .routes(routes!(session))
+        .routes(routes!(move_session))
+        .routes(routes!(clients))
+        .routes(routes!(stream_clients))
+}
+
+/// Everything that plays
+///
+/// `total_sessions` counts sessions that nobody watches any more until their grace period ends, `active_sessions` does
+/// not.
+#[utoipa::path(
+    get,
+    path = "/proxy/status",
+    operation_id = "proxy_status",
+    tag = "proxy",
+    responses((status = 200, body = StatusView))
+)]
+async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<StatusView> {
     let shards = sources.board.read();
     let sessions = || shards.iter().flat_map(|shard| &shard.sessions);
     let now = SystemTime::now();
@@ -234,34 +272,152 @@ pub(crate) async fn status(State(sources): State<Sources>) -> Response {
         total_clients: sessions().map(|session| session.clients.len()).sum(),
         sessions: sessions().map(|session| SessionView::new(session, now)).collect(),
     })
-    .into_response()
 }
 
-/// `GET /proxy/sessions`.
-pub(crate) async fn sessions(State(sources): State<Sources>) -> Response {
+/// Sessions
+#[utoipa::path(get, path = "/proxy/sessions", tag = "proxy", responses((status = 200, body = SessionsView)))]
+async fn sessions(State(sources): State<Sources>, Read(()): Read<()>) -> Json<SessionsView> {
     let now = SystemTime::now();
     let shards = sources.board.read();
     let sessions =
         shards.iter().flat_map(|shard| &shard.sessions).map(|session| SessionView::new(session, now));
-    Json(SessionsView { sessions: sessions.collect() }).into_response()
+    Json(SessionsView { sessions: sessions.collect() })
 }
 
-/// `GET /proxy/sessions/{id}`.
-pub(crate) async fn session(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
-    let wanted = Wanted::new(&sources, &id);
+/// One session
+///
+/// Found by the id first asked for, by infohash, by any other id known for the broadcast, or by its whole key.
+#[utoipa::path(
+    get,
+    path = "/proxy/sessions/{ace_id}",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = SessionView), (status = 404, description = "No such session", body = Detail))
+)]
+async fn session(State(sources): State<Sources>, Read(id): Read<String>) -> Result<Json<SessionView>, Error> {
+    find(&sources, &id).map(|session| Json(SessionView::new(&session, SystemTime::now())))
+}
+
+/// The session a caller names. One broadcast may play with several options; the plain one is meant unless the whole key
+/// is given.
+fn find(sources: &Sources, id: &str) -> Result<Arc<Session>, Error> {
+    let wanted = Wanted::new(sources, id);
     let shards = sources.board.read();
     let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));
-    // One broadcast may play with several options; the plain one is meant unless the whole key is given.
-    match named.min_by_key(|session| !session.key.options.is_empty()) {
-        Some(session) => Json(SessionView::new(session, SystemTime::now())).into_response(),
-        None => error::detail(StatusCode::NOT_FOUND, format!("Session {id} not found")),
+    let plainest = named.min_by_key(|session| !session.key.options.is_empty()).cloned();
+    plainest.ok_or_else(|| Error::NotFound(format!("Session {id} not found").into()))
+}
+
+/// Where a session is to go.
+struct Move {
+    session: String,
+    /// The engine to move to; any other one if none is named.
+    engine: Option<String>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+impl Input for Move {
+    const BODY: BodyKind = BodyKind::Either;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let session = fields.only_path()?;
+        let engine = fields.either("engine").optional(rule::string(TEXT_CHARS_MAX));
+        let reason = fields.either("reason").optional(rule::string(TEXT_CHARS_MAX));
+        Some(Self { session, engine, reason })
     }
 }
 
-/// `GET /proxy/sessions/{id}/clients` and `GET /proxy/streams/{key}/clients`: the clients of every session of the
-/// stream and those that ended a short while ago, newest last; an unknown stream has none.
-pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<String>) -> Response {
-    let wanted = Wanted::new(&sources, &id);
+/// How a move is asked for.
+#[derive(ToSchema)]
+#[schema(as = ProxyMoveRequest)]
+#[allow(dead_code, reason = "describes a body; it is read field by field")]
+pub(crate) struct MoveBody {
+    /// The engine to move to; any other one if none is named.
+    engine: Option<String>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+/// What a move is told to be.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyMove)]
+pub(crate) struct MoveView {
+    status: &'static str,
+    key: String,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Move a session to another engine
+///
+/// While it plays. Answers when the move begins; how it ends is told by the session's engine, and counted.
+#[utoipa::path(
+    post,
+    path = "/proxy/sessions/{ace_id}/move",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    request_body(content = Option<MoveBody>, description = "Any other engine is taken if none is named"),
+    responses(
+        (status = 202, description = "The move begins", body = MoveView),
+        (status = 404, description = "No such session", body = Detail),
+        (status = 409, description = "It does not play, or plays there already", body = Detail),
+        (status = 503, description = "Its shard is busy", body = Detail),
+    )
+)]
+async fn move_session(
+    State(sources): State<Sources>,
+    Keyed(wanted): Keyed<Move>,
+) -> Result<(StatusCode, Json<MoveView>), Error> {
+    let Move { session, engine, reason } = wanted;
+    let session = find(&sources, &session)?;
+    let from = session.engine.as_ref().map(|engine| engine.id.to_string());
+    if session.state != SessionState::Playing {
+        return Err(Error::Conflict("only a session that plays and is watched can be moved".into()));
+    }
+    if engine.is_some() && engine == from {
+        return Err(Error::Conflict("the session plays on this engine already".into()));
+    }
+    tracing::info!(stream = %session.key, to = engine, reason, "a session is to be moved");
+    let target = engine.as_deref().map(|engine| EngineId(engine.into()));
+    let message = ToShard::Move { key: session.key.clone(), engine: target };
+    if sources.shards.send(session.shard, message).is_err() {
+        return Err(Error::Unavailable("the shard is busy, retry shortly".into()));
+    }
+    let view = MoveView { status: "moving", key: session.key.to_string(), from, to: engine };
+    Ok((StatusCode::ACCEPTED, Json(view)))
+}
+
+/// Clients of a session
+///
+/// Of every session of the stream, and those that ended a short while ago, newest last; an unknown stream has none.
+#[utoipa::path(
+    get,
+    path = "/proxy/sessions/{ace_id}/clients",
+    tag = "proxy",
+    params(("ace_id" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = ClientsView))
+)]
+async fn clients(State(sources): State<Sources>, Read(id): Read<String>) -> Json<ClientsView> {
+    Json(clients_of(&sources, &id))
+}
+
+/// Clients of a stream
+///
+/// `stream_key` is the content id, or any other name of the broadcast; an unknown stream has none.
+#[utoipa::path(
+    get,
+    path = "/proxy/streams/{stream_key}/clients",
+    tag = "proxy",
+    params(("stream_key" = String, Path, description = "Content id, infohash, or key of the session")),
+    responses((status = 200, body = ClientsView))
+)]
+async fn stream_clients(State(sources): State<Sources>, Read(id): Read<String>) -> Json<ClientsView> {
+    Json(clients_of(&sources, &id))
+}
+
+fn clients_of(sources: &Sources, id: &str) -> ClientsView {
+    let wanted = Wanted::new(sources, id);
     let (mut clients, mut ended_clients) = (Vec::new(), Vec::new());
     for shard in &sources.board.read() {
         let named = shard.sessions.iter().filter(|session| wanted.names(session));
@@ -271,7 +427,7 @@ pub(crate) async fn clients(State(sources): State<Sources>, Path(id): Path<Strin
         ended_clients.extend(named.map(|ended| EndedClientView::new(ended, shard)));
     }
     ended_clients.sort_by(|one, other| one.ended_at.total_cmp(&other.ended_at));
-    Json(ClientsView { clients, ended_clients }).into_response()
+    ClientsView { clients, ended_clients }
 }
 
 fn is_active(session: &Session) -> bool {

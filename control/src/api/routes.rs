@@ -1,44 +1,71 @@
 //! Every route of this plane, and what the others get.
 
-use super::{Options, Sources, cors, error, panel, proxy};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use super::{
+    Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
+    service, settings, streams, variant, vpn,
+};
+use axum::Router;
+use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
-use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::Body as _;
-use serde_json::json;
 use sluice_contract::RefusalCode;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// The routes that are described, and their description.
+fn described() -> (Router<Sources>, OpenApi) {
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
+        .merge(service::routes())
+        .merge(health::routes())
+        .merge(engines::routes())
+        .merge(streams::routes())
+        .merge(events::routes())
+        .merge(looping::routes())
+        .merge(proxy::routes())
+        .merge(containers::routes())
+        .merge(vpn::routes())
+        .merge(settings::routes())
+        .merge(variant::routes())
+        .split_for_parts();
+    (routes, openapi::complete(document))
+}
 
 /// Builds the router.
 pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
-    let routes = Router::new()
-        .route("/", get(|| async { Redirect::temporary("/panel/") }))
-        .route("/panel", get(|| async { Redirect::temporary("/panel/") }))
+    let (described, document) = described();
+    // What utoipa makes can always be written as JSON.
+    let document = document.to_json().unwrap_or_default();
+    let routes = described
+        .merge(docs::routes(document.into()))
+        .route("/", get(panel::home))
+        .route("/panel", get(panel::home))
         .route("/panel/", get(panel::index))
-        .route("/panel/{*path}", get(panel::index))
+        .route("/panel/{*path}", get(panel::below))
         .route("/favicon.ico", get(panel::icon))
         .route("/favicon.svg", get(panel::icon))
-        .route("/version", get(version))
-        .route("/metrics", get(metrics))
-        .route("/proxy/status", get(proxy::status))
-        .route("/proxy/sessions", get(proxy::sessions))
-        .route("/proxy/sessions/{id}", get(proxy::session))
-        .route("/proxy/sessions/{id}/clients", get(proxy::clients))
-        .route("/proxy/streams/{id}/clients", get(proxy::clients))
+        .route("/favicon-96x96.png", get(panel::icon))
+        .route("/favicon-96x96-dark.png", get(panel::icon))
+        .route("/apple-touch-icon.png", get(panel::icon))
         .route("/ace/{*path}", any(stray))
         .method_not_allowed_fallback(|| async { error::method_not_allowed() })
         .with_state(sources.clone());
+    #[cfg(feature = "faults")]
+    let routes = routes.merge(super::faults::routes().with_state(sources.clone()));
     // An invalid origin is refused before the plane starts.
     let origin = HeaderValue::from_str(&options.cors_origin).unwrap_or(HeaderValue::from_static("null"));
-    let body_bytes_max = options.body_bytes_max;
+    surrounded(routes, origin, options.body_bytes_max)
+}
+
+/// What every route is surrounded with: redirects, limits, and answers to what goes wrong inside.
+fn surrounded(routes: Router, origin: HeaderValue, body_bytes_max: usize) -> Router {
     routes
         .clone()
         .fallback(move |uri: Uri, headers: HeaderMap| unknown(routes.clone(), uri, headers))
-        .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(from_fn(move |request, next| limit_body(body_bytes_max, request, next)))
         .layer(CatchPanicLayer::custom(error::internal))
         .layer(from_fn_with_state(origin, cors::apply))
@@ -92,15 +119,59 @@ async fn stray(request: Request) -> Response {
     error::refusal(StatusCode::BAD_REQUEST, RefusalCode::BadRequest, "a request for a stream has no body")
 }
 
-async fn version() -> Response {
-    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "title": "Sluice" })).into_response()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn metrics(State(sources): State<Sources>, headers: HeaderMap) -> Response {
-    let wants_openmetrics = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")));
-    let exposition = sources.metrics.expose(wants_openmetrics);
-    ([(header::CONTENT_TYPE, exposition.content_type)], exposition.text).into_response()
+    /// Guards: a handler that fails inside answers JSON with the headers a browser needs, and tells nothing of the cause.
+    #[tokio::test]
+    async fn failures_inside_are_told_in_json() {
+        async fn fail() -> &'static str {
+            panic!("the cause")
+        }
+        let routes = surrounded(Router::new().route("/", get(fail)), HeaderValue::from_static("*"), 10);
+        let request = Request::builder().uri("/").header(header::ORIGIN, "http://panel");
+        let answer = routes.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
+    }
+
+    /// Where the description is checked in, seen from this package.
+    const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/openapi.json");
+
+    /// Guards: the description that is checked in is the one that is served, so that no route, shape or status changes
+    /// without somebody seeing it. `make docs` writes it anew.
+    #[test]
+    fn the_description_is_the_one_checked_in() {
+        let (_, document) = described();
+        let mut made = document.to_pretty_json().unwrap();
+        made.push('\n');
+        if std::env::var_os("SLUICE_TEST_WRITE_DOCS").is_some() {
+            std::fs::write(CHECKED_IN, &made).unwrap();
+        }
+        let found = std::fs::read_to_string(CHECKED_IN).unwrap_or_default();
+        assert!(found == made, "docs/reference/openapi.json is not what the routes say; run `make docs`");
+    }
+
+    /// Guards: each operation has a name of its own, which programs made of the description go by.
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let (_, document) = described();
+        let document = serde_json::to_value(document).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let operations = paths.flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        });
+        let mut known = std::collections::HashMap::new();
+        for (path, method, operation) in operations {
+            let id = operation["operationId"].as_str().map(str::to_owned);
+            let id = id.unwrap_or_else(|| panic!("{method} {path} has no name"));
+            if let Some(other) = known.insert(id.clone(), path) {
+                panic!("{path} and {other} are both called {id}");
+            }
+        }
+        assert!(known.len() > 60, "{}", known.len());
+    }
 }

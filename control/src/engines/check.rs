@@ -11,6 +11,7 @@ use std::time::Duration;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+const CONNECTION_TARGET: &str = "/server/api?api_version=3&method=get_network_connection_status";
 const TARGET: &str = "/webui/api/service?method=get_version&format=json";
 
 /// What a failed check saw.
@@ -27,8 +28,11 @@ pub(crate) enum CheckFault {
     /// The connection was refused, reset or has no route.
     #[error("{0} refuses connections")]
     Refused(SocketAddr),
-    /// No answer in time.
-    #[error("{0} does not answer within 3 s")]
+    /// No connection in time.
+    #[error("{0} cannot be connected to within 3 s")]
+    Unconnected(SocketAddr),
+    /// It takes connections, and does not answer in time.
+    #[error("{0} takes connections and does not answer within 3 s")]
     Late(SocketAddr),
     /// It answers, but not as an engine does.
     #[error("{address} does not answer as an engine: {reason}")]
@@ -50,16 +54,50 @@ impl CheckFault {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Name { .. } => None,
-            Self::Refused(address) | Self::Late(address) | Self::Answer { address, .. } => Some(*address),
+            Self::Refused(address)
+            | Self::Unconnected(address)
+            | Self::Late(address)
+            | Self::Answer { address, .. } => Some(*address),
         }
     }
+}
+
+/// What an engine says it is, as far as it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Build {
+    /// `linux`, …
+    pub(crate) platform: Option<String>,
+    /// `3.2.3`, …
+    pub(crate) version: Option<String>,
+}
+
+impl Build {
+    /// An engine can say anything; what is longer than any such word is left out.
+    const CHARS_MAX: usize = 64;
+
+    fn read(answer: &serde_json::Value) -> Self {
+        let text = |name| {
+            let text = answer.get("result")?.get(name)?.as_str()?;
+            (text.chars().count() <= Self::CHARS_MAX).then(|| text.to_owned())
+        };
+        Self { platform: text("platform"), version: text("version") }
+    }
+}
+
+/// An engine that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What it says it is.
+    pub(crate) build: Build,
 }
 
 /// Checks one engine and names the address at which it answered.
 ///
 /// # Errors
 /// What the first address showed, or why there is none.
-pub(crate) async fn check(authority: &Authority) -> Result<SocketAddr, CheckFault> {
+pub(crate) async fn check(authority: &Authority) -> Result<Found, CheckFault> {
     let name_fault = |reason: String| CheckFault::Name { host: authority.host().to_owned(), reason };
     let lookup = tokio::net::lookup_host((authority.host(), authority.port()));
     let addresses = match tokio::time::timeout(CHECK_TIMEOUT, lookup).await {
@@ -77,18 +115,30 @@ pub(crate) async fn check(authority: &Authority) -> Result<SocketAddr, CheckFaul
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
         match ask(*address, authority.as_str(), share).await {
-            Ok(()) => return Ok(*address),
+            Ok(build) => return Ok(Found { address: *address, build }),
             Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
     }
     Err(first_fault.unwrap_or_else(|| name_fault("it has no address".to_owned())))
 }
 
-async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<(), CheckFault> {
+/// Whether an engine reaches other peers, as far as it says.
+pub(crate) async fn is_connected(authority: &Authority, address: SocketAddr) -> Option<bool> {
+    let call = fetch::Call {
+        address,
+        authority: authority.as_str(),
+        target: CONNECTION_TARGET,
+        timeout: CHECK_TIMEOUT,
+    };
+    fetch::json(call).await.ok()?.get("result")?.get("connected")?.as_bool()
+}
+
+async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<Build, CheckFault> {
     match fetch::json(fetch::Call { address, authority, target: TARGET, timeout }).await {
-        Ok(answer) if answer.is_object() => Ok(()),
+        Ok(answer) if answer.is_object() => Ok(Build::read(&answer)),
         Ok(_) => Err(CheckFault::Answer { address, reason: "its answer is not a JSON object".to_owned() }),
         Err(fetch::Error::Connect(_)) => Err(CheckFault::Refused(address)),
+        Err(fetch::Error::Unconnected(_)) => Err(CheckFault::Unconnected(address)),
         Err(fetch::Error::Late(_)) => Err(CheckFault::Late(address)),
         Err(error) => Err(CheckFault::Answer { address, reason: error.to_string() }),
     }

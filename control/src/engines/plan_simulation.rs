@@ -80,6 +80,9 @@ impl Model {
             streams_per_engine: self.streams_per_engine,
             engine_starts_max: self.starts_max,
             no_response_timeout: Duration::from_secs(3),
+            engine_wait: Duration::from_secs(600),
+            fleet_streams: 1,
+            selection: Selection::default(),
         };
         let fallback = self.has_fallback.then(|| authority(self.engines));
         Plan::new(
@@ -147,7 +150,8 @@ impl Model {
                 let all = (0..self.engines + 1).filter(|n| avoid >> n & 1 == 1);
                 let avoid = all.map(|n| EngineId(authority(n).as_str().clone())).collect();
                 self.open.insert((shard, ticket), (stream, deadline));
-                let request = LeaseRequest { ticket, shard, stream: key(stream), avoid, deadline };
+                let request =
+                    LeaseRequest { ticket, shard, stream: key(stream), avoid, wanted: None, deadline };
                 plan.request(self.now, request, Hex40::from_bytes([stream; 20]));
             }
             Step::Return { pick, fault } if !self.held.is_empty() => {
@@ -284,6 +288,9 @@ fn one_engine(now: Instant, starts_max: usize) -> Plan {
         streams_per_engine: None,
         engine_starts_max: starts_max,
         no_response_timeout: DEADLINE,
+        engine_wait: Duration::from_secs(600),
+        fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
@@ -297,6 +304,7 @@ fn ask(plan: &mut Plan, now: Instant, ticket: u64, stream: u8) {
         shard: ShardId(0),
         stream: key(stream),
         avoid: Vec::new(),
+        wanted: None,
         deadline: now + 10 * START_SLOT_MAX,
     };
     plan.request(now, request, Hex40::from_bytes([stream; 20]));
@@ -363,6 +371,9 @@ fn nothing_is_granted_before_the_shards_have_reported() {
         streams_per_engine: Some(1),
         engine_starts_max: 2,
         no_response_timeout: DEADLINE,
+        engine_wait: Duration::from_secs(600),
+        fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
@@ -390,4 +401,79 @@ fn the_queue_of_waiting_requests_is_bounded() {
         actions.iter().filter(|action| matches!(action, Action::Answer { answer: Err(_), .. })).count();
     assert_eq!(refused, 2, "the queue took more than its bound");
     assert_eq!(granted(&actions), [0]);
+}
+
+/// A plan with two engines of one group that are well, each with a lease of its own broadcast.
+fn two_of_a_group(now: Instant) -> (Plan, Vec<LeaseId>) {
+    let mut plan = one_engine(now, 8);
+    let second = Plan::new(now, plan.limits.clone(), vec![authority(1)], None, Jitter::new(1));
+    plan.engines.extend(second.engines);
+    plan.engines.values_mut().for_each(|engine| engine.group = Some("vpn-1".into()));
+    plan.checked(now, &EngineId(authority(1).as_str().clone()), Ok(([127, 0, 0, 1], 6879).into()));
+    ask(&mut plan, now, 1, 1);
+    ask(&mut plan, now, 2, 2);
+    let leases = plan.advance(now).into_iter().filter_map(|action| match action {
+        Action::Answer { answer: Ok(lease), .. } => {
+            assert_eq!(lease.group.as_deref(), Some("vpn-1"));
+            Some(lease.id)
+        }
+        _ => None,
+    });
+    let leases = leases.collect();
+    (plan, leases)
+}
+
+/// Guards: engines of one group that fall silent one after the other are known as that when the last one does, once, and
+/// no more when one comes back or is given back.
+#[test]
+fn a_group_that_falls_silent_as_a_whole_is_known() {
+    let now = Instant::now();
+    let (mut plan, leases) = two_of_a_group(now);
+    assert_eq!(leases.len(), 2);
+    assert_eq!(plan.silence(leases[0], true), Vec::<Arc<str>>::new());
+    assert_eq!(plan.silence(leases[1], true), [Arc::from("vpn-1")]);
+    assert_eq!(plan.silence(leases[1], true), Vec::<Arc<str>>::new(), "told twice");
+    assert_eq!(plan.standing(now).silent_groups, [Arc::from("vpn-1")]);
+    plan.silence(leases[0], false);
+    assert_eq!(plan.standing(now).silent_groups, Vec::<Arc<str>>::new());
+    plan.silence(leases[0], true);
+    plan.give_back(now, LeaseReturn { id: leases[0], fault: None });
+    assert_eq!(plan.standing(now).silent_groups, Vec::<Arc<str>>::new(), "one engine alone says little");
+    assert_eq!(plan.silence(LeaseId(99), true), Vec::<Arc<str>>::new(), "a lease that is not out");
+}
+
+/// Guards: a session that is to move to an engine gets that one or none, and hears at once of one that does not exist.
+#[test]
+fn a_wanted_engine_is_granted_or_none() {
+    let now = Instant::now();
+    let (mut plan, _) = two_of_a_group(now);
+    let wants = |ticket: u64, engine: usize| LeaseRequest {
+        ticket: Ticket(ticket),
+        shard: ShardId(0),
+        stream: key(3),
+        avoid: vec![EngineId(authority(1).as_str().clone())],
+        wanted: Some(EngineId(authority(engine).as_str().clone())),
+        deadline: now + DEADLINE,
+    };
+    plan.request(now, wants(3, 1), Hex40::from_bytes([3; 20]));
+    let granted: Vec<EngineId> = plan
+        .advance(now)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Answer { answer: Ok(lease), .. } => Some(lease.engine),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(granted, [EngineId(authority(1).as_str().clone())]);
+    plan.request(now, wants(4, 1), Hex40::from_bytes([3; 20]));
+    plan.request(now, wants(5, 7), Hex40::from_bytes([4; 20]));
+    let answers: Vec<(u64, bool)> = plan
+        .advance(now)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Answer { ticket, answer, .. } => Some((ticket.0, answer.is_ok())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers, [(5, false)], "the other one waits for the engine it wants");
 }

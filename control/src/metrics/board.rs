@@ -1,9 +1,10 @@
 //! The data plane's samples, with the shard as a label.
 
+use super::writer::separate;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use sluice_contract::metric::{Histogram, Name, Sample, Value};
+use sluice_contract::metric::{Name, Sample, Value};
 use sluice_contract::snapshot::Board;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,34 +64,5 @@ fn kind(value: &Value) -> MetricType {
         Value::Counter(_) => MetricType::Counter,
         Value::Gauge(_) => MetricType::Gauge,
         Value::Histogram(_) => MetricType::Histogram,
-    }
-}
-
-/// The encoder adds buckets up itself, so it is given the count of each alone.
-fn separate(histogram: &Histogram) -> Vec<(f64, u64)> {
-    let mut below = 0;
-    let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(histogram.buckets.len() + 1);
-    for (bound, cumulative) in &histogram.buckets {
-        buckets.push((*bound, cumulative.saturating_sub(below)));
-        below = below.max(*cumulative);
-    }
-    // Every histogram ends with the infinite bucket; readers refuse one that does not.
-    if buckets.last().is_none_or(|(bound, _)| bound.is_finite()) {
-        buckets.push((f64::INFINITY, histogram.count.saturating_sub(below)));
-    }
-    buckets
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_taken_apart_and_end_with_infinity() {
-        let histogram =
-            Histogram { buckets: vec![(0.1, 2), (1.0, 5), (f64::INFINITY, 6)], sum: 3.0, count: 6 };
-        assert_eq!(separate(&histogram), [(0.1, 2), (1.0, 3), (f64::INFINITY, 1)]);
-        let open = Histogram { buckets: vec![(0.1, 2)], sum: 3.0, count: 6 };
-        assert_eq!(separate(&open), [(0.1, 2), (f64::INFINITY, 4)]);
     }
 }

@@ -1,23 +1,29 @@
 //! Prometheus text: what shards show on the board, and what this plane counts of itself.
 //!
 //! Everything is computed at the scrape from snapshots and counters; a scrape never waits for a shard, an engine or a
-//! task. Names of the data plane's metrics belong to the data plane; those of this plane are in [`own`].
+//! task. Names of the data plane's metrics belong to the data plane; those of this plane are in [`own`], and those that
+//! dashboards of earlier programs know in [`published`].
 
 mod board;
 mod own;
 mod process;
+mod published;
 mod text;
+mod transfer;
+mod writer;
 
 use crate::shards::Shards;
-use crate::{engines, resolve};
+use crate::{engines, events, resolve, store, streams};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use published::Published;
 use sluice_contract::Directory;
 use sluice_contract::snapshot::Board;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the numbers come from.
 pub(crate) struct Sources {
@@ -31,6 +37,12 @@ pub(crate) struct Sources {
     pub(crate) engines: engines::Handle,
     /// Outcomes of resolves.
     pub(crate) resolve: Arc<resolve::Counts>,
+    /// How storing goes.
+    pub(crate) store: store::Handle,
+    /// Every stream there is.
+    pub(crate) streams: streams::Handle,
+    /// Who follows changes.
+    pub(crate) events: events::Handle,
 }
 
 /// How an HTTP connection ended. The one closed list.
@@ -76,6 +88,31 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// What was started by hand. The one closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provision {
+    /// A container of any image.
+    Generic,
+    /// An engine.
+    Acestream,
+}
+
+impl Provision {
+    const ALL: [Self; 2] = [Self::Generic, Self::Acestream];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Acestream => "acestream",
+        }
+    }
+}
+
 /// What a scrape answers.
 pub(crate) struct Exposition {
     /// The format.
@@ -84,11 +121,23 @@ pub(crate) struct Exposition {
     pub(crate) text: String,
 }
 
+/// Looks at what engines have moved once a second, as often as their figures change.
+pub(crate) async fn observe(metrics: Arc<Metrics>) -> &'static str {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        metrics.published.observe();
+    }
+}
+
 /// The plane's counters and the way to read everything.
 pub(crate) struct Metrics {
     registry: Registry,
+    published: Published,
     requests: Family<StatusLabel, Counter>,
     ends: Family<ReasonLabel, Counter>,
+    provisions: Family<KindLabel, Counter>,
 }
 
 impl Metrics {
@@ -111,10 +160,18 @@ impl Metrics {
             "HTTP connections that ended at control, by reason",
             ends.clone(),
         );
+        let provisions = Family::<KindLabel, Counter>::default();
+        for kind in Provision::ALL {
+            drop(provisions.get_or_create(&KindLabel { kind: kind.as_str() }));
+        }
+        registry.register("orch_provision", "Containers started by hand, by kind", provisions.clone());
+        let published =
+            Published::new(sources.board.clone(), sources.engines.clone(), sources.streams.clone());
         registry.register_collector(Box::new(board::Shards(sources.board.clone())));
+        registry.register_collector(Box::new(published.clone()));
         registry.register_collector(Box::new(own::Plane(sources)));
         registry.register_collector(Box::new(process::Process));
-        Self { registry, requests, ends }
+        Self { registry, published, requests, ends, provisions }
     }
 
     /// Counts an answered request.
@@ -125,6 +182,11 @@ impl Metrics {
     /// Counts a connection that ended.
     pub(crate) fn connection_ended(&self, end: ConnectionEnd) {
         self.ends.get_or_create(&ReasonLabel { reason: end.as_str() }).inc();
+    }
+
+    /// Counts a container that was started by hand.
+    pub(crate) fn provisioned(&self, kind: Provision) {
+        self.provisions.get_or_create(&KindLabel { kind: kind.as_str() }).inc();
     }
 
     /// Writes everything in the OpenMetrics format, or in the older Prometheus one that every scraper and `curl` reads.

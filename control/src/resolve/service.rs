@@ -4,12 +4,13 @@ use super::calls::Calls;
 use super::lookup::{Outcome, look_up};
 use crate::engines;
 use crate::shards::Shards;
+use crate::store::{self, Record};
 use sluice_contract::directory::unresolved;
 use sluice_contract::{Directory, Hex40, Resolution, ResolveRequest, ToShard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 
@@ -132,6 +133,7 @@ struct Service {
     counts: Arc<Counts>,
     answers: Answers,
     engines: engines::Handle,
+    store: store::Handle,
     calls: Arc<Calls>,
     lookups: JoinSet<Outcome>,
     numbers: HashMap<Id, Hex40>,
@@ -146,6 +148,7 @@ pub(crate) fn start(
     engines: engines::Handle,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
+    store: store::Handle,
     tasks: &mut JoinSet<&'static str>,
 ) -> Handle {
     let (commands, inbox) = mpsc::channel(QUEUE_BOUND);
@@ -157,6 +160,7 @@ pub(crate) fn start(
         counts: counts.clone(),
         answers: answers.clone(),
         engines,
+        store,
         calls: Arc::default(),
         lookups: JoinSet::new(),
         numbers: HashMap::new(),
@@ -233,6 +237,7 @@ impl Service {
         match outcome {
             Outcome::Found(infohash) => {
                 self.answers.directory.learn(number, infohash);
+                self.store.put(Record::Alias { number, infohash, at: SystemTime::now() });
                 self.engines.learned(number, infohash).await;
             }
             Outcome::Unknown => self.remember_unknown(number),

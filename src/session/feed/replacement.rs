@@ -5,7 +5,10 @@
 //! clock says that the place is still to come, it is read on and dropped. When the place has gone by, or there is
 //! nothing to look for, the source is joined by its clock, else at a random access point.
 //!
-//! Memory: [`STAGED_BYTES_MAX`], or [`DOUBT_BYTES_MAX`] for a moment, and the needle. Work per packet is bounded.
+//! A source may also follow one that still plays: then it is only compared, and the stream's end moves on meanwhile.
+//!
+//! Memory: [`STAGED_BYTES_MAX`], a few times that while a place is in doubt or the source is ahead, and the needle.
+//! Work per packet is bounded.
 //! Pure but for reading the window; the clock is passed in.
 
 use crate::media::ts::packet::packets;
@@ -20,6 +23,10 @@ use std::time::{Duration, Instant};
 pub(super) const STAGED_BYTES_MAX: usize = 1 << 20;
 /// The same while it is not certain that the place that was found is the only one.
 const DOUBT_BYTES_MAX: usize = 4 << 20;
+/// What a source that follows may have ahead of the stream.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
+/// Between two looks for the place of a source that follows: it runs on both sides.
+const RESTART_AFTER: Duration = Duration::from_millis(200);
 /// How long a source is watched for a second such place, when a clock has been seen to come back.
 const DOUBT_TIME: Duration = Duration::from_millis(300);
 /// Clocks that differ by more than this do not belong together.
@@ -81,13 +88,21 @@ enum Hunt {
     Chasing { cursor: u64 },
 }
 
+impl Hunt {
+    fn begin(end: &mut End) -> Self {
+        end.needle.take().map_or(Self::Over, |needle| Self::On(Search::new(needle)))
+    }
+}
+
 /// See the module text.
 pub(super) struct Replacement {
     scanner: Scanner,
     staged: Vec<u8>,
     /// Bytes seen of the source before `staged`.
     passed: u64,
+    /// Since when, and since how many bytes, the place has been looked for.
     since: Instant,
+    since_passed: u64,
     pcrs: Vec<(u64, Pcr)>,
     raps: VecDeque<Rap>,
     hunt: Hunt,
@@ -103,12 +118,13 @@ pub(super) struct Replacement {
 impl Replacement {
     /// A source of which nothing has come yet.
     pub(super) fn new(now: Instant, mut end: End) -> Self {
-        let hunt = end.needle.take().map_or(Hunt::Over, |needle| Hunt::On(Search::new(needle)));
+        let hunt = Hunt::begin(&mut end);
         Self {
             scanner: Scanner::new(),
             staged: Vec::new(),
             passed: 0,
             since: now,
+            since_passed: 0,
             pcrs: Vec::new(),
             raps: VecDeque::new(),
             hunt,
@@ -132,6 +148,10 @@ impl Replacement {
     /// Takes whole packets in.
     pub(super) fn look(&mut self, now: Instant, new: &[u8]) {
         let offset = self.seen();
+        if offset == 0 {
+            // An engine may be long in starting: what it sends has its time from then on.
+            self.since = now;
+        }
         let first = self.pcrs.len();
         let (raps, pcrs) = (&mut self.raps, &mut self.pcrs);
         self.scanner.scan(offset, new, &mut |event| match event {
@@ -146,7 +166,8 @@ impl Replacement {
             self.note_clock(self.pcrs[at]);
         }
         self.staged.extend_from_slice(new);
-        self.search(now, offset, new);
+        let found = self.search(new, offset);
+        self.place_at(now, found);
     }
 
     /// Where to join the source, if that can be told now.
@@ -154,17 +175,16 @@ impl Replacement {
     /// # Errors
     /// When the window cannot be read.
     pub(super) fn decide(&mut self, now: Instant, window: &Window) -> io::Result<Option<Join>> {
-        if let Hunt::Doubtful { search, since, at } = &self.hunt {
-            let staged = self.seen() - at;
-            if now.saturating_duration_since(*since) < DOUBT_TIME && staged < DOUBT_BYTES_MAX as u64 {
-                self.trim(DOUBT_BYTES_MAX + STAGED_BYTES_MAX);
-                return Ok(None);
-            }
-            let (at, behind) = (*at, search.needle().behind());
-            self.found(at, behind);
+        self.settle_doubt(now);
+        if matches!(self.hunt, Hunt::Doubtful { .. }) {
+            self.trim(DOUBT_BYTES_MAX + STAGED_BYTES_MAX);
+            return Ok(None);
         }
-        if matches!(self.hunt, Hunt::Chasing { .. }) {
-            return Ok(self.chase(window)?.then(|| Join::Exactly { unsure: self.unsure() }));
+        if self.chase(window)? {
+            return Ok(Some(Join::Exactly { unsure: self.unsure() }));
+        }
+        if self.is_placed() {
+            return Ok(None);
         }
         if self.is_hopeful(now) {
             self.trim(STAGED_BYTES_MAX);
@@ -178,6 +198,49 @@ impl Replacement {
             self.trim(STAGED_BYTES_MAX);
         }
         Ok(join)
+    }
+
+    /// Goes on beside a source that still plays, and says whether this one has what comes behind the stream's last packet.
+    ///
+    /// # Errors
+    /// When the window cannot be read.
+    pub(super) fn follow(&mut self, now: Instant, window: &Window) -> io::Result<bool> {
+        self.settle_doubt(now);
+        let is_level = self.chase(window)?;
+        if is_level && self.staged.len() > AHEAD_BYTES_MAX {
+            self.hunt = Hunt::Over;
+        }
+        if !self.is_placed() {
+            self.trim(DOUBT_BYTES_MAX);
+        }
+        Ok(is_level && self.is_placed() && !self.staged.is_empty())
+    }
+
+    /// Whether it is known which packet of the stream comes next from this source.
+    pub(super) fn is_placed(&self) -> bool {
+        matches!(self.hunt, Hunt::Chasing { .. } | Hunt::Doubtful { .. })
+    }
+
+    /// Whether a source that follows has to be looked at anew: it began ahead of the stream's end, went past it, or brought
+    /// something else.
+    pub(super) fn has_lost_its_place(&self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.since) >= RESTART_AFTER;
+        is_due && !self.is_placed() && !self.is_hopeful(now)
+    }
+
+    /// Looks for the stream's end as it is now, in what is staged and in what comes.
+    pub(super) fn restart(&mut self, now: Instant, mut end: End) {
+        self.hunt = Hunt::begin(&mut end);
+        self.end = end;
+        (self.has_met, self.beyond, self.is_loose) = (false, None, false);
+        (self.since, self.since_passed) = (now, self.passed);
+        for at in 0..self.pcrs.len() {
+            self.note_clock(self.pcrs[at]);
+        }
+        let staged = std::mem::take(&mut self.staged);
+        let found = self.search(&staged, self.passed);
+        self.staged = staged;
+        self.place_at(now, found);
     }
 
     /// What is staged from here on.
@@ -203,81 +266,99 @@ impl Replacement {
         (-CLOCK_RANGE..=CLOCK_RANGE).contains(&distance).then_some(distance)
     }
 
-    fn search(&mut self, now: Instant, offset: u64, new: &[u8]) {
+    /// Shows packets to the search, and tells behind which one of them the needle ends, and whether it does so once.
+    fn search(&mut self, new: &[u8], offset: u64) -> Option<(u64, bool)> {
         let (search, is_second) = match &mut self.hunt {
             Hunt::On(search) => (search, false),
             Hunt::Doubtful { search, .. } => (search, true),
-            Hunt::Over | Hunt::Chasing { .. } => return,
+            Hunt::Over | Hunt::Chasing { .. } => return None,
         };
         let mut found = (0u64..).zip(packets(new)).filter(|(_, packet)| search.push(*packet));
-        let first = found.next().map(|(index, _)| offset + (index + 1) * PACKET as u64);
+        let (index, _) = found.next()?;
         // The whole read is at hand: a second place in it costs nothing to find.
-        let is_ambiguous = first.is_some() && (is_second || found.next().is_some());
-        let Some(at) = first else { return };
-        if is_ambiguous {
-            self.hunt = Hunt::Over;
-        } else if self.end.is_looped || self.scanner.timeline().jumps() > 0 {
-            let Hunt::On(search) = std::mem::replace(&mut self.hunt, Hunt::Over) else { return };
+        let is_only = !is_second && found.next().is_none();
+        Some((offset + (index + 1) * PACKET as u64, is_only))
+    }
+
+    fn place_at(&mut self, now: Instant, found: Option<(u64, bool)>) {
+        let Some((at, is_only)) = found else { return };
+        let Hunt::On(search) = std::mem::replace(&mut self.hunt, Hunt::Over) else { return };
+        if !is_only {
+            return;
+        }
+        if self.end.is_looped || self.scanner.timeline().jumps() > 0 {
             self.hunt = Hunt::Doubtful { search, since: now, at };
         } else {
-            let behind = search.needle().behind();
+            self.found(at, search.needle().behind());
+        }
+    }
+
+    /// A place at which nothing else has come for a while is the only one.
+    fn settle_doubt(&mut self, now: Instant) {
+        let Hunt::Doubtful { search, since, at } = &self.hunt else { return };
+        let staged = self.seen() - at;
+        if now.saturating_duration_since(*since) >= DOUBT_TIME || staged >= DOUBT_BYTES_MAX as u64 {
+            let (at, behind) = (*at, search.needle().behind());
             self.found(at, behind);
         }
     }
 
     /// The needle ends before this offset of the source.
     fn found(&mut self, at: u64, behind: usize) {
-        self.staged.drain(..(at - self.passed) as usize);
-        self.passed = at;
+        self.pass((at - self.passed) as usize);
         self.hunt = Hunt::Chasing { cursor: self.end.head - behind as u64 };
     }
 
     /// Compares what follows the needle with the window, and drops it as far as it is there. Says whether the source is
     /// level with the head.
     fn chase(&mut self, window: &Window) -> io::Result<bool> {
-        let Hunt::Chasing { cursor } = &mut self.hunt else { return Ok(false) };
         let mut there = Vec::new();
-        let mut dropped = 0;
-        while *cursor < window.head() && dropped < self.staged.len() {
-            let length = (self.staged.len() - dropped).min((window.head() - *cursor) as usize);
+        loop {
+            let Hunt::Chasing { cursor } = self.hunt else { return Ok(false) };
+            if cursor == window.head() {
+                return Ok(true);
+            }
+            let length = self.staged.len().min((window.head() - cursor) as usize);
+            if length == 0 {
+                return Ok(false);
+            }
             there.resize(length, 0);
-            window.read(*cursor, &mut there)?;
-            let here = &self.staged[dropped..dropped + length];
-            let same = packets(here).zip(packets(&there)).take_while(|(here, there)| here == there).count();
-            dropped += same * PACKET;
-            *cursor += (same * PACKET) as u64;
-            if same * PACKET < length {
-                break;
+            if window.read(cursor, &mut there).is_err() {
+                // So far behind that the window has released it.
+                self.hunt = Hunt::Over;
+                return Ok(false);
+            }
+            let here = &self.staged[..length];
+            let same =
+                packets(here).zip(packets(&there)).take_while(|(here, there)| here == there).count() * PACKET;
+            self.hunt = Hunt::Chasing { cursor: cursor + same as u64 };
+            self.pass(same);
+            if same < length && !self.pass_over_padding(window)? {
+                return Ok(false);
             }
         }
-        self.staged.drain(..dropped);
-        self.passed += dropped as u64;
-        if *cursor == window.head() {
-            return Ok(true);
-        }
-        if self.staged.is_empty() {
-            return Ok(false);
-        }
-        self.pass_over_padding(window)
     }
 
-    /// Behind the needle the window has only null packets and tables, and the source has others there: what the window
-    /// has is passed over, and the stream goes on with the first packet it lacks.
+    /// Behind the needle the window had only null packets and tables, and the source has others there: what the window
+    /// has is passed over, and the stream goes on with the first packet it lacks. Anything else is another stream.
     fn pass_over_padding(&mut self, window: &Window) -> io::Result<bool> {
         let Hunt::Chasing { cursor } = self.hunt else { return Ok(false) };
+        if cursor >= self.end.head {
+            self.hunt = Hunt::Over;
+            return Ok(false);
+        }
         self.is_loose = true;
-        let mut there = vec![0; (window.head() - cursor).min(BEHIND_BYTES_MAX) as usize];
+        let mut there = vec![0; (self.end.head - cursor).min(BEHIND_BYTES_MAX) as usize];
         window.read(cursor, &mut there)?;
         let is_known = |packet: &Packet<'_>| {
             packet.is_null() || packets(&there).any(|known| known.bytes() == packet.bytes())
         };
         let known = packets(&self.staged).take_while(is_known).count() * PACKET;
-        self.staged.drain(..known);
-        self.passed += known as u64;
+        self.pass(known);
         if self.staged.is_empty() {
             return Ok(false);
         }
-        self.hunt = Hunt::Chasing { cursor: window.head() };
+        self.hunt = Hunt::Chasing { cursor: self.end.head };
         Ok(true)
     }
 
@@ -301,7 +382,8 @@ impl Replacement {
 
     /// Whether the source has had its time: it is taken where it is, because a picture seen twice beats none.
     fn is_late(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= SEEK_TIME_MAX || self.passed >= SEEK_BYTES_MAX
+        now.saturating_duration_since(self.since) >= SEEK_TIME_MAX
+            || self.passed - self.since_passed >= SEEK_BYTES_MAX
     }
 
     /// A staged packet to begin at, without the needle.
@@ -350,14 +432,19 @@ impl Replacement {
         self.distance(*pcr).map(|_| *pcr)
     }
 
-    /// Drops staged packets beyond a bound, and what points at them.
+    /// Drops staged packets beyond a bound.
     fn trim(&mut self, bytes_max: usize) {
         let excess = self.staged.len().saturating_sub(bytes_max).next_multiple_of(PACKET);
-        if excess == 0 {
+        self.pass(excess.min(self.staged.len()));
+    }
+
+    /// Drops so many staged bytes, and what points at them.
+    fn pass(&mut self, bytes: usize) {
+        if bytes == 0 {
             return;
         }
-        self.staged.drain(..excess.min(self.staged.len()));
-        self.passed += excess as u64;
+        self.staged.drain(..bytes);
+        self.passed += bytes as u64;
         while self.raps.front().is_some_and(|rap| rap.offset < self.passed) {
             self.raps.pop_front();
         }

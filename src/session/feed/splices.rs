@@ -52,7 +52,7 @@ proptest! {
         read in 1usize..400,
         pause in 0usize..600,
     ) {
-        let stream = broadcast(10, Pcr::MODULUS - wrap_at * SECOND);
+        let stream = broadcast(11, Pcr::MODULUS - wrap_at * SECOND);
         let (now, mut feed) = (Instant::now(), feed());
         give_in(&mut feed, now, cut(&stream, stop).0, 100);
         feed.source_changed(now);
@@ -65,6 +65,22 @@ proptest! {
         prop_assert!(content(&feed) == stream, "stopped at {}, went on at {}", stop, stop - back);
         prop_assert_eq!(feed.counts().discontinuities, 0);
         prop_assert_eq!(feed.scanner.counters().continuity_errors, 0);
+    }
+
+    /// Guards: the time a source has for showing where it is begins with its first byte, not when it was asked.
+    #[test]
+    fn a_source_that_is_long_in_starting_goes_on_exactly(
+        stop in 500usize..1_000,
+        read in 1usize..5,
+        silence in 0u64..20,
+    ) {
+        let stream = broadcast(6, 0);
+        let (now, mut feed) = (Instant::now(), feed());
+        give_in(&mut feed, now, cut(&stream, stop).0, 100);
+        feed.source_changed(now);
+        let rest = cut(&stream, stop - 400).1;
+        prop_assert_eq!(give_in(&mut feed, now + Duration::from_secs(silence), rest, read), vec![EXACT]);
+        prop_assert!(content(&feed) == stream);
     }
 
     /// Guards: engines that pad differently, or repeat tables elsewhere, still continue the media packet by packet, and
@@ -103,6 +119,106 @@ proptest! {
         };
         prop_assert!(of_media(&ours(&content)) == of_media(&stream));
     }
+}
+
+proptest! {
+    /// Guards make before break: a source that follows while another one plays, wherever it begins and however fast both
+    /// are, comes level and takes over with the very next packet.
+    #[test]
+    fn a_source_that_follows_takes_over_with_the_very_next_packet(
+        stop in 500usize..800,
+        back in 0usize..450,
+        reads in (20usize..60, 10usize..120),
+        late in 0usize..4,
+    ) {
+        let stream = broadcast(30, Pcr::MODULUS - 4 * SECOND);
+        let (mut now, mut feed) = (Instant::now(), feed());
+        let mut first = stop;
+        give_in(&mut feed, now, cut(&stream, stop).0, 100);
+        feed.follower_changed(now);
+        let mut second = stop - back;
+        let mut ahead = 0;
+        // The first goes on as well, more slowly than the second, which becomes level some reads before it is told to.
+        while ahead <= late {
+            now += Duration::from_millis(50);
+            let read = &stream[first * PACKET..(first + reads.0) * PACKET];
+            prop_assert_eq!(feed.take(now, read).unwrap(), Taken { is_media: has_media(read), splice: None });
+            first += reads.0;
+            let read = &stream[second * PACKET..(second + reads.1 + reads.0) * PACKET];
+            ahead += usize::from(feed.follow(now, read).unwrap().is_ahead);
+            second += reads.1 + reads.0;
+            prop_assert!(second < stream.len() / PACKET - 1000, "it never came level");
+        }
+        prop_assert!(content(&feed) == cut(&stream, first).0, "it got into the stream too early");
+        prop_assert_eq!(feed.promote(now).unwrap(), Some(EXACT));
+        prop_assert!(content(&feed) == cut(&stream, second).0);
+        give_in(&mut feed, now, cut(&stream, second).1, 100);
+        prop_assert!(content(&feed) == stream);
+    }
+
+    /// Guards: a source that has to take over before it is level goes on with the very next packet all the same.
+    #[test]
+    fn a_source_that_is_behind_inherits_exactly(
+        stop in 700usize..900,
+        followed in 0usize..650,
+        more in 0usize..200,
+    ) {
+        let stream = broadcast(20, 0);
+        let (now, mut feed) = (Instant::now(), feed());
+        give_in(&mut feed, now, cut(&stream, stop).0, 100);
+        feed.follower_changed(now);
+        let from = stop - 600;
+        let followed = from + followed.min(stop - from);
+        prop_assert!(!feed.follow(now, &stream[from * PACKET..followed * PACKET]).unwrap().is_ahead);
+        give_in(&mut feed, now, &stream[stop * PACKET..(stop + more) * PACKET], 100);
+        let promoted = feed.promote(now).unwrap();
+        let splices = give_in(&mut feed, now, cut(&stream, followed).1, 100);
+        let splices: Vec<Splice> = promoted.into_iter().chain(splices).collect();
+        prop_assert_eq!(splices, vec![EXACT]);
+        prop_assert!(content(&feed) == stream);
+    }
+}
+
+/// Guards: a source that brings other bytes never counts as level, and is joined by the clock when it has to take over.
+#[test]
+fn a_source_of_other_bytes_follows_without_coming_level() {
+    let stream = seconds(12, 0);
+    let second = stream.len() / 12 / PACKET;
+    let mut other = stream.clone();
+    for packet in other.as_chunks_mut::<PACKET>().0 {
+        if Packet::new(packet).pid() > PMT_PID {
+            packet[PACKET - 1] = 0x55;
+        }
+    }
+    let (mut now, mut feed) = (Instant::now(), feed());
+    give(&mut feed, now, cut(&stream, 3 * second).0);
+    feed.follower_changed(now);
+    for at in 2..8 {
+        now += Duration::from_secs(1);
+        let read = &other[at * second * PACKET..(at + 1) * second * PACKET];
+        assert!(!feed.follow(now, read).unwrap().is_ahead, "level after {at} s");
+    }
+    give(&mut feed, now, &stream[3 * second * PACKET..7 * second * PACKET]);
+    assert_eq!(feed.promote(now).unwrap().map(|splice| splice.kind), Some(SpliceKind::Clock));
+    assert_eq!(seen_by_player(&content(&feed)).0, 0);
+}
+
+/// Guards: a source that follows for ever costs a bounded amount of memory, also when it runs far ahead.
+#[test]
+fn following_is_bounded() {
+    let stream = seconds(120, 0);
+    let second = stream.len() / 120 / PACKET;
+    let (mut now, mut feed) = (Instant::now(), feed());
+    give(&mut feed, now, cut(&stream, 3 * second).0);
+    feed.follower_changed(now);
+    for read in stream.chunks(100 * PACKET) {
+        now += Duration::from_millis(20);
+        feed.follow(now, read).unwrap();
+        let (staged, _, listed) = feed.follower.as_ref().unwrap().memory();
+        assert!(staged <= 9 << 20 && listed <= (9 << 20) / PACKET, "{staged} {listed}");
+    }
+    give(&mut feed, now, &stream[3 * second * PACKET..]);
+    assert_eq!(content(&feed), stream);
 }
 
 /// Guards: a source that begins behind our last packet loses what lies between, is joined where a picture begins, and
@@ -233,4 +349,57 @@ fn no_needle_reaches_across_a_flagged_splice() {
     feed.source_changed(now);
     give(&mut feed, now, cut(&stream, 6 * second).1);
     assert_eq!(feed.counts().splices.exact, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Guards the promise of an upgrade: whatever is told of a feed at whatever packet, the process that goes on with it makes
+    /// of the rest what this one would have made, access points, clock and counts included, and still finds its place
+    /// in another source.
+    #[test]
+    fn another_process_goes_on_with_the_very_next_packet(
+        stop in 1usize..2_000,
+        rest in 1usize..1_000,
+        read in 1usize..300,
+    ) {
+        let stream = broadcast(14, Pcr::MODULUS - 5 * SECOND);
+        let now = Instant::now();
+        let (mut whole, mut first) = (feed(), feed());
+        let (before, after) = cut(&stream, stop);
+        give_in(&mut first, now, before, read);
+        let (state, file) = first.state().expect("nothing is being joined");
+        let told: Told = serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap();
+        let budget = Budget::new(1 << 20);
+        let mut second = Feed::going_on(now, file.try_clone_to_owned().unwrap(), told, &budget).unwrap();
+        give_in(&mut second, now, cut(after, rest).0, read);
+        give_in(&mut whole, now, cut(&stream, stop + rest).0, read);
+        prop_assert!(content(&second) == cut(&stream, stop + rest).0);
+        prop_assert_eq!(second.counts(), whole.counts());
+        prop_assert_eq!(second.rate(), whole.rate());
+        prop_assert_eq!(second.scanner.counters(), whole.scanner.counters());
+        let points = |feed: &Feed| format!("{:?}", feed.window.access());
+        prop_assert_eq!(points(&second), points(&whole));
+        for feed in [&mut second, &mut whole] {
+            feed.source_changed(now);
+            give_in(feed, now, cut(&stream, (stop + rest).saturating_sub(400)).1, read);
+        }
+        prop_assert_eq!(second.counts(), whole.counts());
+        prop_assert!(content(&second) == content(&whole));
+    }
+}
+
+/// Guards: a window whose file is not what its state says is refused, and nothing is told while a source is being joined.
+#[test]
+fn a_window_that_does_not_fit_its_state_is_refused() {
+    let (now, mut feed) = (Instant::now(), feed());
+    give(&mut feed, now, &seconds(2, 0));
+    let told = || -> Told {
+        let (state, _) = feed.state().expect("nothing is being joined");
+        serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap()
+    };
+    let empty = || tempfile::tempfile().unwrap().into();
+    assert!(Feed::going_on(now, empty(), told(), &Budget::new(0)).is_err());
+    feed.source_changed(now);
+    assert!(feed.state().is_none());
 }

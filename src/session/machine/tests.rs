@@ -16,7 +16,7 @@ impl Life {
     fn joined() -> Self {
         let now = Instant::now();
         let mut life = Self { machine: Machine::new(Limits::default(), now, 1), start: now, now };
-        assert_eq!(life.on(Event::Join), [Action::RequestLease { avoid: vec![] }]);
+        assert_eq!(life.on(Event::Join), [avoiding(&[])]);
         life
     }
 
@@ -53,6 +53,13 @@ impl Life {
         (self.now - self.start, actions)
     }
 
+    /// A second source is granted, opened, and has sent something.
+    fn follow(&mut self) {
+        assert_eq!(self.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
+        assert_eq!(self.on(Event::Opened(SourceId(1))), []);
+        assert_eq!(self.on(Event::Media(SourceId(1))), []);
+    }
+
     fn fails(&mut self, source: u32, kind: EngineFault) -> Vec<Action> {
         self.on(Event::Failed(SourceId(source), fault(kind, true)))
     }
@@ -75,7 +82,12 @@ fn back(id: u64, fault: Option<EngineFault>) -> Action {
 }
 
 fn avoiding(engines: &[u32]) -> Action {
-    Action::RequestLease { avoid: engines.iter().map(|engine| lease(0, *engine).engine).collect() }
+    let avoid = engines.iter().map(|engine| lease(0, *engine).engine).collect();
+    Action::RequestLease { avoid, wanted: None }
+}
+
+fn silent(id: u64, is_silent: bool) -> Action {
+    Action::Silent { lease: LeaseId(id), is_silent }
 }
 
 fn reason(actions: &[Action]) -> Option<EndReason> {
@@ -83,6 +95,17 @@ fn reason(actions: &[Action]) -> Option<EndReason> {
         Action::Ending(reason) => Some(*reason),
         _ => None,
     })
+}
+
+/// Guards: a source that comes in whole segments and says so is not taken for silent in between.
+#[test]
+fn a_source_of_segments_may_pause_for_one() {
+    let mut life = Life::opened();
+    assert_eq!(life.on(Event::Pauses(SourceId(0), 6 * SECOND)), []);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+    assert_eq!(life.after(7 * SECOND, Event::Media(SourceId(0))), []);
+    let (at, actions) = life.next_deadline();
+    assert!(at > 16 * SECOND && actions.contains(&silent(0, true)), "{at:?} {actions:?}");
 }
 
 /// Guards: a body that ends is asked for again on its engine, after the old engine session has closed; the second end
@@ -182,20 +205,27 @@ fn an_abandoned_request_is_taken_back() {
 fn a_rejoin_within_grace_finds_the_source_at_work() {
     let mut life = Life::playing();
     life.on(Event::Leave);
-    assert_eq!(life.after(4 * SECOND, Event::Join), []);
-    assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+    assert_eq!(life.after(2 * SECOND, Event::Join), []);
+    assert_eq!(life.after(SECOND / 2, Event::Media(SourceId(0))), []);
     life.on(Event::Leave);
+    for _ in 0..4 {
+        assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+    }
     let (at, actions) = life.next_deadline();
-    assert_eq!((at, reason(&actions)), (10 * SECOND, Some(EndReason::ClientLeft)));
+    assert_eq!((at, reason(&actions)), (15 * SECOND / 2, Some(EndReason::ClientLeft)));
     assert_eq!(life.closes(0), [back(0, None), Action::Ended(EndReason::ClientLeft)]);
 }
 
-/// Guards: a lease that control wants back is left for another engine, also while it waits to be opened again.
+/// Guards: the engine of a lease that control wants back plays on until another one has caught up; a lease that only waits
+/// to be opened again is given up at once.
 #[test]
-fn a_withdrawn_lease_is_given_up() {
+fn a_withdrawn_lease_is_left_for_another_engine() {
     let mut life = Life::playing();
-    assert_eq!(life.on(Event::Withdrawn(LeaseId(0))), [close(0), avoiding(&[0])]);
+    assert_eq!(life.on(Event::Withdrawn(LeaseId(0))), [avoiding(&[0])]);
+    life.follow();
+    assert_eq!(life.on(Event::CaughtUp(SourceId(1))), [close(0), Action::Promote(SourceId(1))]);
     assert_eq!(life.closes(0), [back(0, None)]);
+    assert_eq!(life.on(Event::Media(SourceId(1))), []);
 
     let mut life = Life::playing();
     life.fails(0, EngineFault::EndOfStream);
@@ -209,28 +239,221 @@ fn a_withdrawn_lease_is_given_up() {
     assert_eq!(life.on(Event::Withdrawn(LeaseId(9))), [], "a lease that is not ours");
 }
 
-/// Guards: an engine that went silent and no longer answers questions either is left at once instead of asked again.
+/// Guards: a lease that control wants back is given back in the end even if no other engine can be had.
 #[test]
-fn a_silent_engine_that_answers_nothing_is_left_at_once() {
+fn a_withdrawn_lease_goes_back_in_time() {
     let mut life = Life::playing();
-    life.after(SECOND, Event::Answered(SourceId(0)));
-    let (at, actions) = life.next_deadline();
-    assert_eq!(at, 8 * SECOND);
-    assert_eq!(actions, [close(0), avoiding(&[0])]);
-    assert_eq!(life.closes(0), [back(0, Some(EngineFault::Hung))]);
+    life.on(Event::Withdrawn(LeaseId(0)));
+    for _ in 0..19 {
+        assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+    }
+    assert_eq!(life.after(SECOND, Event::Tick), [close(0)]);
+    assert_eq!(life.closes(0), [back(0, None)]);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
 }
 
-/// Guards: a silent source is replaced after 8 s, one whose engine makes progress after 18 s.
+/// Guards: three seconds of silence open a second engine beside the first; the stream goes on with it once it has
+/// caught up, and the first is blamed for its silence.
+#[test]
+fn a_silent_source_is_followed_by_a_second_one() {
+    let mut life = Life::playing();
+    assert_eq!(life.next_deadline(), (3 * SECOND, vec![silent(0, true), avoiding(&[0])]));
+    life.follow();
+    let expected = [silent(0, false), close(0), Action::Promote(SourceId(1))];
+    assert_eq!(life.on(Event::CaughtUp(SourceId(1))), expected);
+    assert_eq!(life.closes(0), [back(0, Some(EngineFault::Silent))]);
+}
+
+/// Guards: a source that comes back before the second one has caught up stays, and the second one is closed once.
+#[test]
+fn a_source_that_comes_back_stays() {
+    let mut life = Life::playing();
+    life.next_deadline();
+    life.follow();
+    assert_eq!(life.on(Event::Media(SourceId(0))), [silent(0, false), close(1)]);
+    assert_eq!(life.on(Event::CaughtUp(SourceId(1))), [], "too late");
+    assert_eq!(life.closes(1), [back(1, None)]);
+    let mut life = Life::playing();
+    life.next_deadline();
+    assert_eq!(life.on(Event::Media(SourceId(0))), [silent(0, false), Action::AbandonLease]);
+}
+
+/// Guards: a second source that is at hand when the first one fails takes over at once, wherever it has come to.
+#[test]
+fn a_second_source_inherits_the_stream() {
+    let mut life = Life::playing();
+    life.next_deadline();
+    life.follow();
+    let actions = life.fails(0, EngineFault::EndOfStream);
+    assert_eq!(actions, [silent(0, false), close(0), Action::Promote(SourceId(1))]);
+    assert_eq!(life.on(Event::Media(SourceId(1))), [Action::Admit]);
+}
+
+/// Guards: an engine that went silent and no longer answers questions either is blamed for that, and left at once when
+/// its time is over even if control has found no other one so far.
+#[test]
+fn a_silent_engine_that_answers_nothing_is_left() {
+    let mut life = Life::playing();
+    life.after(SECOND, Event::Answered(SourceId(0)));
+    life.next_deadline();
+    assert_eq!(life.next_deadline(), (8 * SECOND, vec![silent(0, false), close(0)]));
+    assert_eq!(life.closes(0), [back(0, Some(EngineFault::Hung))]);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
+}
+
+/// Guards: with no other engine a silent source is opened again after 8 s, one whose engine makes progress after 18 s.
 #[test]
 fn silence_is_borne_longer_when_the_engine_makes_progress() {
+    let again = vec![silent(0, false), close(0), Action::AbandonLease];
     let mut life = Life::playing();
-    assert_eq!(life.next_deadline(), (8 * SECOND, vec![close(0)]));
+    life.next_deadline();
+    assert_eq!(life.next_deadline(), (8 * SECOND, again.clone()));
+    assert_eq!(life.closes(0), [open(1, 0, 0, Ask::Own)]);
 
     let mut life = Life::playing();
     for _ in 0..3 {
-        assert_eq!(life.after(5 * SECOND, Event::Progress(SourceId(0))), []);
+        life.after(5 * SECOND, Event::Progress(SourceId(0)));
     }
-    assert_eq!(life.next_deadline(), (18 * SECOND, vec![close(0)]));
+    assert_eq!(life.next_deadline(), (18 * SECOND, again));
+}
+
+/// Guards: an engine that hands on a piece every five seconds is not called silent for it, and one whose figures show that
+/// it gets media only after 8 s.
+#[test]
+fn silence_is_judged_by_the_rhythm_and_the_figures() {
+    let mut life = Life::playing();
+    life.next_deadline();
+    life.after(2 * SECOND, Event::Media(SourceId(0)));
+    for _ in 0..5 {
+        assert_eq!(life.after(5 * SECOND, Event::Media(SourceId(0))), []);
+    }
+    let (at, actions) = life.next_deadline();
+    assert_eq!((at, &actions[0]), (38 * SECOND, &silent(0, true)));
+
+    let mut life = Life::playing();
+    for _ in 0..3 {
+        assert_eq!(life.after(2 * SECOND, Event::Progress(SourceId(0))), []);
+    }
+    assert_eq!(life.next_deadline().0, 8 * SECOND);
+}
+
+/// Guards: a move opens a second engine while the first plays, and the first is closed without blame.
+#[test]
+fn a_move_makes_before_it_breaks() {
+    let mut life = Life::playing();
+    let wanted = Some(lease(0, 2).engine);
+    let expected = Action::RequestLease { avoid: vec![lease(0, 0).engine], wanted: wanted.clone() };
+    assert_eq!(life.on(Event::Move(wanted)), [expected]);
+    life.follow();
+    assert_eq!(life.on(Event::Media(SourceId(0))), []);
+    let expected = [close(0), Action::Promote(SourceId(1)), Action::Moved(true)];
+    assert_eq!(life.on(Event::CaughtUp(SourceId(1))), expected);
+    assert_eq!(life.closes(0), [back(0, None)]);
+}
+
+/// Guards: a move that cannot be done leaves the first engine playing; one that cannot even begin is answered at once.
+#[test]
+fn a_move_that_fails_leaves_the_first_engine_playing() {
+    let mut life = Life::playing();
+    life.on(Event::Move(None));
+    let refusal = Refusal::new(RefusalCode::NoEngine, "there is none");
+    assert_eq!(life.on(Event::Refused(refusal)), [Action::Moved(false)]);
+    assert_eq!(life.on(Event::Media(SourceId(0))), []);
+    assert_eq!(life.on(Event::Move(Some(lease(0, 0).engine))), [Action::Moved(false)], "it plays there");
+    assert_eq!(Life::opened().on(Event::Move(None)), [Action::Moved(false)], "nothing plays yet");
+
+    let mut life = Life::playing();
+    life.on(Event::Move(None));
+    for attempt in 1..=3 {
+        life.on(Event::Granted(lease(u64::from(attempt), attempt)));
+        let actions = life.fails(attempt, EngineFault::Hung);
+        assert_eq!(actions.contains(&Action::Moved(false)), attempt == 3, "{actions:?}");
+        life.closes(attempt);
+        life.after(SECOND, Event::Media(SourceId(0)));
+    }
+    assert_eq!(life.machine.current(), Some(SourceId(0)));
+}
+
+/// Guards: a source that follows and never comes level takes over when the time for the move is over.
+#[test]
+fn a_move_changes_over_in_time() {
+    let mut life = Life::playing();
+    life.on(Event::Move(None));
+    life.follow();
+    for _ in 0..19 {
+        assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+    }
+    let expected = [close(0), Action::Promote(SourceId(1)), Action::Moved(true)];
+    assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), expected);
+}
+
+/// Guards: from so many clients on a second source is kept at hand, follows without taking over, and inherits at once; it is
+/// given up when half of them have left.
+#[test]
+fn a_spare_source_is_kept_while_there_are_clients_enough() {
+    let crowd = || {
+        let mut life = Life::playing();
+        life.machine.limits.spare_clients_min = 4;
+        (0..3).for_each(|_| assert_eq!(life.on(Event::Join), []));
+        for _ in 0..4 {
+            assert_eq!(life.after(SECOND, Event::Media(SourceId(0))), []);
+        }
+        assert_eq!(life.next_deadline(), (5 * SECOND, vec![avoiding(&[0])]));
+        life.follow();
+        life.on(Event::Media(SourceId(0)));
+        assert_eq!(life.on(Event::CaughtUp(SourceId(1))), []);
+        life
+    };
+    let mut life = crowd();
+    assert_eq!(life.fails(0, EngineFault::EndOfStream), [close(0), Action::Promote(SourceId(1))]);
+    let mut life = crowd();
+    assert_eq!(life.after(2 * SECOND, Event::CaughtUp(SourceId(1)))[1], Action::Promote(SourceId(1)));
+    let mut life = crowd();
+    assert_eq!(life.on(Event::Leave), []);
+    assert_eq!(life.on(Event::Leave), []);
+    assert_eq!(life.on(Event::Leave), [close(1)]);
+}
+
+/// Guards: a session that nobody watches takes no other engine when its own fails, or falls silent.
+#[test]
+fn an_unwatched_session_takes_no_other_engine() {
+    let mut life = Life::playing();
+    life.on(Event::Leave);
+    let actions = life.fails(0, EngineFault::EndOfStream);
+    assert_eq!(reason(&actions), Some(EndReason::ClientLeft));
+    let mut life = Life::playing();
+    life.on(Event::Leave);
+    assert_eq!(life.next_deadline(), (3 * SECOND, vec![silent(0, true)]));
+    assert_eq!(life.on(Event::Join), [avoiding(&[0])], "somebody watches again");
+}
+
+/// Guards: refusals while the session recovers are followed by longer and longer waits.
+#[test]
+fn refusals_are_retried_ever_more_slowly() {
+    let mut life = Life::playing();
+    life.fails(0, EngineFault::Hung);
+    life.closes(0);
+    for doublings in 0..6 {
+        assert_eq!(life.on(Event::Refused(Refusal::new(RefusalCode::MaxCapacity, "full"))), []);
+        let before = life.now;
+        assert_eq!(life.next_deadline().1, [avoiding(&[0])]);
+        let (wait, base) = (life.now - before, Duration::from_millis(250) * 2u32.pow(doublings));
+        assert!((base..=base * 3 / 2).contains(&wait), "{doublings}: {wait:?}");
+    }
+}
+
+/// Guards: what went wrong before the first media says nothing about how to recover later.
+#[test]
+fn faults_of_a_start_do_not_count_against_a_recovery() {
+    let mut life = Life::joined();
+    life.on(Event::Granted(lease(0, 0)));
+    life.fails(0, EngineFault::Hung);
+    life.on(Event::Granted(lease(1, 1)));
+    life.closes(0);
+    life.on(Event::Opened(SourceId(1)));
+    life.on(Event::Media(SourceId(1)));
+    assert_eq!(life.fails(1, EngineFault::EndOfStream), [close(1)]);
+    assert_eq!(life.closes(1), [open(2, 1, 1, Ask::Own)], "the first fault of a body");
 }
 
 /// Guards: a session ends a minute after its last media, whatever it is waiting for then.
@@ -292,4 +515,50 @@ fn a_start_tries_three_engines() {
     life.on(Event::Granted(lease(0, 0)));
     let actions = life.on(Event::Failed(SourceId(0), fault(EngineFault::Silent, false)));
     assert_eq!(reason(&actions), Some(EndReason::StartFailed));
+}
+
+/// Guards: a session is told only while nothing but what plays is open, and holding it brings that about: the follower is
+/// given up, and nothing is opened beside what plays until it may go on.
+#[test]
+fn only_what_plays_alone_is_told() {
+    assert!(Life::joined().machine.state().is_none());
+    assert!(Life::opened().machine.state().is_none());
+    let mut life = Life::playing();
+    assert!(life.machine.state().is_some());
+    assert_eq!(life.on(Event::Move(None)), [avoiding(&[0])]);
+    assert!(life.machine.state().is_some(), "what is merely looked for is looked for anew");
+    life.follow();
+    assert!(life.machine.state().is_none());
+    assert_eq!(life.on(Event::Hold(true)), [close(1), Action::Moved(false)]);
+    assert!(life.machine.state().is_none(), "it is being stopped");
+    assert_eq!(life.closes(1), [back(1, None)]);
+    assert!(life.machine.state().is_some());
+    assert_eq!(life.on(Event::Move(None)), [Action::Moved(false)]);
+    assert_eq!(life.on(Event::Hold(false)), []);
+    assert_eq!(life.on(Event::Move(None)), [avoiding(&[0])]);
+}
+
+/// Guards: another process goes on with what plays under the same numbers, and looks for a source at once where there was
+/// none; a session whose players have all left meanwhile ends in its time.
+#[test]
+fn another_process_goes_on_with_a_session() {
+    let told = |life: &Life, clients| {
+        let bytes = serde_json::to_vec(&life.machine.state().expect("it is settled")).unwrap();
+        let mut machine: Machine = serde_json::from_slice(&bytes).unwrap();
+        machine.go_on(Instant::now(), clients);
+        Life { machine, start: Instant::now(), now: Instant::now() }
+    };
+    let mut life = Life::playing();
+    let mut next = told(&life, 1);
+    assert_eq!(
+        next.machine.playing().map(|(id, lease)| (id, lease.clone())),
+        Some((SourceId(0), lease(0, 0)))
+    );
+    assert_eq!(next.on(Event::Media(SourceId(0))), []);
+    assert_eq!(reason(&told(&life, 0).after(5 * SECOND, Event::Tick)), Some(EndReason::ClientLeft));
+    life.fails(0, EngineFault::Unreachable);
+    life.closes(0);
+    let mut next = told(&life, 1);
+    assert_eq!(next.next_deadline().1, [avoiding(&[0])]);
+    assert_eq!(next.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
 }

@@ -1,0 +1,319 @@
+// An invented appliance: engines, streams and players that behave as real ones do, from one seed. Everything is a function of the
+// seed and the clock, so that two looks at one moment are the same, and an hour of looks costs no memory.
+import type { Fields } from "../read";
+
+export interface Scale {
+  engines: number;
+  streams: number;
+  players: number;
+}
+
+/** Mulberry32: small, and good enough for inventing. */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+function hex(next: () => number, digits = 40): string {
+  return Array.from({ length: digits }, () => Math.floor(next() * 16).toString(16)).join("");
+}
+
+const FORMATS = [["h264", "aac"], ["h264", "mp2"], ["hevc", "aac"], ["h264", "ac3"]];
+const AGENTS = ["VLC/3.0.21 LibVLC/3.0.21", "mpv 0.39.0", "Kodi/21.1 (Linux; Android 12)", "TiviMate/5.1.6", "Lavf/61.7.100", "Jellyfin-Server/10.10.3", "ExoPlayerLib/2.19.1"];
+const RATES = [1.9, 2.4, 4.1, 5.2, 7.8, 8.3, 12.2, 15.6];
+const REASONS = ["client_left", "client_left", "client_left", "connection_lost", "write_timeout", "too_slow", "failover_exhausted"];
+
+interface Stream {
+  at: number;
+  id: string;
+  infohash: string;
+  engine: number;
+  state: string;
+  players: number;
+  waiting: number;
+  rate: number;
+  formats: string[];
+  createdAgo: number;
+  startTook: number;
+  peers: number;
+  behind: number;
+  silentS: number;
+  splices: number;
+  seed: number;
+}
+
+const iso = (milliseconds: number) => new Date(milliseconds).toISOString();
+
+export class World {
+  readonly born = Date.now();
+  private readonly streams: Stream[] = [];
+  private readonly moved = new Map<string, number>();
+  private readonly stopped = new Map<string, number>();
+
+  constructor(
+    readonly scale: Scale,
+    seed = 7,
+  ) {
+    const next = random(seed);
+    let left = scale.players;
+    for (let at = 0; at < scale.streams; at += 1) {
+      const draw = next();
+      const state = draw < 0.9 ? "playing" : draw < 0.93 ? "grace" : draw < 0.955 ? "starting" : draw < 0.975 ? "recovering" : "stalled";
+      // Few streams have most of the players.
+      const wanted = Math.ceil((scale.players * 0.22) / (at + 1.5) ** 1.05);
+      const players = state === "grace" || state === "starting" ? 0 : Math.min(left, wanted);
+      left -= players;
+      this.streams.push({
+        at,
+        id: hex(next),
+        infohash: hex(next),
+        engine: Math.floor(next() * scale.engines),
+        state: state === "stalled" ? "playing" : state,
+        players,
+        waiting: state === "starting" ? 1 + Math.floor(next() * 3) : 0,
+        rate: (RATES[Math.floor(next() * RATES.length)] ?? 4) * 1e6,
+        formats: FORMATS[Math.floor(next() * FORMATS.length)] ?? [],
+        createdAgo: (state === "starting" ? 2 + next() * 26 : 60 + next() ** 3 * 200_000) * 1000,
+        startTook: 300 + next() ** 2 * 9000,
+        peers: Math.floor(3 + next() ** 2 * 90),
+        behind: Math.floor(8 + next() * 24),
+        silentS: state === "stalled" ? 4 + next() * 20 : 0,
+        splices: next() < 0.12 ? Math.ceil(next() * 5) : 0,
+        seed: Math.floor(next() * 2 ** 31),
+      });
+    }
+  }
+
+  engineName(at: number): string {
+    return `10.20.${Math.floor(at / 250)}.${(at % 250) + 2}:6878`;
+  }
+
+  private isOn(stream: Stream, now: number): boolean {
+    const stopped = this.stopped.get(stream.id);
+    if (stopped !== undefined) return false;
+    // Some streams come and go, so that ends are seen.
+    return stream.at < 40 || stream.at % 50 !== 0 || Math.floor((now - this.born) / 20_000 + stream.at) % 4 !== 0;
+  }
+
+  private engineOf(stream: Stream): number {
+    return this.moved.get(stream.id) ?? stream.engine;
+  }
+
+  /** A value that wanders around 1. */
+  private wave(stream: Stream, now: number, share: number): number {
+    return 1 + share * Math.sin(now / 7000 + stream.seed) * Math.sin(now / 1900 + stream.seed * 3);
+  }
+
+  private players(stream: Stream, now: number): number {
+    return stream.players === 0 ? 0 : Math.max(1, Math.round(stream.players * this.wave(stream, now / 8, 0.04)));
+  }
+
+  status(now: number): Fields {
+    const sessions = this.streams.filter((stream) => this.isOn(stream, now)).map((stream) => this.session(stream, now));
+    return {
+      running: true,
+      total_sessions: sessions.length,
+      active_sessions: sessions.filter((session) => session["is_active"]).length,
+      total_clients: sessions.reduce((sum, session) => sum + Number(session["client_count"]), 0),
+      sessions,
+    };
+  }
+
+  private session(stream: Stream, now: number): Fields {
+    const [host, port] = this.engineName(this.engineOf(stream)).split(":");
+    const created = this.born - stream.createdAgo;
+    const isStarting = stream.state === "starting";
+    const players = this.players(stream, now);
+    const rate = Math.round(stream.rate * this.wave(stream, now, 0.03));
+    const played = now - created;
+    const windowS = isStarting ? 0 : Math.min(30, played / 1000);
+    const bytes = Math.round((rate / 8) * (played / 1000));
+    const exact = Math.ceil(stream.splices * 0.7);
+    const live = Math.floor(now / 1000);
+    return {
+      stream_id: `${stream.id}|${stream.infohash.slice(0, 20)}`,
+      ace_id: stream.id,
+      engine_host: host,
+      engine_port: Number(port),
+      container_id: this.engineName(this.engineOf(stream)),
+      playback_session_id: stream.infohash,
+      is_live: true,
+      is_active: players > 0,
+      client_count: players,
+      created_at: iso(created),
+      started_at: isStarting ? null : iso(created + stream.startTook),
+      ended_at: null,
+      error: null,
+      idle_seconds: 0,
+      key: stream.infohash,
+      infohash: stream.infohash,
+      options: "",
+      state: stream.state,
+      shard: stream.at % 4,
+      waiting_clients: stream.waiting,
+      idle_since: stream.state === "grace" ? iso(now - 12_000) : null,
+      last_media_at: isStarting ? null : iso(now - 400 - stream.silentS * 1000),
+      bitrate_bps: isStarting ? 0 : rate,
+      window_bytes: Math.round((rate / 8) * windowS),
+      window_seconds: windowS,
+      bytes_in: isStarting ? 0 : bytes,
+      garbage_bytes: 0,
+      continuity_errors: stream.splices > 3 ? 2 : 0,
+      discontinuities: stream.splices - exact,
+      failovers: stream.splices,
+      splices: { exact, clock: stream.splices - exact, random_access: 0, lost_seconds: 0, lost_packets: 0, lost_bytes: 0, repeated_seconds: 0, repeated_packets: 0, repeated_bytes: 0 },
+      formats: isStarting ? [] : stream.formats,
+      is_encrypted: false,
+      stat_url: `http://${host}:${port}/ace/stat/${stream.infohash}`,
+      command_url: `http://${host}:${port}/ace/cmd/${stream.infohash}`,
+      stat: {
+        status: isStarting ? "prebuf" : "dl",
+        peers: stream.peers,
+        speed_down: stream.silentS > 0 ? 0 : Math.round((rate / 8192) * this.wave(stream, now, 0.2)),
+        speed_up: Math.round((rate / 8192) * 0.15 * this.wave(stream, now + 500, 0.5)),
+        downloaded: Math.round(bytes * 1.02),
+        uploaded: Math.round(bytes * 0.2),
+        progress: 100,
+        livepos: isStarting ? null : { pos: String(live - stream.behind), last: String(live), live_first: String(live - 1800), live_last: String(live), first_ts: String(live - 60), last_ts: String(live), buffer_pieces: "15" },
+      },
+    };
+  }
+
+  clients(key: string, now: number): Fields {
+    const stream = this.streams.find((candidate) => candidate.infohash === key || candidate.id === key);
+    if (!stream) return { clients: [], ended_clients: [] };
+    const next = random(stream.seed);
+    const client = (): Fields => {
+      const behind = next() ** 4 * 24 + 0.3 + next() * 9;
+      const since = now / 1000 - next() ** 2 * (stream.createdAgo / 1000);
+      return {
+        client_id: `${hex(next, 8)}-${hex(next, 4)}-4${hex(next, 3)}-a${hex(next, 3)}-${hex(next, 12)}`,
+        ip_address: `192.168.${Math.floor(next() * 8)}.${Math.floor(next() * 253) + 1}`,
+        user_agent: AGENTS[Math.floor(next() * AGENTS.length)],
+        connected_at: since,
+        last_active: now / 1000,
+        worker_id: "mock:1",
+        bytes_sent: Math.round((stream.rate / 8) * (now / 1000 - since)),
+        stats_updated_at: now / 1000,
+        shard: stream.at % 4,
+        behind_bytes: Math.round((behind * stream.rate) / 8),
+        behind_seconds: behind + Math.sin(now / 900 + behind * 9) * 0.2,
+        rate_bps: Math.round(stream.rate * (0.92 + 0.16 * next())),
+        skips: next() < 0.03 ? 1 : 0,
+        skipped_bytes: 0,
+      };
+    };
+    const isOn = this.isOn(stream, now);
+    const clients = isOn ? Array.from({ length: this.players(stream, now) }, client) : [];
+    const ended = Array.from({ length: Math.min(12, 2 + Math.floor(stream.players / 8)) }, (_, at) => ({
+      ...client(),
+      ended_at: now / 1000 - 20 - at * 31,
+      reason: this.stopped.has(stream.id) ? "stopped" : REASONS[Math.floor(next() * REASONS.length)],
+    }));
+    return { clients, ended_clients: ended.reverse() };
+  }
+
+  engines(now: number): Fields[] {
+    const carried = new Map<number, string[]>();
+    for (const stream of this.streams) {
+      if (!this.isOn(stream, now)) continue;
+      const at = this.engineOf(stream);
+      carried.set(at, [...(carried.get(at) ?? []), stream.id]);
+    }
+    return Array.from({ length: this.scale.engines }, (_, at) => {
+      const [host, port] = this.engineName(at).split(":");
+      const state = at % 97 === 13 ? "down" : at % 61 === 5 ? "suspect" : "healthy";
+      const streams = state === "down" ? [] : (carried.get(at) ?? []);
+      return {
+        container_id: this.engineName(at),
+        container_name: `engine-${host}-${port}`,
+        host,
+        port: Number(port),
+        labels: {},
+        forwarded: at % 250 === 0,
+        first_seen: iso(this.born - 86_400_000),
+        last_seen: iso(now - 1000),
+        streams,
+        health_status: state === "healthy" ? "healthy" : "unhealthy",
+        last_health_check: iso(now - 1000 - (at % 5) * 800),
+        last_stream_usage: streams.length > 0 ? iso(now - 500) : at % 3 === 0 ? iso(now - 3_600_000) : null,
+        vpn_container: null,
+        engine_variant: null,
+        platform: "linux",
+        version: at % 5 === 0 ? "3.2.11" : "3.2.13",
+        forwarded_port: at % 250 === 0 ? 43_121 + at : null,
+        cache_size_bytes: null,
+        state,
+        fault: state === "down" ? "connection refused" : state === "suspect" ? "a stream was silent" : null,
+        leases: streams.length,
+        is_fallback: false,
+      };
+    });
+  }
+
+  /** Counters that only ever rise, as if this had gone on since the world was born an hour ago. */
+  exposition(now: number): string {
+    const seconds = (now - this.born) / 1000 + 3600;
+    const on = this.streams.filter((stream) => this.isOn(stream, now));
+    const lines: string[] = [];
+    for (let shard = 0; shard < 4; shard += 1) {
+      const mine = on.filter((stream) => stream.at % 4 === shard);
+      const players = mine.reduce((sum, stream) => sum + this.players(stream, now), 0);
+      const rate = this.streams.filter((stream) => stream.at % 4 === shard).reduce((sum, stream) => sum + (stream.players * stream.rate) / 8, 0);
+      const source = this.streams.filter((stream) => stream.at % 4 === shard).reduce((sum, stream) => sum + stream.rate / 8, 0);
+      const tag = `{shard="${shard}"}`;
+      // What rises is the integral of something that wanders, so that it never falls.
+      const spent = seconds + 4 * Math.sin(now / 40_000 + shard);
+      const load = Math.min(0.9, 0.04 + this.streams.filter((stream) => stream.at % 4 === shard).reduce((sum, stream) => sum + stream.players, 0) / 6000);
+      lines.push(
+        `sluice_clients${tag} ${players}`,
+        `sluice_clients_waiting${tag} ${mine.reduce((sum, stream) => sum + stream.waiting, 0)}`,
+        `sluice_sessions${tag} ${mine.length}`,
+        `sluice_client_bytes_total${tag} ${Math.round(rate * spent)}`,
+        `sluice_engine_bytes_total${tag} ${Math.round(source * spent)}`,
+        `sluice_tick_seconds${tag} ${load > 0.5 ? 0.1 : 0.05}`,
+        `sluice_tick_length_seconds_sum${tag} ${(load * spent).toFixed(3)}`,
+        `sluice_inbox_messages${tag} 0`,
+        `sluice_io_uring${tag} ${shard === 3 ? 0 : 1}`,
+      );
+      const histogram = (name: string, per: number, shape: [number, number][]) => {
+        for (const [bound, share] of shape) lines.push(`${name}_bucket{le="${bound}",shard="${shard}"} ${Math.floor(seconds * per * share)}`);
+        lines.push(`${name}_bucket{le="+Inf",shard="${shard}"} ${Math.floor(seconds * per)}`);
+      };
+      histogram("sluice_join_seconds", 2 + players / 900, [[0.001, 0.31], [0.002, 0.66], [0.005, 0.93], [0.01, 0.985], [0.02, 0.998], [0.05, 1]]);
+      histogram("sluice_delivery_gap_seconds", players * 18, [[0.02, 0.02], [0.05, 0.71], [0.1, 0.991], [0.15, 0.9985], [0.25, 0.9999], [0.5, 1]]);
+      histogram("sluice_canary_delay_seconds", 95, [[0.001, 0.4], [0.002, 0.95], [0.005, 0.999], [0.01, 1]]);
+    }
+    lines.push(
+      'sluice_store_state{state="ok"} 1',
+      "sluice_lease_requests_waiting 2",
+      "sluice_task_panics_total 0",
+      'sluice_requests_refused_total{shard="0",code="max_capacity"} 14',
+      'sluice_requests_refused_total{shard="0",code="malformed_id"} 3',
+    );
+    return `${lines.join("\n")}\n`;
+  }
+
+  /** `null` when it moves, otherwise why not. */
+  move(key: string, engine: string | null): { status: number; message: string } | null {
+    const stream = this.streams.find((candidate) => candidate.infohash === key);
+    if (!stream) return { status: 404, message: `Session ${key} not found` };
+    if (stream.state !== "playing") return { status: 409, message: "only a session that plays and is watched can be moved" };
+    const target = engine === null ? (this.engineOf(stream) + 1) % this.scale.engines : Array.from({ length: this.scale.engines }, (_, at) => at).find((at) => this.engineName(at) === engine);
+    if (target === undefined) return { status: 404, message: "no such engine" };
+    this.moved.set(stream.id, target);
+    return null;
+  }
+
+  stop(key: string, now: number): boolean {
+    const stream = this.streams.find((candidate) => candidate.infohash === key);
+    if (!stream) return false;
+    this.stopped.set(stream.id, now);
+    return true;
+  }
+}

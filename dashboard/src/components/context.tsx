@@ -1,0 +1,59 @@
+// What every part of the panel may use: the API, the loop that keeps its figures fresh, and what the appliance can do.
+import { createContext, useContext, useEffect, useState } from "react";
+import type { Api } from "../api/api";
+import { useStore } from "../stores/store";
+import type { Live, LiveState, Reading } from "../stores/live";
+
+export interface Services {
+  api: Api;
+  live: Live;
+}
+
+const Context = createContext<Services | null>(null);
+export const ServicesProvider = Context.Provider;
+
+export function useServices(): Services {
+  const services = useContext(Context);
+  if (!services) throw new Error("no services around this component");
+  return services;
+}
+
+export function useLive<U>(select: (state: LiveState) => U): U {
+  return useStore(useServices().live.state, select);
+}
+
+/** This browser's clock, every so often. */
+export function useNow(everyMs = 1000): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
+
+/** The appliance's clock. */
+export function useTheirNow(everyMs = 1000): number {
+  const offset = useLive((state) => state.clockOffset);
+  return useNow(everyMs) + offset;
+}
+
+/** Whether a reading is too old to be taken for the present: its last attempt failed, or several looks are missing. */
+export function isStale(reading: Reading<unknown>, state: LiveState, now: number): boolean {
+  if (reading.at === null) return true;
+  return reading.fault !== null || now - reading.at > 3000 * Math.max(state.everyS, 1) + 2000;
+}
+
+/** What the appliance offers, asked once; `null` while it is not known or when it does not say. */
+export function useOperations(): ReadonlySet<string> | null {
+  const { api } = useServices();
+  const [operations, setOperations] = useState<ReadonlySet<string> | null>(null);
+  useEffect(() => {
+    const stop = new AbortController();
+    void api.operations(stop.signal).then((outcome) => {
+      if (outcome.status === "success") setOperations(outcome.value);
+    });
+    return () => stop.abort();
+  }, [api]);
+  return operations;
+}

@@ -1,0 +1,319 @@
+// One stream: its window and who is where in it, its players, its source, how it began; after its end, what is known of that.
+import { useEffect, useMemo, useRef, useState } from "react";
+import type { ClientList } from "../api/api";
+import type { Client, EndedClient, Stream } from "../api/model";
+import type { Fault } from "../api/outcome";
+import { Question, type Asked } from "../components/actions";
+import { Area } from "../components/area";
+import { useLive, useOperations, useServices, useTheirNow } from "../components/context";
+import { Icon } from "../components/icon";
+import { Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
+import { StreamMark } from "../components/state";
+import { faultText } from "../components/status";
+import { sorted, Table, type Column, type Sorting } from "../components/table";
+import { Timeline } from "../components/timeline";
+import { short } from "../format/text";
+import { bitrate, bytes, count, duration, span, UNKNOWN } from "../format/units";
+import { isMessage, t } from "../messages";
+import { Link } from "../router";
+import { STOP } from "./streams";
+
+export function reasonText(reason: string | null): string {
+  const name = `reason.${reason ?? "unknown"}`;
+  return isMessage(name) ? t(name) : (reason ?? "");
+}
+
+/** The players, asked for each time the streams came anew. */
+function useClients(key: string): { list: ClientList | null; fault: Fault | null } {
+  const { api } = useServices();
+  const at = useLive((state) => state.streams.at);
+  const [list, setList] = useState<ClientList | null>(null);
+  const [fault, setFault] = useState<Fault | null>(null);
+  const isAsking = useRef(false);
+  useEffect(() => {
+    if (isAsking.current) return;
+    isAsking.current = true;
+    const stop = new AbortController();
+    void api.clients(key, stop.signal).then((outcome) => {
+      isAsking.current = false;
+      if (outcome.status === "success") setList(outcome.value);
+      if (outcome.status !== "aborted") setFault(outcome.status === "error" ? outcome.fault : null);
+    });
+    return () => {
+      stop.abort();
+      isAsking.current = false;
+    };
+  }, [api, key, at]);
+  return { list, fault };
+}
+
+function named(streams: readonly Stream[], id: string): Stream | null {
+  const wanted = id.toLowerCase();
+  return streams.find((stream) => stream.key === id) ?? streams.find((stream) => stream.id === wanted || stream.infohash === wanted) ?? null;
+}
+
+export function StreamPage({ id }: { id: string }) {
+  const { live } = useServices();
+  const reading = useLive((state) => state.streams);
+  const now = useTheirNow();
+  const canStop = useOperations()?.has(STOP) ?? false;
+  const current = useMemo(() => (reading.value ? named(reading.value, id) : null), [reading.value, id]);
+  const past = live.ended.list.get().find(({ stream }) => stream.key === id || stream.id === id)?.stream ?? null;
+  const stream = current ?? past;
+  const { list, fault } = useClients(stream?.key ?? id);
+  const [asked, setAsked] = useState<Asked>(null);
+  const [highlighted, setHighlighted] = useState<string | null>(null);
+
+  if (!stream) {
+    return (
+      <>
+        <Title title={short(id)} />
+        {reading.value && (
+          <Empty title={t("stream.gone")}>
+            <p>{t("stream.gone.text")}</p>
+            <Link to="streams">{t("overview.all")}</Link>
+          </Empty>
+        )}
+        {list && list.ended.length > 0 && <EndedPlayers ended={list.ended} now={now} />}
+      </>
+    );
+  }
+  const isOver = current === null;
+  return (
+    <>
+      <Title
+        title={short(stream.id)}
+        actions={
+          <>
+            <Link to={`watch/${stream.id}`} className="button button-main">
+              <Icon name="watch" />
+              <span>{t("action.watch")}</span>
+            </Link>
+            <Button icon="move" disabled={isOver} onClick={() => setAsked({ what: "move", streams: [stream] })}>
+              {t("action.move")}
+            </Button>
+            {canStop && (
+              <Button icon="stop" tone="danger" disabled={isOver} onClick={() => setAsked({ what: "stop", streams: [stream] })}>
+                {t("action.stop")}
+              </Button>
+            )}
+          </>
+        }
+      >
+        <Link to="streams" className="crumb">
+          {t("nav.streams")}
+        </Link>
+        <span aria-hidden="true"> / </span>
+        <code className="id">{short(stream.id)}</code>
+      </Title>
+      <p className="stream-line">
+        <StreamMark state={isOver ? "ended" : stream.state} silentFor={stream.silentMs} />
+        <span>{t("players.shown", { n: stream.players ?? 0 })}</span>
+        <span>{bitrate(stream.bitrate)}</span>
+        <span className="dim">{stream.formats.join(" · ")}</span>
+      </p>
+      {isOver && reading.value && <p className="note">{t("stream.gone.text")}</p>}
+      <Fresh reading={reading} as="section" className="panel">
+        <h2>{t("stream.window")}</h2>
+        <p className="dim small">{t("stream.window.text")}</p>
+        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} highlighted={highlighted} onHighlight={setHighlighted} />
+      </Fresh>
+      <div className="columns">
+        <Facts stream={stream} />
+        <div className="stack">
+          <Start stream={stream} now={now} isOver={isOver} />
+          <Swarm stream={stream} />
+        </div>
+      </div>
+      <section className="panel">
+        <h2>{t("players.title")}</h2>
+        {fault && <p className="bad">{faultText(fault)}</p>}
+        {list && <Players clients={isOver ? [] : list.clients} now={now} highlighted={highlighted} onHighlight={setHighlighted} />}
+      </section>
+      {list && list.ended.length > 0 && <EndedPlayers ended={list.ended} now={now} />}
+      {asked && <Question asked={asked} onDone={() => setAsked(null)} />}
+    </>
+  );
+}
+
+function Facts({ stream }: { stream: Stream }) {
+  const { splices } = stream;
+  const kind = stream.isLive === null ? UNKNOWN : t(stream.isLive ? "stream.kind.live" : "stream.kind.file");
+  return (
+    <section className="panel">
+      <h2>{t("stream.facts")}</h2>
+      <dl className="facts">
+        <Fact name={t("stream.id")}>
+          <Id value={stream.id} whole />
+        </Fact>
+        <Fact name={t("stream.infohash")}>{stream.infohash ? <Id value={stream.infohash} whole /> : UNKNOWN}</Fact>
+        <Fact name={t("stream.engine")}>{stream.engine ?? UNKNOWN}</Fact>
+        <Fact name={t("stream.engine.says")}>{stream.engineStatus ?? UNKNOWN}</Fact>
+        <Fact name={t("stream.kind")}>
+          {kind}
+          {stream.isEncrypted && ` · ${t("stream.encrypted")}`}
+        </Fact>
+        <Fact name={t("stream.shard")}>{count(stream.shard)}</Fact>
+        <Fact name={t("stream.held")}>{t("stream.held.value", { seconds: span(stream.windowSeconds), bytes: bytes(stream.windowBytes) })}</Fact>
+        <Fact name={t("stream.received")}>{bytes(stream.bytesIn)}</Fact>
+        <Fact name={t("stream.downloaded")}>{bytes(stream.downloaded)}</Fact>
+        <Fact name={t("stream.uploaded")}>{bytes(stream.uploaded)}</Fact>
+        <Fact name={t("col.behind")}>{span(stream.behindSeconds)}</Fact>
+        <Fact name={t("stream.buffer")}>{stream.bufferPieces === null ? UNKNOWN : t("stream.pieces", { n: stream.bufferPieces })}</Fact>
+        <Fact name={t("stream.failovers")}>{stream.failovers === null ? UNKNOWN : t("stream.failovers.value", { n: stream.failovers })}</Fact>
+        <Fact name={t("stream.splices")}>{splices ? t("stream.splices.value", { exact: splices.exact, clock: splices.clock, random: splices.randomAccess }) : UNKNOWN}</Fact>
+        <Fact name={t("stream.discontinuities")}>{count(stream.discontinuities)}</Fact>
+        <Fact name={t("stream.errors")}>{t("stream.errors.value", { continuity: count(stream.continuityErrors), garbage: bytes(stream.garbageBytes) })}</Fact>
+        <Fact name={t("stream.links")}>
+          <span className="row">
+            {stream.statUrl && <CopyButton value={stream.statUrl} label={t("stream.link.stat")} words={t("stream.link.stat")} />}
+            {stream.commandUrl && <CopyButton value={stream.commandUrl} label={t("stream.link.command")} words={t("stream.link.command")} />}
+            {!stream.statUrl && !stream.commandUrl && UNKNOWN}
+          </span>
+        </Fact>
+      </dl>
+    </section>
+  );
+}
+
+function Start({ stream, now, isOver }: { stream: Stream; now: number; isOver: boolean }) {
+  const { createdAt, startedAt } = stream;
+  const took = createdAt !== null && startedAt !== null ? (startedAt - createdAt) / 1000 : null;
+  return (
+    <section className="panel">
+      <h2>{t("stream.start")}</h2>
+      <dl className="facts facts-two">
+        <Fact name={t("stream.start.asked")}>
+          <Moment at={createdAt} />
+        </Fact>
+        <Fact name={t("stream.start.media")}>
+          <Moment at={startedAt} />
+        </Fact>
+      </dl>
+      {took !== null ? (
+        <p>{t("stream.start.wait", { span: span(took) })}</p>
+      ) : (
+        createdAt !== null && !isOver && <p className="warn">{t("stream.start.waiting", { span: duration(now - createdAt) })}</p>
+      )}
+    </section>
+  );
+}
+
+interface SwarmPoint {
+  at: number;
+  down: number | null;
+  peers: number | null;
+}
+
+const SWARM_MAX = 450;
+
+function Swarm({ stream }: { stream: Stream }) {
+  const at = useLive((state) => state.streams.at);
+  const [points, setPoints] = useState<readonly SwarmPoint[]>([]);
+  useEffect(() => {
+    if (at === null) return;
+    setPoints((before) => (before.at(-1)?.at === at ? before : [...before, { at, down: stream.down, peers: stream.peers }].slice(-SWARM_MAX)));
+  }, [at, stream.down, stream.peers]);
+  const first = points[0]?.at ?? 0;
+  const last = Math.max(points.at(-1)?.at ?? 0, first + 60_000);
+  const line = (name: string, value: string, pick: (point: SwarmPoint) => number | null) => (
+    <div className="swarm-line">
+      <div>
+        <span className="dim">{name}</span> <strong>{value}</strong>
+      </div>
+      <Area points={points.map((point) => ({ at: point.at, value: pick(point) }))} from={first} to={last} label={t("chart.label", { name, value })} height={44} />
+    </div>
+  );
+  return (
+    <section className="panel">
+      <h2>{t("stream.p2p")}</h2>
+      <p className="dim small">{t("stream.p2p.text")}</p>
+      {line(t("col.down"), bitrate(stream.down), (point) => point.down)}
+      {line(t("col.peers"), count(stream.peers), (point) => point.peers)}
+    </section>
+  );
+}
+
+function Players({ clients, now, highlighted, onHighlight }: { clients: readonly Client[]; now: number; highlighted: string | null; onHighlight: (id: string | null) => void }) {
+  const [sorting, setSorting] = useState<Sorting>({ key: "behind", isDescending: true });
+  const [search, setSearch] = useState("");
+  const columns: Column<Client>[] = [
+    {
+      key: "address",
+      head: t("players.address"),
+      width: "minmax(9rem, 1fr)",
+      card: "head",
+      sort: (client) => client.address,
+      cell: (client) => (
+        <span className={client.id === highlighted ? "highlighted" : ""} onPointerEnter={() => onHighlight(client.id)} onPointerLeave={() => onHighlight(null)}>
+          {client.address ?? UNKNOWN}
+        </span>
+      ),
+    },
+    { key: "agent", head: t("players.agent"), width: "minmax(10rem, 2fr)", card: "head", sort: (client) => client.agent, cell: (client) => <bdi title={client.agent ?? ""}>{client.agent ?? UNKNOWN}</bdi> },
+    { key: "behind", head: t("players.behind"), width: "6.5rem", isNumber: true, largestFirst: true, sort: (client) => client.behindSeconds, cell: (client) => span(client.behindSeconds) },
+    { key: "rate", head: t("players.rate"), width: "7.5rem", isNumber: true, largestFirst: true, sort: (client) => client.rate, cell: (client) => bitrate(client.rate) },
+    { key: "skips", head: t("players.skips"), width: "5rem", isNumber: true, largestFirst: true, from: 700, sort: (client) => client.skips, cell: (client) => count(client.skips) },
+    { key: "sent", head: t("players.sent"), width: "7rem", isNumber: true, largestFirst: true, from: 800, card: "none", sort: (client) => client.bytesSent, cell: (client) => bytes(client.bytesSent) },
+    { key: "since", head: t("players.since"), width: "7rem", isNumber: true, from: 640, card: "none", sort: (client) => client.connectedAt, cell: (client) => <Since at={client.connectedAt} now={now} /> },
+    { key: "id", head: t("players.id"), width: "8rem", from: 1000, card: "none", cell: (client) => <Id value={client.id} /> },
+  ];
+  const shown = useMemo(() => {
+    const wanted = search.toLowerCase();
+    const found = clients.filter((client) => `${client.address} ${client.agent} ${client.id}`.toLowerCase().includes(wanted));
+    return sorted(found, columns, sorting, (client) => client.id);
+  }, [clients, search, sorting]);
+  if (clients.length === 0) return <p className="dim">{t("players.none")}</p>;
+  return (
+    <>
+      {clients.length > 8 && (
+        <label className="search">
+          <Icon name="search" />
+          <input type="search" value={search} placeholder={t("players.search")} aria-label={t("players.search")} onChange={(event) => setSearch(event.target.value)} />
+        </label>
+      )}
+      <Table label={t("players.title")} rows={shown} rowKey={(client) => client.id} columns={columns} sorting={sorting} onSort={setSorting} />
+    </>
+  );
+}
+
+function EndedPlayers({ ended, now }: { ended: readonly EndedClient[]; now: number }) {
+  const newest = useMemo(() => [...ended].reverse().slice(0, 100), [ended]);
+  return (
+    <section className="panel">
+      <h2>{t("players.ended")}</h2>
+      <div className="scroll-x" tabIndex={0} role="region" aria-label={t("players.ended")}>
+        <table className="plain-table">
+          <thead>
+            <tr>
+              <th scope="col">{t("players.at")}</th>
+              <th scope="col">{t("players.reason")}</th>
+              <th scope="col">{t("players.address")}</th>
+              <th scope="col">{t("players.agent")}</th>
+              <th scope="col" className="cell-number">{t("players.stayed")}</th>
+              <th scope="col" className="cell-number">{t("players.sent")}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {newest.map((client) => (
+              <tr key={client.id}>
+                <td>
+                  <Since at={client.endedAt} now={now} />
+                </td>
+                <td>
+                  {reasonText(client.reason)} {client.reason && <code className="dim">{client.reason}</code>}
+                </td>
+                <td>{client.address ?? UNKNOWN}</td>
+                <td className="cell-agent">
+                  <bdi>{client.agent ?? UNKNOWN}</bdi>
+                </td>
+                <td className="cell-number">{client.endedAt !== null && client.connectedAt !== null ? duration(client.endedAt - client.connectedAt) : UNKNOWN}</td>
+                <td className="cell-number">{bytes(client.bytesSent)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Api, Dated } from "../api/api";
+import { readStream, type Stream } from "../api/model";
+import { failure, success, type Outcome } from "../api/outcome";
+import { Live } from "./live";
+
+const DOWN = failure({ kind: "unreachable", message: "refused" });
+
+/** An API whose streams answer as told; everything else is down. */
+function api(streams: () => Promise<Outcome<Dated<Stream[]>>>): Api {
+  const down = () => Promise.resolve(DOWN);
+  return { streams, figures: down, health: down, engines: down } as unknown as Api;
+}
+
+const dated = (...keys: string[]): Outcome<Dated<Stream[]>> => success({ value: keys.map((key) => readStream({ key }, 0)), at: Date.now() });
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** Guards: a look that fails takes no value away and makes none up; the age of what is there stays true. */
+test("a failed look keeps the last value and its time", async () => {
+  let answer = dated("a");
+  const live = new Live(api(() => Promise.resolve(answer)), 1000);
+  live.start();
+  await vi.advanceTimersByTimeAsync(10);
+  const first = live.state.get().streams;
+  expect(first).toMatchObject({ fault: null, value: [{ key: "a" }] });
+  expect(live.state.get().figures).toEqual({ value: null, at: null, fault: { kind: "unreachable", message: "refused" } });
+  answer = DOWN;
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(live.state.get().streams).toEqual({ ...first, fault: { kind: "unreachable", message: "refused" } });
+  live.stop();
+});
+
+/** Guards: looks never overlap, and a slow appliance is asked less often. */
+test("looks wait for their answers", async () => {
+  let asked = 0;
+  const slow = () => {
+    asked += 1;
+    return new Promise<Outcome<Dated<Stream[]>>>((resolve) => setTimeout(() => resolve(dated("a")), 2000));
+  };
+  const live = new Live(api(slow), 1000);
+  live.start();
+  await vi.advanceTimersByTimeAsync(1900);
+  live.refresh();
+  expect(asked).toBe(1);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(asked).toBe(1);
+  await vi.advanceTimersByTimeAsync(12_000);
+  expect(asked).toBe(2);
+  live.stop();
+});
+
+/** Guards: a stream that is gone is kept with the ended ones, and leaves them when it is back. */
+test("streams that go are kept as ended", async () => {
+  let answer = dated("a", "b");
+  const live = new Live(api(() => Promise.resolve(answer)), 1000);
+  live.start();
+  await vi.advanceTimersByTimeAsync(10);
+  answer = dated("b");
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(live.ended.list.get().map(({ stream }) => stream.key)).toEqual(["a"]);
+  answer = dated("a", "b");
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(live.ended.list.get()).toEqual([]);
+  live.stop();
+});
+
+/** Guards: paused means no request. */
+test("nothing is asked while it is paused", async () => {
+  let asked = 0;
+  const live = new Live(api(() => {
+    asked += 1;
+    return Promise.resolve(dated("a"));
+  }), 1000);
+  live.start();
+  await vi.advanceTimersByTimeAsync(10);
+  live.setPaused(true);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(asked).toBe(1);
+  live.setPaused(false);
+  await vi.advanceTimersByTimeAsync(10);
+  expect(asked).toBe(2);
+  live.stop();
+});

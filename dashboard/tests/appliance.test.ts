@@ -1,0 +1,113 @@
+// The panel as it is inside the real binary, with its simulated engines: the same origin, policy and forms as an operator gets.
+import { get as request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { start, type Appliance } from "./support/appliance";
+import { launch, open, until } from "./support/browser";
+
+let browser: Browser;
+let appliance: Appliance;
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([launch(), start()]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await appliance?.stop();
+});
+
+const panel = (path = "") => `${appliance.url}panel/${path}`;
+
+/** An answer as it is on the wire. */
+async function raw(path: string, headers: Record<string, string> = {}): Promise<{ status: number; headers: IncomingHttpHeaders; bytes: number }> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => request(new URL(path, appliance.url), { headers, agent: false }, resolve).on("error", reject));
+  let bytes = 0;
+  for await (const chunk of answer) bytes += (chunk as Buffer).length;
+  return { status: answer.statusCode ?? 0, headers: answer.headers, bytes };
+}
+
+/** A player that takes bytes until it is ended. */
+function player(id: string): () => void {
+  const asked = request(new URL(`ace/getstream?id=${id}`, appliance.url), { agent: false, headers: { "User-Agent": "VLC/3.0.21 LibVLC/3.0.21" } }, (answer) => answer.resume());
+  asked.on("error", () => undefined);
+  return () => asked.destroy();
+}
+
+/** Guards: the panel comes compressed, is kept by the browser, and stays within the promised size. */
+test("the panel comes small and is kept", async () => {
+  const home = await raw("panel/");
+  expect(home.headers["content-security-policy"]).toContain("default-src 'none'");
+  const html = await (await fetch(panel())).text();
+  const assets = [...html.matchAll(/(?:src|href)="\.\/(assets\/[^"]+)"/g)].map((match) => match[1] ?? "");
+  expect(assets.length).toBeGreaterThan(1);
+  let initial = 0;
+  for (const asset of assets) {
+    const answer = await raw(`panel/${asset}`, { "accept-encoding": "gzip" });
+    expect([answer.status, answer.headers["content-encoding"]]).toEqual([200, "gzip"]);
+    expect(answer.headers["cache-control"]).toContain("immutable");
+    const again = await raw(`panel/${asset}`, { "accept-encoding": "gzip", "if-none-match": answer.headers.etag ?? "" });
+    expect([again.status, again.bytes]).toEqual([304, 0]);
+    if (asset.endsWith(".js")) initial += answer.bytes;
+  }
+  expect(initial).toBeLessThanOrEqual(200 * 1024);
+});
+
+/** Guards: whoever plays is seen: the stream with its engine and rate, the player with its agent, and after it left, why. */
+test("a player is seen, and why it left", async () => {
+  const id = appliance.ids[0] ?? "";
+  const leave = player(id);
+  const { page, faults, close } = await open(browser, panel("streams"));
+  const row = page.locator(".table-body .table-row").first();
+  await row.getByText("Playing").waitFor();
+  await until("its rate is known", async () => /Mbit\/s/.test((await row.textContent()) ?? ""));
+  await row.click();
+  await page.locator(".table-body").getByText("VLC/3.0.21").first().waitFor();
+  await page.locator(".timeline-player").first().waitFor();
+  expect(await page.title()).toContain(id.slice(0, 8));
+  leave();
+  await page.getByRole("heading", { name: "Left a short while ago" }).waitFor();
+  await page.getByText("The player closed the connection").waitFor();
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: any stream can be watched in the page, in both forms, within its own policy. */
+test.each(["", "?as=hls"])("a stream is watched in the page (%s)", async (form) => {
+  const { page, faults, close } = await open(browser, panel(`watch/${appliance.ids[0]}${form}`));
+  await until("the picture moves", () => page.evaluate(() => {
+    const video = document.querySelector("video");
+    return video !== null && video.currentTime > 0.5 && video.videoWidth > 0;
+  }), 40_000);
+  expect(await page.locator(".links code").first().textContent()).toContain(`/ace/getstream?id=${appliance.ids[0]}`);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: a page is a page of its own: every view can be loaded by its address, and shows what the appliance has. */
+test("every view is found by its address", async () => {
+  const { page, faults, close } = await open(browser, panel());
+  for (const [path, heading] of [["", "Overview"], ["streams", "Streams"], ["watch", "Watch"], ["engines", "Engines"], ["metrics", "Metrics"], ["doctor", "Doctor"]] as const) {
+    await page.goto(panel(path));
+    await page.getByRole("heading", { name: heading, exact: true, level: 1 }).waitFor();
+    await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
+    expect(await page.title()).toContain(heading);
+  }
+  await page.goto(panel("engines"));
+  await until("the demo's engines are ready", async () => (await page.getByText("Ready").count()) >= 2);
+  await page.goto(appliance.url);
+  expect(page.url()).toBe(panel());
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: an id that is none, and one nobody has, get a clear word in place. */
+test("what cannot be watched says why", async () => {
+  const { page, close } = await open(browser, panel("watch"));
+  await page.getByRole("textbox").fill("nonsense");
+  await page.getByText("40 hexadecimal digits").waitFor();
+  await page.getByRole("textbox").fill(`acestream://${"0".repeat(40)}`);
+  await page.getByRole("button", { name: "Play" }).click();
+  await page.getByRole("alert").getByText("It does not play here").waitFor({ timeout: 40_000 });
+  await close();
+});

@@ -797,8 +797,13 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 3] =
-    ["GET /events/stream", "GET /proxy/sessions/{}/clients", "POST /proxy/sessions/{}/move"];
+const ADDED: [&str; 5] = [
+    "GET /engine-cache/stats",
+    "GET /events/stream",
+    "GET /proxy/sessions/{}/clients",
+    "POST /engine-cache/purge",
+    "POST /proxy/sessions/{}/move",
+];
 
 const KEY: &str = "a-key-of-the-tests";
 

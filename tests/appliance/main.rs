@@ -64,4 +64,5 @@ mod supervisor;
 mod sys;
 mod tls_proxy;
 mod upgrade;
+mod upgrade_hosts;
 mod zapping;

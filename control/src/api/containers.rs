@@ -645,20 +645,11 @@ impl ReprovisionStatus {
 impl From<&Progress> for ReprovisionStatus {
     fn from(progress: &Progress) -> Self {
         let Progress { rework, stopped, provisioned, current } = progress;
-        let (status, phase) = match (rework.is_over, &rework.fault, current) {
-            (false, _, Some(_)) => ("in_progress", "stopping"),
-            (false, _, None) => ("in_progress", "provisioning"),
-            (true, None, _) => ("success", "complete"),
-            (true, Some(_), _) => ("error", "error"),
-        };
-        let message = match &rework.fault {
-            Some(fault) => fault.clone(),
-            None => format!("{provisioned} of {} engines are new", rework.total),
-        };
+        let (status, phase) = progress.state();
         Self {
             in_progress: !rework.is_over,
             status,
-            message: Some(message),
+            message: Some(progress.text()),
             timestamp: Some(rfc3339(wall(rework.at))),
             total_engines: rework.total,
             engines_stopped: *stopped,

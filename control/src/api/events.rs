@@ -240,8 +240,8 @@ async fn cleanup(From(sources): From<Sources>, Keyed(Age(days)): Keyed<Age>) -> 
 
 /// Follow changes
 ///
-/// Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
-/// `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
+/// Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `provision`,
+/// `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
 /// longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first.
 #[utoipa::path(
     get,

@@ -4,12 +4,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to the person who started it")]
 
 use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{ApiKey, Docker as DockerSettings, EngineNetwork, Loaded, Selection, Settings, help};
+use sluice::settings::{
+    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, Loaded, Selection, Settings, Watched, help,
+};
 use sluice::shard::Order;
 use sluice::upgrade::{Paused, Takeover, Took};
 use sluice::window::Budget;
@@ -34,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SHARD_INBOX: usize = 4096;
 /// The same for control.
 const CONTROL_INBOX: usize = 16_384;
-/// Between two looks at whether control still runs.
+/// Between two looks at whether control still runs, and whether the list of channels has changed.
 const CONTROL_LOOK: Duration = Duration::from_secs(1);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -228,6 +231,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     let directory = Arc::new(Directory::default());
     let board = Arc::new(Board::new(count));
     let dial = Arc::new(Dial::new(tuning(&settings)));
+    let channels = Arc::new(ArcSwap::from_pointee(settings.channels.list.clone()));
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
     let takeover =
@@ -277,6 +281,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             control: to_control.clone(),
             directory: directory.clone(),
             board: board.clone(),
+            channels: channels.clone(),
             dial: dial.clone(),
             admission: admission.clone(),
             budget: budget.clone(),
@@ -313,7 +318,30 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
         watch_supervisor(cord.clone(), events.clone())?;
     }
     let shards = ShardLinks { inboxes: &senders, orders: &orders, to_control: &to_control };
-    serve(&settings, restart, &waiting, &shards, &mut control, cord.as_deref())
+    let mut channels = ChannelList { file: settings.channels.path.clone().map(Watched::new), list: channels };
+    serve(&settings, restart, (&waiting, &mut channels), &shards, &mut control, cord.as_deref())
+}
+
+/// The channels that shards know, and the file they stand in.
+struct ChannelList {
+    file: Option<Watched>,
+    list: Arc<ArcSwap<Channels>>,
+}
+
+impl ChannelList {
+    /// Takes the list anew if its file has changed; one with a fault changes nothing.
+    fn refresh(&mut self) {
+        match self.file.as_mut().and_then(Watched::reread) {
+            Some(Ok(list)) if list != **self.list.load() => {
+                tracing::info!(channels = list.len(), "the list of channels has changed");
+                self.list.store(Arc::new(list));
+            }
+            Some(Err(fault)) => {
+                tracing::warn!(%fault, "CHANNELS_FILE is not usable; the channels stay as they were");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The ways to the shards, and theirs to control.
@@ -327,7 +355,7 @@ struct ShardLinks<'a> {
 fn serve(
     settings: &Settings,
     restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
-    waiting: &Receiver<Event>,
+    (waiting, channels): (&Receiver<Event>, &mut ChannelList),
     shards: &ShardLinks<'_>,
     control: &mut Option<sluice_control::Handle>,
     cord: Option<&Wire>,
@@ -342,6 +370,7 @@ fn serve(
             }
             Err(_) => {}
         }
+        channels.refresh();
         if control.as_ref().is_some_and(|control| !control.is_running())
             && let Some(failed) = control.take()
         {

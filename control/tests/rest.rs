@@ -76,6 +76,7 @@ fn session(n: u8, clients: usize) -> Session {
         garbage_bytes: 0,
         continuity_errors: 3,
         discontinuities: 1,
+        channel: None,
         failovers: 1,
         splices: Splices {
             exact: 2,

@@ -1,7 +1,7 @@
 //! What a player asks for.
 
 use crate::http::query;
-use sluice_contract::{Alias, Hex40, Options, Refusal, RefusalCode, Selector};
+use sluice_contract::{Alias, Hex40, Options, Refusal, RefusalCode, Selector, StreamKey, StreamName};
 
 /// Engine parameters that change the bytes of a broadcast: part of the session's key, passed on to the engine. All
 /// other parameters are ignored; what an engine does not know it ignores, too, but nobody may steer it through us.
@@ -20,9 +20,16 @@ const OPTION_BYTES_MAX: usize = 64;
 
 /// A checked play request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlayRequest {
-    /// What is asked for.
-    pub alias: Alias,
+pub enum PlayRequest {
+    /// One broadcast.
+    Stream(Alias),
+    /// A channel. Whether there is one of that name is not looked at here.
+    Channel {
+        /// Its name and the options.
+        key: StreamKey,
+        /// Its first two ids are to be opened at once, should it have to be started.
+        races: bool,
+    },
 }
 
 /// Reads the query of a play request.
@@ -30,11 +37,14 @@ pub struct PlayRequest {
 /// # Errors
 /// What is wrong with it, in words that dashboards of older proxies look for where there are such.
 pub fn play_request(query: Option<&str>, strict_pid: bool) -> Result<PlayRequest, Refusal> {
-    let (mut id, mut infohash, mut options) = (None, None, Vec::new());
+    let (mut id, mut infohash, mut channel, mut options) = (None, None, None, Vec::new());
+    let mut races = false;
     for (name, value) in query::pairs(query.unwrap_or_default()) {
         match &*name {
             "id" | "content_id" if !value.trim().is_empty() => id = Some(value),
             "infohash" if !value.trim().is_empty() => infohash = Some(value),
+            "channel" if !value.trim().is_empty() => channel = Some(value),
+            "race" if !value.trim().is_empty() => races = is_race(&value)?,
             "pid" if strict_pid => {
                 return Err(Refusal::new(RefusalCode::PidNotAllowed, "PID parameter is not allowed"));
             }
@@ -47,20 +57,37 @@ pub fn play_request(query: Option<&str>, strict_pid: bool) -> Result<PlayRequest
             .parse::<Hex40>()
             .map_err(|fault| Refusal::new(RefusalCode::MalformedId, format!("malformed {name}: {fault}")))
     };
-    let selector = match (id, infohash) {
-        (Some(_), Some(_)) => {
-            let detail = "only one of `id` or `infohash` can have a value";
-            return Err(Refusal::new(RefusalCode::AmbiguousId, detail));
+    let options = Options::from_pairs(options.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let selector = match (id, infohash, channel) {
+        (Some(id), None, None) => Selector::ContentId(parse("id", &id)?),
+        (None, Some(infohash), None) => Selector::Infohash(parse("infohash", &infohash)?),
+        (None, None, Some(name)) => {
+            let key = StreamKey { name: StreamName::Channel(name.trim().into()), options };
+            return Ok(PlayRequest::Channel { key, races });
         }
-        (None, None) => {
+        (None, None, None) => {
             let detail = "one of `id` or `infohash` must have a value";
             return Err(Refusal::new(RefusalCode::MissingId, detail));
         }
-        (Some(id), None) => Selector::ContentId(parse("id", &id)?),
-        (None, Some(infohash)) => Selector::Infohash(parse("infohash", &infohash)?),
+        (Some(_), Some(_), None) => {
+            let detail = "only one of `id` or `infohash` can have a value";
+            return Err(Refusal::new(RefusalCode::AmbiguousId, detail));
+        }
+        (_, _, Some(_)) => {
+            let detail = "only one of `id`, `infohash` or `channel` can have a value";
+            return Err(Refusal::new(RefusalCode::AmbiguousId, detail));
+        }
     };
-    let options = Options::from_pairs(options.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    Ok(PlayRequest { alias: Alias { selector, options } })
+    Ok(PlayRequest::Stream(Alias { selector, options }))
+}
+
+/// How many ids a start opens at once.
+fn is_race(value: &str) -> Result<bool, Refusal> {
+    match value.trim() {
+        "1" => Ok(false),
+        "2" => Ok(true),
+        _ => Err(Refusal::new(RefusalCode::BadRequest, "parameter race is 1 or 2")),
+    }
 }
 
 /// Option values are numbers, lists of numbers, switches and language codes: nothing that needs escaping.
@@ -110,6 +137,19 @@ mod tests {
     fn only_what_changes_the_bytes_is_part_of_the_key() {
         let request =
             play_request(Some(&format!("quality=2&id={ID}&_idx=1&format=json&sid=4")), false).unwrap();
-        assert_eq!(request.alias.options.as_str(), "_idx=1&quality=2");
+        let PlayRequest::Stream(alias) = request else { panic!("{request:?}") };
+        assert_eq!(alias.options.as_str(), "_idx=1&quality=2");
+    }
+
+    /// Guards: a channel is asked for by its name alone, with its options in the key and the race beside it.
+    #[test]
+    fn a_channel_is_asked_for_by_its_name() {
+        let request = play_request(Some("channel=%20Der%20Sport&race=2&_idx=1&id="), false).unwrap();
+        let PlayRequest::Channel { key, races } = request else { panic!("{request:?}") };
+        assert_eq!((key.to_string().as_str(), races), ("channel:Der Sport?_idx=1", true));
+        assert_eq!((code("channel=x&race=1"), code("channel=x&race=")), ("ok", "ok"));
+        assert_eq!((code("channel=x&race=3"), code("channel=%20")), ("bad_request", "missing_id"));
+        assert_eq!(code(&format!("channel=x&id={ID}")), "ambiguous_id");
+        assert_eq!(code(&format!("channel=x&infohash={ID}")), "ambiguous_id");
     }
 }

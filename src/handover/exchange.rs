@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// The version of everything that is handed over. Whoever changes what is told, or what it means, counts it up.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// What the new one says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -135,6 +135,12 @@ pub struct Counters {
     pub moves_done: Counter,
     /// Moves that came to nothing.
     pub moves_failed: Counter,
+    /// Channels that went on with another of their ids.
+    pub channel_fallbacks: Counter,
+    /// Starts of channels with two ids at once.
+    pub channel_races: Counter,
+    /// The same that had no second engine.
+    pub channel_races_alone: Counter,
     /// Sessions begun.
     pub sessions_started: Counter,
     /// Playlists given to HLS players.
@@ -231,6 +237,9 @@ impl Counters {
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
             (names::MOVES_DONE, &self.moves_done),
             (names::MOVES_FAILED, &self.moves_failed),
+            (names::CHANNEL_FALLBACKS, &self.channel_fallbacks),
+            (names::CHANNEL_RACES, &self.channel_races),
+            (names::CHANNEL_RACES_ALONE, &self.channel_races_alone),
             (names::SESSIONS_STARTED, &self.sessions_started),
             (names::HLS_PLAYLISTS, &self.hls_playlists),
             (names::HLS_SEGMENTS, &self.hls_segments),

@@ -47,6 +47,14 @@ pub(super) const MOVES_DONE: Name =
     Name { name: "sluice_session_moves_done", help: "Sessions moved to another engine while they played" };
 pub(super) const MOVES_FAILED: Name =
     Name { name: "sluice_session_moves_failed", help: "Moves of sessions that came to nothing" };
+pub(super) const CHANNEL_FALLBACKS: Name =
+    Name { name: "sluice_channel_fallbacks", help: "Times a channel went on with another of its ids" };
+pub(super) const CHANNEL_RACES: Name =
+    Name { name: "sluice_channel_races", help: "Starts of channels with two ids at once" };
+pub(super) const CHANNEL_RACES_ALONE: Name = Name {
+    name: "sluice_channel_races_alone",
+    help: "Starts that were to be races and had no second engine",
+};
 pub(super) const SESSIONS_STARTED: Name = Name { name: published::SESSIONS_STARTED, help: "Sessions begun" };
 pub(super) const HLS_PLAYLISTS: Name =
     Name { name: "sluice_hls_playlists", help: "Playlists given to HLS players" };

@@ -107,6 +107,8 @@ pub struct Feed {
     discarded_bytes: u64,
     splices: Splices,
     kept: Kept,
+    /// What comes next is another broadcast than what lies in the window.
+    is_other: bool,
 }
 
 /// A feed as another process is told of it.
@@ -125,6 +127,7 @@ pub struct State<A, S> {
     stitched_flags: u64,
     discarded_bytes: u64,
     splices: Splices,
+    is_other: bool,
 }
 
 /// The same as it is read.
@@ -167,6 +170,7 @@ impl Feed {
             discarded_bytes: 0,
             splices: Splices::default(),
             kept: Kept::default(),
+            is_other: false,
         }
     }
 
@@ -190,6 +194,7 @@ impl Feed {
             stitched_flags: self.stitched_flags,
             discarded_bytes: self.discarded_bytes,
             splices: self.splices,
+            is_other: self.is_other,
         };
         Some((state, file))
     }
@@ -215,6 +220,7 @@ impl Feed {
             stitched_flags: told.stitched_flags,
             discarded_bytes: told.discarded_bytes,
             splices: told.splices,
+            is_other: told.is_other,
             kept: Kept::default(),
         })
     }
@@ -281,6 +287,15 @@ impl Feed {
         if self.window.head() > 0 {
             self.replacement = Some(Replacement::new(now, self.end()));
         }
+    }
+
+    /// The next source brings another broadcast: nothing of what lies in the window is looked for in it.
+    pub fn broadcast_changed(&mut self) {
+        self.forget_follower();
+        if let Some(old) = self.replacement.take() {
+            self.discarded_bytes += old.seen();
+        }
+        self.is_other = self.window.head() > 0;
     }
 
     /// Another source is about to be followed beside the one that feeds the stream.
@@ -456,6 +471,9 @@ impl Feed {
     /// What is known of the stream's end.
     fn end(&self) -> End {
         let head = self.window.head();
+        if self.is_other {
+            return End { needle: None, head, clock: None, is_looped: false };
+        }
         let is_looped = self.last_jump.is_some_and(|offset| offset >= self.window.tail());
         End { needle: self.needle(), head, clock: self.last_pcr.map(|(_, pcr)| pcr), is_looped }
     }
@@ -482,6 +500,7 @@ impl Feed {
             self.replacement = Some(new);
             return Ok(None);
         };
+        self.is_other = false;
         let mut splice =
             Splice { kind: SpliceKind::Exact, lost: Amount::default(), repeated: Amount::default() };
         let from = if let Join::At(place) = &join { place.at } else { 0 };

@@ -16,24 +16,34 @@
 //! it closed, and the driver closes each exactly once. The way to a source is a *quest*: control is asked, a lease may
 //! wait for its engine, a source is opened. A quest runs while nothing plays, or beside the source that plays: because
 //! that one is silent, because the session is to be moved, or to have a spare one. Then the new source follows until it
-//! has caught up, and the driver is told to promote it. Invariants, held by a simulation over random interleavings:
+//! has caught up, and the driver is told to promote it. A session that is a channel can be had under several ids, its
+//! *entries*: when the present one is given up, the session goes on with the next one, and its start may be a race of the
+//! first two ([`race`]). Invariants, held by a simulation over random interleavings:
 //!
 //! - every opened source is closed exactly once, and every granted lease returned exactly once, after its source
 //!   closed;
 //! - two sources of this session never share an engine at the same time, and at most two are at work;
 //! - while a source plays well it is not closed before another one has caught up with it;
+//! - of two sources that race at the start the one that loses is closed like any other, once;
+//! - an id of a channel is given up for the next one only when its budget is over, and each at most once before one of
+//!   them has played well;
 //! - an ended session has no source, no lease and no waiter left unanswered;
 //! - whatever is lost or late, some deadline is always pending until the session ended.
 //!
 //! What it does not do: sockets, windows, media, time. The driver does what it says.
 
+mod entries;
 mod quest;
+mod race;
 mod rhythm;
 
 use crate::handover::age;
+use entries::Entries;
 use quest::{Purpose, Quest};
+use race::{Rival, brings_nothing, keeps_failing};
 use rhythm::Rhythm;
 use serde::{Deserialize, Serialize};
+use sluice_contract::snapshot::Race;
 use sluice_contract::{EndReason, EngineFault, EngineId, Lease, LeaseId, Refusal, RefusalCode, Selector};
 use std::time::{Duration, Instant};
 
@@ -62,6 +72,10 @@ pub struct Limits {
     pub stable: Duration,
     /// Sources that may fail one after another, without `stable` playing between, before the session ends.
     pub attempts_max: u32,
+    /// The same for one of several ids, as long as there is another one to go on with.
+    pub entry_attempts_max: u32,
+    /// And how long such a one may bring nothing when it has failed.
+    pub entry_timeout: Duration,
     /// Engines tried for a start.
     pub start_engines_max: u32,
     /// How long a move may take before the session changes over as it is, or gives the move up.
@@ -82,6 +96,8 @@ impl Default for Limits {
             empty_timeout: Duration::from_secs(60),
             stable: Duration::from_secs(30),
             attempts_max: 12,
+            entry_attempts_max: 4,
+            entry_timeout: Duration::from_secs(20),
             start_engines_max: 3,
             move_timeout: Duration::from_secs(20),
             spare_clients_min: 0,
@@ -146,6 +162,8 @@ pub enum Event {
 pub enum Action {
     /// Ask control for an engine.
     RequestLease {
+        /// For which of the session's ids.
+        entry: u8,
         /// Engines that failed this session recently, or that it is to leave, worst last.
         avoid: Vec<EngineId>,
         /// No other engine will do.
@@ -159,9 +177,22 @@ pub enum Action {
         source: SourceId,
         /// On which engine.
         lease: Lease,
-        /// What to ask for: the session's own selector or the other one.
+        /// Which of the session's ids it is.
+        entry: u8,
+        /// What to ask for: the id's own selector or the other one.
         selector: Ask,
     },
+    /// The session goes on with another of its ids: what comes next is another broadcast.
+    Entry {
+        /// The one before.
+        from: u8,
+        /// The one now.
+        to: u8,
+        /// What was wrong with the one before; nothing, when this one won the race.
+        why: Option<Refusal>,
+    },
+    /// How the race of the first two ids goes.
+    Race(Race),
     /// The stream goes on with this source, which has followed so far; what it has ahead of the stream comes first.
     Promote(SourceId),
     /// The source that plays has fallen silent, or come back.
@@ -195,14 +226,14 @@ pub enum Action {
 /// With which selector an engine is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// The session's own.
+    /// The id's own.
     Own,
     /// The same number under the other parameter.
     Other,
 }
 
 impl Ask {
-    /// The selector to send, for a session whose own is `own`.
+    /// The selector to send, for an id whose own is `own`.
     pub fn selector(self, own: Selector) -> Selector {
         match self {
             Self::Own => own,
@@ -215,6 +246,8 @@ impl Ask {
 struct Source {
     id: SourceId,
     lease: Lease,
+    /// Which of the session's ids it is.
+    entry: u8,
     /// The engine has answered, or may have: only then does closing it cost a stop.
     opened: bool,
     /// Media has come from it.
@@ -226,6 +259,22 @@ struct Source {
     fault: Option<EngineFault>,
     /// Keep the lease when it closes, to open again on the same engine.
     again: bool,
+}
+
+impl Source {
+    fn new(id: SourceId, lease: Lease, entry: u8) -> Self {
+        Self {
+            id,
+            lease,
+            entry,
+            opened: false,
+            has_media: false,
+            pause: Duration::ZERO,
+            closing: false,
+            fault: None,
+            again: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -271,6 +320,10 @@ pub struct Machine {
     quest: Quest,
     #[serde(skip)]
     purpose: Purpose,
+    /// The second of two ids that race; there is none once media has flowed.
+    #[serde(skip)]
+    rival: Rival,
+    entries: Entries,
     sources: Vec<Source>,
     /// A lease that waits for an engine's previous source to close: of that source itself, or newly granted.
     kept: Option<Lease>,
@@ -300,7 +353,7 @@ pub struct Machine {
     /// Engines that failed within the present run of failures, worst last.
     avoid: Vec<EngineId>,
     engines_tried: u32,
-    /// What engines are asked for. It changes once, before any media, when an engine does not know the own selector.
+    /// What engines are asked for. It changes once for each id, before any media of it, when an engine does not know the own selector.
     ask: Ask,
     next_source: u32,
     jitter: u64,
@@ -318,6 +371,8 @@ impl Machine {
             playing: None,
             quest: Quest::None,
             purpose: Purpose::Recovery,
+            rival: Rival::None,
+            entries: Entries::new(1, now),
             sources: Vec::new(),
             kept: None,
             clients: 0,
@@ -407,12 +462,13 @@ impl Machine {
         self.idle_since
     }
 
-    /// Leases in use now, for the report to control.
-    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+    /// Leases in use now and which of the session's ids each serves, for the report to control.
+    pub fn leases(&self) -> impl Iterator<Item = (&Lease, u8)> {
         // A lease kept for a reopening is still that of the source that is closing.
         let waiting =
             self.kept.iter().filter(|kept| !self.sources.iter().any(|source| source.lease.id == kept.id));
-        self.sources.iter().map(|source| &source.lease).chain(waiting)
+        let waiting = waiting.map(|kept| (kept, self.entries.present));
+        self.sources.iter().map(|source| (&source.lease, source.entry)).chain(waiting)
     }
 
     /// Sources that have not reported their end.
@@ -438,12 +494,14 @@ impl Machine {
         if self.life != Life::Alive {
             return None;
         }
-        let empty = self.played.then(|| self.last_media + self.limits.empty_timeout);
+        let empty = self.played.then(|| self.empty_since() + self.limits.empty_timeout);
         let playing = self.playing.and_then(|playing| {
             let silence = (!self.is_silent).then(|| self.silence_deadline());
             [Some(self.stall_deadline()), silence, self.spare_deadline(playing)].into_iter().flatten().min()
         });
-        [self.idle_deadline(), empty, playing, self.quest_deadline()].into_iter().flatten().min()
+        let race = [self.entry_deadline(), self.rival_deadline()];
+        let all = [self.idle_deadline(), empty, playing, self.quest_deadline()];
+        all.into_iter().chain(race).flatten().min()
     }
 
     /// Takes one event in; what has to be done is appended to `actions`, in order.
@@ -543,13 +601,16 @@ impl Machine {
                 if now.saturating_duration_since(playing.since) >= self.limits.stable {
                     (self.failures, self.retries) = (0, 0);
                     self.avoid.clear();
+                    self.entries.forgive();
                 }
                 // It came back before another one had caught up: it stays.
                 if self.purpose == Purpose::Silence {
                     self.give_quest_up(actions);
                 }
             }
-            None if self.quest.source() == Some(id) => {
+            None if self.quest.source() == Some(id) || self.rival.source() == Some(id) => {
+                self.decide_race(now, id, actions);
+                self.entries.has_played = true;
                 if !self.played {
                     // What went wrong before the start says nothing about how to recover.
                     (self.failures, self.retries) = (0, 0);
@@ -584,7 +645,7 @@ impl Machine {
     }
 
     fn unknown(&mut self, now: Instant, id: SourceId, fault: SourceFault, actions: &mut Vec<Action>) {
-        if self.ask == Ask::Other || self.played {
+        if self.ask == Ask::Other || self.entries.has_played || self.rival.source() == Some(id) {
             return self.failed(now, id, fault, actions);
         }
         let Some(source) = self.at_work(id) else { return };
@@ -601,12 +662,16 @@ impl Machine {
         if self.follower() == Some(id) {
             return self.follower_failed(now, id, fault.fault, actions);
         }
+        if self.rival.source() == Some(id) {
+            return self.rival_failed(id, fault.fault, actions);
+        }
         let purpose = self.purpose;
         let (played, failures) = (self.played, self.failures);
+        let (has_played, is_hopeless) = (self.entries.has_played, self.is_hopeless(&fault));
         let Some(source) = self.at_work(id) else { return };
         // A live engine that ended or reset a healthy body is asked again at once; one that hangs, refuses, fails twice
         // or is to be left is not.
-        let same = played
+        let same = has_played
             && failures == 0
             && !purpose.is_leaving()
             && matches!(fault.fault, EngineFault::EndOfStream | EngineFault::Error | EngineFault::Silent);
@@ -619,10 +684,20 @@ impl Machine {
         self.failures += 1;
         self.blame(&lease.engine);
         if !played {
-            if !fault.elsewhere || self.engines_tried >= self.limits.start_engines_max {
-                return self.end(EndReason::StartFailed, Some(fault.refusal), actions);
+            if self.adopt_rival(now, &fault.refusal, actions) {
+                return;
             }
-            return self.lease(now, actions);
+            if !is_hopeless {
+                return self.lease(now, actions);
+            }
+            if !self.fall_back(now, &fault.refusal, actions) {
+                self.end(EndReason::StartFailed, Some(fault.refusal), actions);
+            }
+            return;
+        }
+        let is_spent = self.failures > self.attempts_max() || is_hopeless;
+        if is_spent && self.clients > 0 && self.fall_back(now, &fault.refusal, actions) {
+            return;
         }
         if self.failures > self.limits.attempts_max {
             return self.end(EndReason::FailoverExhausted, None, actions);
@@ -657,8 +732,11 @@ impl Machine {
             let reason = if self.played { EndReason::ClientLeft } else { EndReason::Abandoned };
             return self.end(reason, None, actions);
         }
-        if self.played && now.saturating_duration_since(self.last_media) >= self.limits.empty_timeout {
-            return self.end(EndReason::EmptyTimeout, None, actions);
+        if self.played && now.saturating_duration_since(self.empty_since()) >= self.limits.empty_timeout {
+            if self.clients == 0 || !self.fall_back(now, &brings_nothing(), actions) {
+                self.end(EndReason::EmptyTimeout, None, actions);
+            }
+            return;
         }
         if self.playing.is_some() && now >= self.stall_deadline() {
             self.stalled(now, actions);
@@ -670,6 +748,10 @@ impl Machine {
         }
         if self.life == Life::Alive {
             self.tick_quest(now, actions);
+        }
+        let is_over = self.entry_deadline().is_some_and(|deadline| now >= deadline);
+        if is_over && self.life == Life::Alive {
+            self.fall_back(now, &brings_nothing(), actions);
         }
     }
 
@@ -700,13 +782,13 @@ impl Machine {
         if let Some(playing) = self.playing.take() {
             self.speak_up(playing.source, actions);
         }
-        if matches!(self.quest, Quest::Leasing { .. }) {
+        if matches!(self.quest, Quest::Leasing { .. }) || self.rival.is_leasing() {
             actions.push(Action::AbandonLease);
         }
         if matches!(self.purpose, Purpose::Move { .. }) {
             actions.push(Action::Moved(false));
         }
-        (self.quest, self.purpose) = (Quest::None, Purpose::Recovery);
+        (self.quest, self.purpose, self.rival) = (Quest::None, Purpose::Recovery, Rival::None);
         self.life = Life::Ending(reason);
         actions.push(Action::Refuse(refusal.unwrap_or_else(|| refusal_of(reason))));
         actions.push(Action::Ending(reason));
@@ -758,8 +840,8 @@ impl Machine {
     /// An engine has been asked to start and has not answered yet. That is not given up: the answer may open an engine
     /// session all the same, so nothing would be saved, and a player that comes back would find the door shut.
     fn is_asking(&self) -> bool {
-        let opening = self.quest.source().filter(|_| self.playing.is_none());
-        self.sources.iter().any(|source| Some(source.id) == opening && !source.opened)
+        let opening = [self.quest.source().filter(|_| self.playing.is_none()), self.rival.source()];
+        self.sources.iter().any(|source| opening.contains(&Some(source.id)) && !source.opened)
     }
 
     fn idle_deadline(&self) -> Option<Instant> {

@@ -4,6 +4,7 @@
 //! hosts it ([`Host`]) gives it engines and tells its clients what became of it. Nothing here is borrowed across a wait.
 
 mod ahead;
+mod contender;
 mod feed;
 pub mod machine;
 #[cfg(test)]
@@ -22,11 +23,13 @@ use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
 use crate::window::{AccessIndex, Budget, LagMax, Reservation};
 use ahead::Ahead;
+use contender::Contender;
 use machine::{Action, Event, Machine, SourceId};
 use serde::{Deserialize, Serialize};
-use sluice_contract::snapshot::{EngineStat, SessionEngine};
+use sluice_contract::snapshot::{Channel, EngineStat, Fallback, Race, SessionEngine};
 use sluice_contract::{
-    EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket,
+    EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, Refusal, RefusalCode, Selector, StreamKey,
+    StreamName, Ticket,
 };
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
@@ -54,6 +57,10 @@ pub trait Host {
     fn silent(&self, lease: LeaseId, is_silent: bool);
     /// An engine named the infohash behind a key. Answers whether another session of that broadcast lives here.
     fn learned(&self, session: &Session, infohash: Hex40) -> bool;
+    /// The same for an id of a channel, on this engine. Answers whether that engine plays the broadcast for another session.
+    fn id_opened(&self, session: &Session, id: Selector, infohash: Hex40, engine: &EngineId) -> bool;
+    /// Whoever asks for this broadcast gets this session from now on, and nobody who asks for another one.
+    fn leads(&self, session: &Session, infohash: Option<Hex40>);
     /// The session is ending: end its clients.
     fn ending(&self, session: &Session, reason: EndReason);
     /// The session is over: forget it.
@@ -71,6 +78,8 @@ pub trait Host {
 /// What kind of engine a session asks for.
 #[derive(Clone, Debug)]
 pub struct Wish {
+    /// What it is to play: the session's key, or that of the channel's id at hand.
+    pub stream: StreamKey,
     /// Engines to avoid, worst last.
     pub avoid: Vec<EngineId>,
     /// No other engine will do.
@@ -90,11 +99,32 @@ pub struct Timing {
     pub user_agent: Arc<str>,
 }
 
+/// What a session is begun for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The selector of the first player, or the first id of the channel.
+    pub by: Selector,
+    /// What engines are asked for, best first. Never empty; more than one for a channel only.
+    pub ids: Vec<Selector>,
+    /// The first two are to be opened at once.
+    pub races: bool,
+}
+
+/// One of the ids a session can be had under.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Entry {
+    selector: Selector,
+    /// Once known.
+    infohash: Option<Hex40>,
+}
+
 /// What is shown of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Info {
-    /// The selector of the first player.
+    /// The selector of the first player, or the id at hand of a channel.
     pub asked_as: Selector,
+    /// The channel, if it is one.
+    pub channel: Option<Channel>,
     /// When the first player asked.
     pub created_at: SystemTime,
     /// When the first media came.
@@ -133,6 +163,7 @@ impl Info {
 pub struct State<F> {
     key: StreamKey,
     serial: u64,
+    entries: Vec<Entry>,
     machine: Machine,
     feed: F,
     source: Option<source::State>,
@@ -164,6 +195,11 @@ impl Told {
         self.info.infohash
     }
 
+    /// What it was asked for by, or the id at hand of a channel.
+    pub fn asked_as(&self) -> Selector {
+        self.info.asked_as
+    }
+
     /// Whether the engine's connection comes with it.
     pub fn has_connection(&self) -> bool {
         self.source.as_ref().is_some_and(source::State::has_connection)
@@ -186,11 +222,14 @@ pub struct Session {
     host: Rc<dyn Host>,
     timing: Timing,
     limits: Limits,
+    entries: RefCell<Vec<Entry>>,
     machine: RefCell<Machine>,
     feed: RefCell<Feed>,
     sources: RefCell<HashMap<SourceId, Rc<Closing>>>,
     /// The source that the feed follows.
     following: Cell<Option<SourceId>>,
+    /// Media of sources that race.
+    contenders: RefCell<HashMap<SourceId, Contender>>,
     /// What is shown of the engines of sources that are open.
     opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
@@ -235,16 +274,28 @@ impl Session {
         host: Rc<dyn Host>,
         key: StreamKey,
         serial: u64,
-        asked_as: Selector,
+        asked: Asked,
         reservation: Reservation,
         limits: Limits,
         timing: Timing,
     ) -> std::io::Result<Rc<Self>> {
         let now = Instant::now();
         let window = crate::window::Window::new(reservation)?;
+        let count = u8::try_from(asked.ids.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        let channel = key.channel().map(|_| Channel {
+            ids: asked.ids.as_slice().into(),
+            present: 0,
+            fallbacks: 0,
+            last: None,
+            race: None,
+        });
+        let entry = |selector: &Selector| Entry { selector: *selector, infohash: key.infohash() };
         let session = Rc::new(Self {
+            entries: RefCell::new(asked.ids.iter().map(entry).collect()),
+            contenders: RefCell::default(),
             info: RefCell::new(Info {
-                asked_as,
+                asked_as: asked.by,
+                channel,
                 created_at: SystemTime::now(),
                 started_at: None,
                 idle_since: None,
@@ -262,7 +313,7 @@ impl Session {
             host,
             timing,
             limits,
-            machine: RefCell::new(Machine::new(limits, now, serial)),
+            machine: RefCell::new(Machine::new(limits, now, serial).with_entries(count, asked.races)),
             feed: RefCell::new(Feed::new(window)),
             sources: RefCell::default(),
             following: Cell::new(None),
@@ -309,6 +360,7 @@ impl Session {
         let state = State {
             key: self.key.clone(),
             serial: self.serial,
+            entries: self.entries.borrow().clone(),
             machine,
             feed,
             source,
@@ -343,6 +395,9 @@ impl Session {
     ) -> std::io::Result<Rc<Self>> {
         let now = Instant::now();
         let State { mut machine, info, .. } = told;
+        let Some(present) = told.entries.get(usize::from(machine.entry())).copied() else {
+            return Err(std::io::Error::other("a session without an id"));
+        };
         machine.go_on(now, clients);
         let playing = machine.playing().map(|(id, lease)| (id, lease.clone()));
         let closing = match (&playing, told.source) {
@@ -359,6 +414,8 @@ impl Session {
             host,
             timing,
             limits: machine.limits(),
+            entries: RefCell::new(told.entries),
+            contenders: RefCell::default(),
             machine: RefCell::new(machine),
             feed: RefCell::new(Feed::going_on(now, window, told.feed, budget)?),
             sources: RefCell::new(sources),
@@ -384,7 +441,7 @@ impl Session {
         let (timer, failed) = (session.clone(), session.clone());
         spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
         if let (Some((id, lease)), Some(closing)) = (playing, closing) {
-            let order = Order { id, lease, ask: machine::Ask::Own, closing };
+            let order = Order { id, lease, selector: present.selector, ask: machine::Ask::Own, closing };
             let failed = session.clone();
             spawn(source::go_on(session.clone(), order), move |panic| failed.panicked(panic));
         }
@@ -509,9 +566,24 @@ impl Session {
         self.machine.borrow().end_reason()
     }
 
-    /// Leases in use.
-    pub fn leases(&self) -> Vec<sluice_contract::Lease> {
-        self.machine.borrow().leases().cloned().collect()
+    /// Leases in use, and what is played on each.
+    pub fn leases(&self) -> Vec<(Lease, StreamKey)> {
+        let machine = self.machine.borrow();
+        machine.leases().map(|(lease, entry)| (lease.clone(), self.stream_of(entry))).collect()
+    }
+
+    /// What control knows an id of this session by: the session's own key, unless it is a channel.
+    fn stream_of(&self, entry: u8) -> StreamKey {
+        let Entry { selector, infohash } = self.entry(entry);
+        if self.key.channel().is_none() {
+            return self.key.clone();
+        }
+        let name = infohash.map_or(StreamName::Unresolved(selector), StreamName::Infohash);
+        StreamKey { name, options: self.key.options.clone() }
+    }
+
+    fn entry(&self, entry: u8) -> Entry {
+        self.entries.borrow()[usize::from(entry)]
     }
 
     /// Takes one event in and does what it calls for. Safe to call from within what an event sets off.
@@ -545,22 +617,30 @@ impl Session {
 
     fn act(self: &Rc<Self>, action: Action) {
         match action {
-            Action::RequestLease { avoid, wanted } => {
+            Action::RequestLease { entry, avoid, wanted } => {
+                let stream = self.stream_of(entry);
                 // Control answers a little earlier than the wait ends, so that its reason arrives before ours.
                 let margin = (self.limits.lease_timeout / 4).min(LEASE_MARGIN);
                 let deadline = Instant::now() + self.limits.lease_timeout - margin;
-                self.ticket.set(Some(self.host.request_lease(self, Wish { avoid, wanted }, deadline)));
+                self.ticket.set(Some(self.host.request_lease(
+                    self,
+                    Wish { stream, avoid, wanted },
+                    deadline,
+                )));
             }
             Action::AbandonLease => {
                 if let Some(ticket) = self.ticket.take() {
                     self.host.abandon_lease(ticket);
                 }
             }
-            Action::Open { source, lease, selector } => {
+            Action::Open { source, lease, entry, selector: ask } => {
                 let closing = Rc::new(Closing::default());
                 self.sources.borrow_mut().insert(source, closing.clone());
-                self.info.borrow_mut().sources += 1;
-                let order = Order { id: source, lease, ask: selector, closing };
+                if !self.is_rival(source) {
+                    self.info.borrow_mut().sources += 1;
+                }
+                let selector = self.entry(entry).selector;
+                let order = Order { id: source, lease, selector, ask, closing };
                 let failed = self.clone();
                 spawn(source::run(self.clone(), order), move |panic| failed.panicked(panic));
             }
@@ -573,7 +653,10 @@ impl Session {
                 self.host.counters().moved(is_done);
                 tracing::info!(stream = %self.key, is_done, "a move is over");
             }
+            Action::Entry { from, to, why } => self.go_on_with(from, to, why),
+            Action::Race(race) => self.race_goes(race),
             Action::Close(source) => {
+                self.contenders.borrow_mut().remove(&source);
                 self.opened.borrow_mut().remove(&source);
                 if self.following.get() == Some(source) {
                     self.following.set(None);
@@ -586,6 +669,7 @@ impl Session {
             Action::ReturnLease { lease, fault } => self.host.return_lease(lease, fault),
             Action::Admit => {
                 self.info.borrow_mut().started_at.get_or_insert_with(SystemTime::now);
+                self.lead();
                 self.changed.notify();
                 self.host.changed();
             }
@@ -602,6 +686,82 @@ impl Session {
                 self.host.ended(self, reason);
                 self.changed.notify();
             }
+        }
+    }
+
+    /// The second one of a race that is not decided.
+    fn is_rival(&self, source: SourceId) -> bool {
+        let machine = self.machine.borrow();
+        machine.contends(source) && machine.current() != Some(source)
+    }
+
+    /// The session goes on with another of the channel's ids.
+    fn go_on_with(&self, from: u8, to: u8, why: Option<Refusal>) {
+        let (left, next) = (self.entry(from), self.entry(to));
+        let current = self.machine.borrow().current();
+        let engine = current.and_then(|source| self.opened.borrow().get(&source).cloned());
+        {
+            let mut info = self.info.borrow_mut();
+            (info.asked_as, info.infohash) = (next.selector, next.infohash);
+            // What was shown belongs to the broadcast that is left.
+            (info.engine, info.stat, info.stat_at) = (engine, None, None);
+            if let Some(channel) = &mut info.channel {
+                channel.present = usize::from(to);
+                if let Some(refusal) = &why {
+                    channel.fallbacks += 1;
+                    channel.last = Some(Fallback {
+                        from: left.selector,
+                        to: next.selector,
+                        code: refusal.code,
+                        detail: refusal.detail.as_ref().into(),
+                        at: SystemTime::now(),
+                    });
+                }
+            }
+        }
+        if let Some(refusal) = why {
+            self.host.counters().channel_fallbacks.add(1);
+            tracing::info!(
+                stream = %self.key, from = %left.selector.value(), to = %next.selector.value(), %refusal,
+                "the channel goes on with its next id"
+            );
+        }
+        self.form.set(Form::Progressive);
+        self.feed.borrow_mut().broadcast_changed();
+        self.host.leads(self, None);
+        self.host.changed();
+    }
+
+    fn race_goes(&self, race: Race) {
+        let counters = self.host.counters();
+        match race {
+            Race::Running => counters.channel_races.add(1),
+            Race::Alone => {
+                counters.channel_races_alone.add(1);
+                tracing::info!(stream = %self.key, "no race: there is no second engine for it");
+            }
+            Race::First | Race::Second | Race::Forfeited => {
+                tracing::info!(stream = %self.key, outcome = ?race, "the race is over");
+            }
+        }
+        let current = self.machine.borrow().current();
+        let engine = current.and_then(|source| self.opened.borrow().get(&source).cloned());
+        let infohash = self.entry(self.machine.borrow().entry()).infohash;
+        let mut info = self.info.borrow_mut();
+        if let Some(channel) = &mut info.channel {
+            channel.race = Some(race);
+        }
+        // Nothing is shown of either before it is decided which of them plays.
+        if race != Race::Running && info.engine.is_none() {
+            (info.engine, info.infohash) = (engine, infohash);
+        }
+    }
+
+    /// Whoever asks for what a channel plays is sent to it.
+    fn lead(&self) {
+        let infohash = self.entry(self.machine.borrow().entry()).infohash;
+        if self.key.channel().is_some() && infohash.is_some() {
+            self.host.leads(self, infohash);
         }
     }
 
@@ -684,6 +844,7 @@ impl Session {
 
     /// The media of a source is about to come.
     pub(super) fn media_begins(&self, source: SourceId) {
+        self.contenders.borrow_mut().remove(&source);
         let machine = self.machine.borrow();
         let mut feed = self.feed.borrow_mut();
         if machine.current() == Some(source) {
@@ -696,6 +857,30 @@ impl Session {
 
     /// Takes packets of a source in. Media of a source that was given up meanwhile is dropped.
     pub(super) fn media(self: &Rc<Self>, source: SourceId, packets: &[u8]) -> std::io::Result<()> {
+        if self.machine.borrow().contends(source) {
+            let now = Instant::now();
+            let mut contenders = self.contenders.borrow_mut();
+            let contender = contenders.entry(source).or_insert_with(|| Contender::new(now));
+            let is_ready = contender.take(now, packets);
+            drop(contenders);
+            if !is_ready {
+                return Ok(());
+            }
+            // With this the race is decided, for this one.
+            self.handle(Event::Media(source));
+            return self.media_of_one(source, &[]);
+        }
+        self.media_of_one(source, packets)
+    }
+
+    /// The same for a source that does not race, or no more.
+    fn media_of_one(self: &Rc<Self>, source: SourceId, packets: &[u8]) -> std::io::Result<()> {
+        let kept = self.contenders.borrow_mut().remove(&source).map(Contender::into_packets);
+        let all = kept.map(|mut kept| {
+            kept.extend_from_slice(packets);
+            kept
+        });
+        let packets = all.as_deref().unwrap_or(packets);
         let (current, follower) = {
             let machine = self.machine.borrow();
             (machine.current(), machine.follower())
@@ -794,17 +979,35 @@ impl Session {
             let engine = source::describe_engine(&order.lease, endpoint, started);
             self.opened.borrow_mut().insert(order.id, engine.clone());
             let mut info = self.info.borrow_mut();
-            if self.machine.borrow().current() == Some(order.id) {
+            let machine = self.machine.borrow();
+            if machine.current() == Some(order.id) && !machine.contends(order.id) {
                 info.serve_from(engine);
+                info.infohash = info.infohash.or(started.infohash);
             }
-            info.infohash = info.infohash.or(started.infohash);
             self.host.changed();
             tracing::info!(stream = %self.key, engine = %endpoint.authority, "engine session opened");
         }
-        if let Some(infohash) = started.infohash
-            && self.host.learned(self, infohash)
-        {
+        let Some(infohash) = started.infohash else { return };
+        if self.key.channel().is_some() {
+            self.id_opened(order, infohash);
+        } else if self.host.learned(self, infohash) {
             self.handle(Event::End(EndReason::Merged));
+        }
+    }
+
+    /// An engine named the infohash behind an id of the channel.
+    fn id_opened(self: &Rc<Self>, order: &Order, infohash: Hex40) {
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.iter_mut().find(|entry| entry.selector == order.selector);
+        if let Some(entry) = entry {
+            entry.infohash = Some(infohash);
+        }
+        drop(entries);
+        if self.host.id_opened(self, order.selector, infohash, &order.lease.engine) {
+            // Never twice on one engine: the other session was there first.
+            self.handle(Event::Withdrawn(order.lease.id));
+        } else if !self.machine.borrow().contends(order.id) {
+            self.lead();
         }
     }
 }

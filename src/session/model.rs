@@ -5,6 +5,7 @@
 //! really happen, late, repeated and crossing events included, and it keeps its own books from the actions alone.
 
 use super::machine::{Action, Ask, Event, Limits, Machine, Phase, SourceFault, SourceId};
+use sluice_contract::snapshot::Race;
 use sluice_contract::{EndReason, EngineFault, EngineId, Epoch, Lease, LeaseId, Refusal, RefusalCode};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -81,6 +82,12 @@ pub(crate) struct Seen {
     pub came_back: u32,
     /// Moves that were done.
     pub moved: u32,
+    /// Ids given up for the next one before anything played, and after.
+    pub fell_back: (u32, u32),
+    /// Races that were won by the first id, and by the second.
+    pub races: (u32, u32),
+    /// Races that ended before either had media.
+    pub forfeited: u32,
 }
 
 impl Seen {
@@ -99,6 +106,11 @@ impl Seen {
         self.changed_over += other.changed_over;
         self.came_back += other.came_back;
         self.moved += other.moved;
+        self.fell_back.0 += other.fell_back.0;
+        self.fell_back.1 += other.fell_back.1;
+        self.races.0 += other.races.0;
+        self.races.1 += other.races.1;
+        self.forfeited += other.forfeited;
     }
 }
 
@@ -150,6 +162,23 @@ pub(crate) struct World {
     pauses: (Instant, Duration, Duration),
     moves_owed: u32,
     played: bool,
+    /// Ids the session has, which one has its turn, since when, and whether it has brought media.
+    ids: u8,
+    present: u8,
+    turn_since: Instant,
+    has_played: bool,
+    /// Ids given up since one of them last played well.
+    given_up: Vec<u8>,
+    /// Whether a race of the first two ids is to come.
+    is_racing: bool,
+    /// The second source of a race.
+    rival: Option<SourceId>,
+    /// The request that is under way is for the second source of a race.
+    is_for_rival: bool,
+    /// The source that has lost the race within this event.
+    loser: Option<SourceId>,
+    /// An id is left for another one within this event, because of what is wrong with it.
+    is_falling_back: bool,
     playing_since: Option<Instant>,
     last_media: Instant,
     last_sign: Instant,
@@ -171,15 +200,18 @@ impl World {
     pub(crate) fn new(choices: &mut impl Choices) -> Self {
         let mut pick = |bound| choices.below(bound).unwrap_or(0);
         let limits = Limits {
-            attempts_max: [12, 3, 1][pick(3) as usize],
+            attempts_max: [12, 5, 3, 1][pick(4) as usize],
+            entry_attempts_max: [4, 2][pick(2) as usize],
             spare_clients_min: [0, 0, 1, 3][pick(4) as usize],
             ..Limits::default()
         };
         let engines = 1 + pick(4);
+        let ids = [1, 1, 2, 3][pick(4) as usize];
+        let races = pick(2) == 1;
         let now = Instant::now();
         Self {
             limits,
-            machine: Machine::new(limits, now, u64::from(pick(256))),
+            machine: Machine::new(limits, now, u64::from(pick(256))).with_entries(ids, races),
             start: now,
             now,
             engines,
@@ -202,6 +234,16 @@ impl World {
             pauses: (now, Duration::ZERO, Duration::ZERO),
             moves_owed: 0,
             played: false,
+            ids,
+            present: 0,
+            turn_since: now,
+            has_played: false,
+            given_up: Vec::new(),
+            is_racing: races && ids > 1,
+            rival: None,
+            is_for_rival: false,
+            loser: None,
+            is_falling_back: false,
             playing_since: None,
             last_media: now,
             last_sign: now,
@@ -333,6 +375,18 @@ impl World {
 
     /// A second source on its way up to taking over, which a random walk hardly ever finds either.
     fn second_source(&mut self, choices: &mut impl Choices) -> Option<()> {
+        if self.is_for_rival && self.request.is_some() {
+            let lease = self.grant(choices.below(self.engines)?);
+            self.deliver(Event::Granted(lease));
+        }
+        if let Some(id) = self.rival.filter(|id| self.is_live(*id)) {
+            if self.sources.iter().any(|source| source.id == id && !source.opened) {
+                self.deliver(Event::Opened(id));
+            }
+            if choices.below(2)? == 0 {
+                self.deliver(Event::Media(id));
+            }
+        }
         if self.playing_since.is_some() && self.follower().is_none() {
             match choices.below(3)? {
                 0 => self.deliver(Event::Move(None)),
@@ -391,7 +445,7 @@ impl World {
             } else if let Some(source) = self.sources.iter().find(|source| source.close_asked) {
                 self.deliver(Event::Closed(source.id));
             } else if let Some(event) =
-                self.sources.first().and_then(|source| self.driven(finish, source, step))
+                self.sources.iter().find_map(|source| self.driven(finish, source, step))
             {
                 self.deliver(event);
             } else {
@@ -431,10 +485,15 @@ impl World {
         self.trace.push((self.now - self.start, event.clone()));
         self.seen.events += 1;
         let was_over = self.ended;
-        (self.blamed, self.is_handing_over, self.moved) = (None, false, 0);
+        (self.blamed, self.is_handing_over, self.moved, self.loser) = (None, false, 0, None);
         self.happened(&event);
         let mut actions = Vec::new();
         self.machine.on(self.now, event.clone(), &mut actions);
+        self.is_falling_back =
+            actions.iter().any(|action| matches!(action, Action::Entry { why: Some(_), .. }));
+        if self.is_falling_back {
+            self.reopen = None;
+        }
         if was_over {
             return self.judge_late(&event, &actions);
         }
@@ -466,13 +525,19 @@ impl World {
                 self.request = None;
                 self.held.push(lease.clone());
             }
-            Event::Refused(_) => self.request = None,
+            Event::Refused(_) => (self.request, self.is_for_rival) = (None, false),
             Event::Opened(id) => self.note(*id, |source| source.opened = true),
             Event::Media(id) if self.is_live(*id) => {
                 self.note(*id, |source| source.has_media = true);
-                if self.feeding != Some(*id) {
+                if self.rival == Some(*id) {
+                    (self.loser, self.feeding) = (self.feeding, self.rival.take());
+                    self.reopen = None;
+                } else if self.feeding != Some(*id) {
                     return;
+                } else {
+                    self.loser = self.rival.take().or(self.loser);
                 }
+                (self.is_racing, self.is_for_rival, self.has_played) = (false, false, true);
                 match self.playing_since {
                     Some(_) => self.note_pause(),
                     None => self.pauses = (self.now, Duration::ZERO, Duration::ZERO),
@@ -480,6 +545,9 @@ impl World {
                 let since = *self.playing_since.get_or_insert(self.now);
                 if !self.played {
                     self.failures = 0;
+                }
+                if self.now - since >= self.limits.stable {
+                    self.given_up.clear();
                 }
                 if self.now - since >= self.limits.stable && self.failures > 0 {
                     self.failures = 0;
@@ -490,7 +558,12 @@ impl World {
             Event::Progress(id) if self.is_live(*id) && self.feeding == Some(*id) => {
                 self.last_sign = self.now;
             }
-            Event::Unknown(id, _) if self.is_live(*id) && self.ask == Ask::Own && !self.played => {
+            Event::Unknown(id, _)
+                if self.is_live(*id)
+                    && self.ask == Ask::Own
+                    && !self.has_played
+                    && self.rival != Some(*id) =>
+            {
                 self.ask = Ask::Other;
                 self.reopen = self.lease_of(*id);
                 self.note(*id, |source| source.failed = true);
@@ -536,10 +609,10 @@ impl World {
         let excused = matches!(fault, EngineFault::EndOfStream | EngineFault::Error | EngineFault::Silent);
         let on = |lease: &Lease| self.sources.iter().any(|source| source.lease.id == lease.id);
         let alone = self.follower().is_none() && self.held.iter().all(on) && self.leaving.is_none();
-        let comes_back = excused && alone && self.played && self.failures == 0 && self.players > 0;
+        let comes_back = excused && alone && self.has_played && self.failures == 0 && self.players > 0;
         self.reopen = self.lease_of(id).filter(|_| comes_back);
         self.failures += 1;
-        self.spent = self.played && self.failures > self.limits.attempts_max;
+        self.spent = self.played && self.failures > self.budget();
         (self.playing_since, self.leaving) = (None, None);
         self.blamed =
             self.sources.iter().find(|source| source.id == id).map(|source| source.lease.engine.clone());
@@ -548,14 +621,30 @@ impl World {
 
     fn judge(&mut self, event: &Event, action: &Action, ends: bool) {
         match action {
-            Action::RequestLease { avoid, wanted } => {
+            Action::RequestLease { entry, avoid, wanted } => {
                 assert!(wanted.is_none() || matches!(event, Event::Move(_)), "nobody asked for this engine");
-                self.judge_request(avoid);
+                self.judge_request(*entry, avoid);
+            }
+            Action::Entry { from, to, why } => self.judge_entry(event, (*from, *to), why.is_some()),
+            Action::Race(race) => {
+                assert!(self.ids > 1, "a race of one");
+                match race {
+                    Race::Running => {}
+                    Race::First => self.seen.races.0 += 1,
+                    Race::Second => self.seen.races.1 += 1,
+                    Race::Forfeited => self.seen.forfeited += 1,
+                    Race::Alone => {
+                        self.is_for_rival = false;
+                        self.seen.forfeited += 1;
+                    }
+                }
             }
             Action::AbandonLease => {
                 let since = self.request.take().expect("abandoned a request that is not outstanding");
                 let is_late = self.now >= since + self.limits.lease_timeout;
-                let is_needless = self.playing_since.is_some() || self.reopen.is_some();
+                let is_needless =
+                    self.playing_since.is_some() || self.reopen.is_some() || self.is_falling_back;
+                self.is_for_rival = false;
                 assert!(ends || is_late || is_needless, "abandoned too early");
             }
             Action::Promote(id) => self.judge_promotion(*id),
@@ -579,7 +668,9 @@ impl World {
                     self.leaving = self.leaving.filter(|_| is_withdrawal);
                 }
             }
-            Action::Open { source, lease, selector } => self.judge_open(*source, lease, *selector),
+            Action::Open { source, lease, entry, selector } => {
+                self.judge_open(*source, lease, *entry, *selector);
+            }
             Action::Close(id) => self.judge_close(event, *id),
             Action::ReturnLease { lease, fault } => {
                 let at = self
@@ -621,14 +712,49 @@ impl World {
         }
     }
 
-    fn judge_request(&mut self, avoid: &[EngineId]) {
+    /// The session goes on with another id: because it won the race, because the other one of the race has failed, or
+    /// because the budget of the one before is over.
+    fn judge_entry(&mut self, event: &Event, (from, to): (u8, u8), has_failed: bool) {
+        assert!(from == self.present && to != from && to < self.ids, "from {from} to {to}");
+        if !has_failed {
+            assert!(matches!(event, Event::Media(_)) && to == 1, "nothing has been won");
+        } else if !self.played && (self.rival.is_some() || self.is_for_rival) {
+            self.is_for_rival = false;
+            if self.rival.is_some() {
+                (self.feeding, self.last_sign) = (self.rival.take(), self.now);
+            }
+        } else {
+            let is_start = !self.has_played && matches!(event, Event::Failed(..) | Event::Unknown(..));
+            let is_refused = !self.played && matches!(event, Event::Refused(_));
+            let is_spent = self.failures > self.budget();
+            assert!(is_start || is_refused || is_spent || self.is_late(), "an id is given up too early");
+            assert!(self.players > 0 || !self.played, "a session that nobody watches falls back");
+            assert!(self.playing_since.is_none() && self.follower().is_none(), "it still plays");
+            self.given_up.push(from);
+            assert!(!self.given_up.contains(&to), "{to} was given up before");
+            let counts = &mut self.seen.fell_back;
+            *if self.played { &mut counts.1 } else { &mut counts.0 } += 1;
+        }
+        (self.present, self.turn_since, self.has_played) = (to, self.now, !has_failed);
+        (self.failures, self.spent, self.ask, self.is_racing) = (0, false, Ask::Own, false);
+        self.reopen = None;
+    }
+
+    fn judge_request(&mut self, entry: u8, avoid: &[EngineId]) {
         assert!(self.request.is_none(), "two requests");
         assert!(self.ending.is_none() && self.follower().is_none(), "a request with two sources at work");
-        assert_eq!(
-            self.live().is_some(),
-            self.playing_since.is_some(),
-            "a request beside a source that starts"
-        );
+        self.is_for_rival = entry != self.present;
+        if self.is_for_rival {
+            assert!(std::mem::take(&mut self.is_racing) && entry == 1, "a race that nobody asked for");
+            assert!(self.live().is_some() && !self.played, "a race of one");
+        } else {
+            assert!(self.rival.is_none(), "a request beside a race");
+            assert_eq!(
+                self.live().is_some(),
+                self.playing_since.is_some(),
+                "a request beside a source that starts"
+            );
+        }
         assert!(self.players > 0 || !self.played, "a session that nobody watches takes an engine");
         assert_eq!(self.reopen, None, "a request instead of a reopening");
         for (at, engine) in avoid.iter().enumerate() {
@@ -643,9 +769,18 @@ impl World {
         self.request = Some(self.now);
     }
 
-    fn judge_open(&mut self, id: SourceId, lease: &Lease, selector: Ask) {
+    fn judge_open(&mut self, id: SourceId, lease: &Lease, entry: u8, selector: Ask) {
         assert!(self.ending.is_none(), "opened while ending");
-        assert_eq!(self.live().is_some(), self.playing_since.is_some(), "opened beside a source that starts");
+        let is_rival = self.is_for_rival && entry != self.present;
+        self.is_for_rival &= !is_rival;
+        if is_rival {
+            assert!(self.rival.is_none() && !self.played, "no race is on");
+            assert_eq!((entry, selector), (1, Ask::Own));
+        } else {
+            let starts = self.live().is_some_and(|source| self.rival != Some(source.id));
+            assert_eq!(starts, self.playing_since.is_some(), "opened beside a source that starts");
+            assert_eq!((entry, selector), (self.present, self.ask), "asked for something else");
+        }
         assert!(self.follower().is_none(), "three sources");
         assert_eq!(id.0, self.next_source, "source ids are reused");
         assert!(
@@ -654,15 +789,16 @@ impl World {
             lease.engine
         );
         assert!(self.held.contains(lease), "opened without a lease");
-        assert_eq!(selector, self.ask, "asked with the wrong selector");
-        if let Some(expected) = self.reopen.take() {
+        if let Some(expected) = self.reopen.take_if(|_| !is_rival) {
             assert_eq!(lease.id, expected, "another lease was opened first");
             self.seen.reopened += 1;
         }
         self.seen.opened += 1;
         self.seen.other += u32::from(selector == Ask::Other);
         self.next_source += 1;
-        if self.feeding.is_none() {
+        if is_rival {
+            self.rival = Some(id);
+        } else if self.feeding.is_none() {
             self.feeding = Some(id);
             self.last_sign = self.now;
         } else {
@@ -691,9 +827,19 @@ impl World {
         if self.ending.is_some() {
             return;
         }
+        if self.loser == Some(id) {
+            self.rival = self.rival.filter(|rival| *rival != id);
+            return;
+        }
+        if self.rival == Some(id) {
+            assert!(failed || withdrawn, "the second source of a race was closed for no reason");
+            self.rival = None;
+            return;
+        }
         if !is_feeding {
             let came_back = matches!(event, Event::Media(media) if Some(*media) == self.feeding);
             let is_needless = matches!(event, Event::Leave | Event::Move(_)) || is_time_over;
+            let is_needless = is_needless || self.is_falling_back;
             assert!(failed || withdrawn || came_back || is_needless, "a follower closed for no reason");
             self.seen.came_back += u32::from(came_back);
             return;
@@ -704,11 +850,16 @@ impl World {
         }
         let is_stalled = self.stall_deadline().is_some_and(|deadline| self.now >= deadline);
         let follows = self.sources.iter().any(|source| !source.close_asked && source.has_media);
-        if matches!(event, Event::CaughtUp(_)) || !is_stalled && is_time_over && follows {
+        let is_given_up = self.is_empty() || self.playing_since.is_none() && self.is_late();
+        if self.is_handing_over || self.is_falling_back && is_given_up {
+            // What has just taken over, or is being opened, goes with its id.
+            assert!(self.is_falling_back, "closed as soon as it had taken over");
+            (self.playing_since, self.leaving) = (None, None);
+        } else if matches!(event, Event::CaughtUp(_)) || !is_stalled && is_time_over && follows {
             self.is_handing_over = true;
             let is_fault = self.leaving.is_none();
             self.failures += u32::from(is_fault);
-            self.spent = self.failures > self.limits.attempts_max;
+            self.spent = self.failures > self.budget();
             self.note(id, |source| source.fault = is_fault.then_some(EngineFault::Silent));
             (self.playing_since, self.leaving) = (None, None);
         } else if !is_stalled && is_time_over {
@@ -737,7 +888,7 @@ impl World {
         let idle = self.idle_since.map_or(Duration::ZERO, |since| self.now - since);
         let is_wanted_back = matches!(event, Event::Withdrawn(_));
         if matches!(reason, EndReason::ClientLeft | EndReason::Abandoned) && !is_wanted_back {
-            assert!(self.live().is_none_or(|source| source.opened), "given up before the engine answered");
+            assert!(!self.is_asking(), "given up before the engine answered");
         }
         match reason {
             EndReason::ClientLeft => {
@@ -747,10 +898,17 @@ impl World {
             }
             EndReason::Abandoned => assert!(!self.played && self.players == 0 && idle >= self.limits.abandon),
             EndReason::EmptyTimeout => {
-                assert!(self.played && self.now >= self.last_media + self.limits.empty_timeout);
+                let is_over = self.now >= self.last_media.max(self.turn_since) + self.limits.empty_timeout;
+                assert!(self.played && is_over && (self.players == 0 || !self.has_next()));
             }
-            EndReason::FailoverExhausted => assert!(self.played && self.failures > self.limits.attempts_max),
-            EndReason::StartFailed => assert!(!self.played),
+            EndReason::FailoverExhausted => {
+                let is_over = self.failures > self.limits.attempts_max;
+                assert!(self.played && is_over && (self.players == 0 || !self.has_next()));
+            }
+            EndReason::StartFailed => {
+                let is_last = !self.has_next() || matches!(event, Event::Refused(_) | Event::Tick);
+                assert!(!self.played && is_last, "another id was not tried");
+            }
             other => assert!(matches!(event, Event::End(asked) if *asked == other), "ended for {other:?}"),
         }
     }
@@ -769,7 +927,7 @@ impl World {
 
     /// What must hold between events.
     fn settled(&mut self) {
-        let mut leases: Vec<LeaseId> = self.machine.leases().map(|lease| lease.id).collect();
+        let mut leases: Vec<LeaseId> = self.machine.leases().map(|(lease, _)| lease.id).collect();
         let mut held: Vec<LeaseId> = self.held.iter().map(|lease| lease.id).collect();
         leases.sort();
         held.sort();
@@ -795,11 +953,14 @@ impl World {
 
     /// No time limit has passed unnoticed, and the driver is woken for each that is pending.
     fn judge_times(&self) {
-        let asking = self.live().is_some_and(|source| !source.opened);
+        let asking = self.is_asking();
+        let is_down = self.played && self.has_played && self.playing_since.is_none();
+        let falls_back = is_down && self.players > 0 && self.has_next();
         let wait = if self.played { self.limits.grace } else { self.limits.abandon };
         let due = [
             ("idle", self.idle_since.filter(|_| !asking).map(|since| since + wait)),
-            ("empty", self.played.then(|| self.last_media + self.limits.empty_timeout)),
+            ("empty", self.played.then(|| self.last_media.max(self.turn_since) + self.limits.empty_timeout)),
+            ("entry", falls_back.then(|| self.last_media + self.limits.entry_timeout)),
             ("lease", self.request.map(|since| since + self.limits.lease_timeout)),
             ("stall", self.stall_deadline()),
             ("silence", self.silence_deadline()),
@@ -867,9 +1028,39 @@ impl World {
         self.sources.iter().find(|source| !source.close_asked)
     }
 
-    /// The source at work that does not feed the stream.
+    /// An engine was asked to start what is to feed the stream, and has not answered.
+    fn is_asking(&self) -> bool {
+        self.playing_since.is_none()
+            && self.sources.iter().any(|source| !source.close_asked && !source.opened)
+    }
+
+    /// Whether there is an id that was not given up beside the present one.
+    fn has_next(&self) -> bool {
+        (0..self.ids).any(|id| id != self.present && !self.given_up.contains(&id))
+    }
+
+    /// Faults in a row that the present id is forgiven.
+    fn budget(&self) -> u32 {
+        let all = self.limits.attempts_max;
+        if self.has_next() { all.min(self.limits.entry_attempts_max) } else { all }
+    }
+
+    /// Whether the present id has brought nothing for too long.
+    fn is_late(&self) -> bool {
+        let is_down = self.has_played && self.now - self.last_media >= self.limits.entry_timeout;
+        self.played && is_down || self.is_empty()
+    }
+
+    /// Whether it has brought nothing for as long as any session may.
+    fn is_empty(&self) -> bool {
+        self.played && self.now - self.last_media.max(self.turn_since) >= self.limits.empty_timeout
+    }
+
+    /// The source at work that neither feeds the stream nor races to do so.
     fn follower(&self) -> Option<SourceId> {
-        let is_other = |source: &&Source| !source.close_asked && Some(source.id) != self.feeding;
+        let is_other = |source: &&Source| {
+            !source.close_asked && Some(source.id) != self.feeding && Some(source.id) != self.rival
+        };
         self.sources.iter().find(is_other).map(|source| source.id)
     }
 

@@ -83,6 +83,7 @@ fn random_lives_keep_every_promise() {
     }
     let Seen { opened, reopened, waited, stalls, forgiven, withdrawn, other, .. } = total;
     let Seen { beside, inherited, changed_over, came_back, moved, .. } = total;
+    let Seen { fell_back, races, forfeited, .. } = total;
     for (what, count) in [
         ("sources", opened / 10),
         ("reopenings", reopened),
@@ -96,6 +97,11 @@ fn random_lives_keep_every_promise() {
         ("changes over", changed_over),
         ("sources that came back", came_back),
         ("moves", moved),
+        ("starts that fell back", fell_back.0),
+        ("sessions that fell back while they played", fell_back.1),
+        ("races won by the first id", races.0),
+        ("races won by the second id", races.1),
+        ("races that were none", forfeited),
     ] {
         assert!(u64::from(count) >= LIVES / 100, "too few {what}: {total:?}");
     }

@@ -14,7 +14,7 @@ use futures_util::future::{Either, select};
 use monoio::time::sleep;
 use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::SessionEngine;
-use sluice_contract::{EngineFault, Lease, Refusal, RefusalCode};
+use sluice_contract::{EngineFault, Lease, Refusal, RefusalCode, Selector};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -117,6 +117,8 @@ impl Closing {
 pub(super) struct Order {
     pub id: SourceId,
     pub lease: Lease,
+    /// What is asked for, and in which of two ways.
+    pub selector: Selector,
     pub ask: Ask,
     pub closing: Rc<Closing>,
 }
@@ -220,7 +222,7 @@ async fn start(session: &Session, order: &Order, endpoint: &Endpoint) -> Result<
     session.host().counters().engine_starts.add(1);
     // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
     // more: only its answer tells how to stop what it opened.
-    let ask = (order.ask.selector(session.key().selector()), session.form());
+    let ask = (order.ask.selector(order.selector), session.form());
     let pid = uuid::Uuid::new_v4().to_string();
     engine::start(endpoint, ask, &session.key().options, &pid, timing.start, timing.no_response).await
 }

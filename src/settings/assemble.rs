@@ -7,8 +7,8 @@ use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Selection,
-    Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
+    ApiKey, ChannelsFile, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate,
+    Secret, Selection, Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -66,6 +66,9 @@ pub(super) fn settings(
         engines: engines(&mut reader),
         docker: docker::docker(&mut reader),
         is_vpn_asked: docker::is_vpn_asked(&mut reader),
+        channels: reader
+            .value(&names::CHANNELS_FILE, |text| ChannelsFile::load(text.as_ref()))
+            .unwrap_or_default(),
         strict_pid: reader.switch(&names::STRICT_PID),
         hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),

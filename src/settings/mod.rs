@@ -1,7 +1,7 @@
 //! Settings: text and environment to checked, typed values, once.
 //!
 //! [`Settings::load`] reads the process environment and `.env` in the working directory; nothing reads either of them
-//! later. The process environment wins over `.env`, the first name of a variable wins over its aliases, an empty value
+//! later, save for the list of channels, which may change. The process environment wins over `.env`, the first name of a variable wins over its aliases, an empty value
 //! means "not set" (save for `API_KEY=`, which means open). All faults are reported together, so that one attempt shows
 //! everything there is to mend; what is odd but harmless becomes a warning.
 //!
@@ -12,6 +12,7 @@
 mod assemble;
 #[cfg(test)]
 mod catalogue;
+mod channels;
 mod docker;
 mod dotenv;
 mod error;
@@ -23,6 +24,7 @@ mod parse;
 mod reader;
 mod similar;
 
+pub use channels::{Channels, ChannelsFile, Watched};
 pub use error::Error;
 pub use host::Host;
 pub use parse::EngineAddress;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub docker: Option<Docker>,
     /// Whether engines were asked for behind a VPN. `GLUETUN_CONTAINER_NAME`, `VPN_MODE`.
     pub is_vpn_asked: bool,
+    /// Named channels. Default none; `CHANNELS_FILE`.
+    pub channels: ChannelsFile,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
     pub strict_pid: bool,
     /// Players over HLS.

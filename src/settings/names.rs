@@ -1040,6 +1040,18 @@ pub(super) static VPN_MODE: Variable = acting(
     "`redundant` asks for engines behind two VPN containers. Not supported yet, as above.",
 );
 
+/// `CHANNELS_FILE`
+pub(super) static CHANNELS_FILE: Variable = acting(
+    Group::General,
+    "CHANNELS_FILE",
+    &[],
+    Kind::Text("a TOML file, or a JSON file when its name ends in .json"),
+    Default::Means("no channels"),
+    "Names for programmes, each with the ids it can be had under, best first: `news = [\"<content id>\", \
+     \"infohash:<infohash>\"]`. `/ace/getstream?channel=news` plays the first that can be had, and goes on with the next when \
+     it fails. A changed file is taken within seconds; one with a fault is told in the log and changes nothing.",
+);
+
 /// `STRICT_PID`
 pub(super) static STRICT_PID: Variable = acting(
     Group::General,
@@ -1357,6 +1369,7 @@ pub static ALL: &[&Variable] = &[
     &MAX_ACTIVE_REPLICAS,
     &GLUETUN_CONTAINER_NAME,
     &VPN_MODE,
+    &CHANNELS_FILE,
     &STRICT_PID,
     &PROXY_STREAM_MODE,
     &DATA_DIR,

@@ -90,6 +90,7 @@ fn with_nothing_set_everything_has_its_documented_default() {
             // The room of these settings checks its own defaults.
             docker: settings.docker.clone(),
             is_vpn_asked: false,
+            channels: ChannelsFile::default(),
             strict_pid: false,
             hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),

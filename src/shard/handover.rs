@@ -302,12 +302,13 @@ fn take_session(shard: &Rc<Shard>, item: ToldItem, fds: Vec<OwnedFd>) -> io::Res
         return Err(short());
     }
     let (key, infohash) = (told.key().clone(), told.infohash());
+    let selector = key.selector().unwrap_or(told.asked_as());
     let count = u32::try_from(clients.len() + viewers.len()).unwrap_or(u32::MAX);
     let of_shard = (count, shard.timing.clone());
     let session = Session::going_on(shard.clone(), told, (window, connection), of_shard, &shard.budget)?;
     if let Some(infohash) = infohash.filter(|infohash| key.infohash() != Some(*infohash)) {
         let canonical = StreamKey { name: StreamName::Infohash(infohash), options: key.options.clone() };
-        shard.directory.learn(key.selector().value(), infohash);
+        shard.directory.learn(selector.value(), infohash);
         shard.directory.lead(&canonical, &key);
     }
     shard.sessions.borrow_mut().insert(key, session.clone());

@@ -376,7 +376,7 @@ fn not_kept() -> Refusal {
 
 /// The number in a stream's addresses.
 fn name_of(key: &StreamKey) -> sluice_contract::Hex40 {
-    key.infohash().unwrap_or_else(|| key.selector().value())
+    key.number()
 }
 
 async fn reload(

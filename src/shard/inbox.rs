@@ -165,7 +165,7 @@ fn holdings(shard: &Shard) -> Holdings {
     let mut holdings = Holdings::default();
     for session in shard.sessions.borrow().values() {
         holdings.sessions.push(session.key().clone());
-        holdings.leases.extend(session.leases().into_iter().map(|lease| (lease, session.key().clone())));
+        holdings.leases.extend(session.leases());
     }
     holdings
 }

@@ -28,15 +28,17 @@ use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
 use crate::session::{Host, Limits, Session, Timing, Wish};
-use crate::settings::{self, JoinBehind, Settings, SlowClient};
+use crate::settings::{self, Channels, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
+use arc_swap::ArcSwap;
 use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
-use sluice_contract::snapshot::Board;
+use sluice_contract::snapshot::{Board, SessionEngine};
 use sluice_contract::{
-    Alias, Dial, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard, Tuning,
+    Alias, Dial, Directory, EndReason, EngineFault, EngineId, Epoch, Hex40, LeaseId, LeaseRequest,
+    LeaseReturn, Refusal, RefusalCode, Selector, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Tuning,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -67,6 +69,8 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Where it publishes itself.
     pub board: Arc<Board>,
+    /// Named channels; replaced when their file changes.
+    pub channels: Arc<ArcSwap<Channels>>,
     /// What control may change of its behaviour.
     pub dial: Arc<Dial>,
     /// Limits over all shards.
@@ -104,6 +108,7 @@ pub(crate) struct Shard {
     shards: Vec<Sender<ToShard>>,
     control: Sender<ToControl>,
     directory: Arc<Directory>,
+    channels: Arc<ArcSwap<Channels>>,
     board: Arc<Board>,
     dial: Arc<Dial>,
     admission: Arc<Admission>,
@@ -191,6 +196,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         shards: wiring.shards,
         control: wiring.control,
         directory: wiring.directory,
+        channels: wiring.channels,
         board: wiring.board,
         dial: wiring.dial,
         admission: wiring.admission,
@@ -347,8 +353,7 @@ impl Shard {
 impl Host for Shard {
     fn request_lease(&self, session: &Rc<Session>, wish: Wish, deadline: Instant) -> Ticket {
         let ticket = self.ticket(Pending::Lease(Rc::downgrade(session)));
-        let stream = session.key().clone();
-        let Wish { avoid, wanted } = wish;
+        let Wish { stream, avoid, wanted } = wish;
         let request = LeaseRequest { ticket, shard: self.id, stream, avoid, wanted, deadline };
         self.arc_self().tell(ToControl::Lease(request));
         ticket
@@ -372,7 +377,8 @@ impl Host for Shard {
         if key.infohash() == Some(infohash) {
             return false;
         }
-        let (selector, options) = (key.selector(), key.options.clone());
+        let Some(selector) = key.selector() else { return false };
+        let options = key.options.clone();
         self.directory.learn(selector.value(), infohash);
         self.arc_self().tell(ToControl::Learned { selector, options, infohash });
         let canonical = StreamKey { name: StreamName::Infohash(infohash), options: key.options.clone() };
@@ -382,6 +388,42 @@ impl Host for Shard {
             || shown.iter().flat_map(|shard| &shard.sessions).any(|session| session.key == canonical);
         // The broadcast plays here under a name of its own from now on, unless it already plays somewhere.
         lives || self.directory.lead(&canonical, key) != *key
+    }
+
+    fn id_opened(&self, session: &Session, id: Selector, infohash: Hex40, engine: &EngineId) -> bool {
+        if id.value() != infohash {
+            let options = session.key().options.clone();
+            self.directory.learn(id.value(), infohash);
+            self.arc_self().tell(ToControl::Learned { selector: id, options, infohash });
+        }
+        let plays_there = |key: &StreamKey, played: Option<Hex40>, on: Option<&SessionEngine>| {
+            key != session.key() && played == Some(infohash) && on.is_some_and(|on| on.id == *engine)
+        };
+        let plays_here = self.sessions.borrow().values().any(|other| {
+            let info = other.info();
+            plays_there(other.key(), info.infohash, info.engine.as_ref())
+        });
+        let shown = self.board.read();
+        let mut others = shown.iter().filter(|shard| shard.id != self.id).flat_map(|shard| &shard.sessions);
+        plays_here || others.any(|other| plays_there(&other.key, other.infohash, other.engine.as_ref()))
+    }
+
+    fn leads(&self, session: &Session, infohash: Option<Hex40>) {
+        let options = session.key().options.clone();
+        let canonical = infohash.map(|infohash| StreamKey { name: StreamName::Infohash(infohash), options });
+        if canonical.as_ref().is_some_and(|key| self.directory.living(key).as_ref() == Some(session.key())) {
+            return;
+        }
+        self.directory.unlead(session.key());
+        let Some(canonical) = canonical else { return };
+        let shown = self.board.read();
+        let mut all = shown.iter().flat_map(|shard| &shard.sessions);
+        // One that plays by itself goes on so, and those who ask for it go there.
+        let lives =
+            self.sessions.borrow().contains_key(&canonical) || all.any(|other| other.key == canonical);
+        if !lives {
+            self.directory.lead(&canonical, session.key());
+        }
     }
 
     fn ending(&self, session: &Session, reason: EndReason) {

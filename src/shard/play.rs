@@ -8,13 +8,14 @@ use super::serve::{Served, hand_to_shard};
 use super::{Pending, Resolving, Shard};
 use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request};
 use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
-use crate::session::{Phase, Readiness, Session};
+use crate::session::{Asked, Phase, Readiness, Session};
 use crate::uring::Signal;
 use crate::window::Reservation;
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
 use sluice_contract::{
-    Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, StreamKey, ToControl, directory,
+    Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, Selector, StreamKey, ToControl,
+    directory,
 };
 use std::cell::RefCell;
 use std::io;
@@ -92,20 +93,44 @@ pub(super) async fn find(
     request: &PlayRequest,
 ) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
-        let key = until_left(served, Box::pin(find_key(shard, request))).await.ok_or(Failure::Left)??;
-        if shard.directory.is_blocked(request.alias.selector.value(), &key) {
-            return Err(looping().into());
-        }
+        let (key, asked) = match request {
+            PlayRequest::Stream(alias) => {
+                let key =
+                    until_left(served, Box::pin(find_key(shard, alias))).await.ok_or(Failure::Left)??;
+                if shard.directory.is_blocked(alias.selector.value(), &key) {
+                    return Err(looping().into());
+                }
+                let ids = key.selector().map(|selector| vec![selector]);
+                let asked = ids.map(|ids| Asked { by: alias.selector, ids, races: false });
+                (key, asked)
+            }
+            PlayRequest::Channel { key, races } => (key.clone(), Some(channel(shard, key, *races)?)),
+        };
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
             return Ok(Found::Elsewhere(usize::from(owner.0)));
         }
-        match join(shard, served, request, &key).await {
+        match join(shard, served, asked.as_ref(), &key).await {
             Err(Failure::Merged) => {}
             outcome => return outcome,
         }
     }
     Err(Failure::Merged)
+}
+
+/// What a channel is begun with: its ids, save for those that are found to loop.
+fn channel(shard: &Shard, key: &StreamKey, races: bool) -> Result<Asked, Refusal> {
+    let channels = shard.channels.load();
+    let Some(ids) = key.channel().and_then(|name| channels.get(name)) else {
+        return Err(Refusal::new(RefusalCode::NotFound, "no channel has this name"));
+    };
+    let is_playable = |selector: &Selector| {
+        let alias = Alias { selector: *selector, options: key.options.clone() };
+        !shard.directory.is_blocked(selector.value(), &directory::unresolved(&alias))
+    };
+    let ids: Vec<Selector> = ids.iter().copied().filter(is_playable).collect();
+    let by = *ids.first().ok_or_else(looping)?;
+    Ok(Asked { by, ids, races })
 }
 
 /// What a player is told whose stream is on the list of those that loop.
@@ -124,8 +149,7 @@ fn left(shard: &Shard, served: Served) {
 }
 
 /// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
-async fn find_key(shard: &Rc<Shard>, request: &PlayRequest) -> Result<StreamKey, Refusal> {
-    let alias = &request.alias;
+async fn find_key(shard: &Rc<Shard>, alias: &Alias) -> Result<StreamKey, Refusal> {
     if let Some(key) = shard.directory.find(alias) {
         return Ok(key);
     }
@@ -199,11 +223,11 @@ impl Drop for Membership {
 async fn join(
     shard: &Rc<Shard>,
     served: &Served,
-    request: &PlayRequest,
+    asked: Option<&Asked>,
     key: &StreamKey,
 ) -> Result<Found, Failure> {
     let guard = shard.admission.client(served.client.get(), Instant::now())?;
-    let session = match until_left(served, Box::pin(session_of(shard, request, key))).await {
+    let session = match until_left(served, Box::pin(session_of(shard, asked, key))).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
     };
@@ -240,12 +264,13 @@ pub(super) fn check_stream_limit(shard: &Shard, session: &Session) -> Result<(),
     }
 }
 
-/// The session of a key: the living one, or a new one once its predecessor is gone and memory is there.
+/// The session of a key: the living one, or a new one once its predecessor is gone and memory is there. Without `asked`
+/// there is no new one: it was the session of a channel that played what is asked for.
 async fn session_of(
     shard: &Rc<Shard>,
-    request: &PlayRequest,
+    asked: Option<&Asked>,
     key: &StreamKey,
-) -> Result<Rc<Session>, Refusal> {
+) -> Result<Rc<Session>, Failure> {
     let torn_down_by = Instant::now() + TEARDOWN_WAIT;
     let memory_by = Instant::now() + MEMORY_WAIT;
     let mut waiting = None;
@@ -258,12 +283,13 @@ async fn session_of(
                 let left = torn_down_by.saturating_duration_since(Instant::now());
                 if timeout(left, shard.forgotten.after(seen)).await.is_err() {
                     let detail = "the session is ending, retry shortly";
-                    return Err(Refusal::new(RefusalCode::SessionEnding, detail).retry_after(1));
+                    return Err(Refusal::new(RefusalCode::SessionEnding, detail).retry_after(1).into());
                 }
                 continue;
             }
             None => {}
         }
+        let Some(asked) = asked else { return Err(Failure::Merged) };
         if shard.is_calm.get() {
             // Another process is about to take over: this play begins there, or here once that is called off.
             shard.stirred.after(shard.stirred.count()).await;
@@ -271,16 +297,16 @@ async fn session_of(
         }
         if shard.draining.get().is_some() {
             let detail = "the appliance is shutting down";
-            return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
+            return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5).into());
         }
         if let Some(reservation) = shard.budget.reserve(crate::window::SESSION_BYTES_MIN) {
-            return start(shard, request, key, reservation);
+            return Ok(start(shard, asked.clone(), key, reservation)?);
         }
         waiting.get_or_insert_with(|| shard.budget.wait());
         shard.news.notify();
         if Instant::now() >= memory_by {
             let detail = "the memory for windows is spent";
-            return Err(Refusal::new(RefusalCode::Memory, detail).retry_after(10));
+            return Err(Refusal::new(RefusalCode::Memory, detail).retry_after(10).into());
         }
         sleep(MEMORY_LOOK).await;
     }
@@ -288,19 +314,18 @@ async fn session_of(
 
 fn start(
     shard: &Rc<Shard>,
-    request: &PlayRequest,
+    asked: Asked,
     key: &StreamKey,
     reservation: Reservation,
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
     let (limits, timing) = (shard.limits(), shard.timing.clone());
-    let selector = request.alias.selector;
-    let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
+    let session = Session::start(shard.clone(), key.clone(), serial, asked, reservation, limits, timing)
         .map_err(|error| {
-        let detail = format!("cannot make a window: {error}");
-        Refusal::new(RefusalCode::Descriptors, detail).retry_after(10)
-    })?;
+            let detail = format!("cannot make a window: {error}");
+            Refusal::new(RefusalCode::Descriptors, detail).retry_after(10)
+        })?;
     tracing::info!(stream = %key, "session started");
     shard.counters.sessions_started.add(1);
     shard.sessions.borrow_mut().insert(key.clone(), session.clone());

@@ -146,6 +146,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
     snapshot::Session {
         key: session.key().clone(),
         asked_as: info.asked_as,
+        channel: info.channel.clone(),
         infohash: info.infohash,
         shard: shard.id,
         state,

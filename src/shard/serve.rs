@@ -2,7 +2,7 @@
 
 use super::{Shard, hls, play};
 use crate::client::hls::Token;
-use crate::client::{answer, health, stream_status, totals};
+use crate::client::{PlayRequest, answer, health, play_request, stream_status, totals};
 use crate::handover::age;
 use crate::http::proxied::{ProxyParsed, client_address, parse_proxy};
 use crate::http::request::HeadReader;
@@ -560,16 +560,18 @@ pub(super) fn answer_and_go_on(
 
 fn status(shard: &Shard, query: Option<&str>) -> Result<serde_json::Value, Refusal> {
     let shown = shard.board.read();
-    let request = match crate::client::play_request(query, false) {
+    let request = match play_request(query, false) {
         Err(refusal) if refusal.code == RefusalCode::MissingId => return Ok(totals(&shown)),
         request => request?,
     };
-    let number = request.alias.selector.value();
-    let key = shard.directory.find(&request.alias);
+    let (key, number) = match request {
+        PlayRequest::Channel { key, .. } => (Some(key), None),
+        PlayRequest::Stream(alias) => (shard.directory.find(&alias), Some(alias.selector.value())),
+    };
     let session = shown.iter().flat_map(|shard| &shard.sessions).find(|session| {
         Some(&session.key) == key.as_ref()
-            || session.asked_as.value() == number
-            || session.infohash == Some(number)
+            || number.is_some_and(|number| session.asked_as.value() == number)
+            || number.is_some() && session.infohash == number
     });
     session
         .map(|session| stream_status(session))

@@ -45,14 +45,19 @@ impl Directory {
     /// resolved, or once X was seen as an infohash: 160-bit numbers do not collide by chance, and an engine answers
     /// for either.
     pub fn find(&self, alias: &Alias) -> Option<StreamKey> {
+        let key = self.canonical(alias)?;
+        Some(self.living(&key).unwrap_or(key))
+    }
+
+    /// The same whether or not the broadcast plays under another key at the moment.
+    pub fn canonical(&self, alias: &Alias) -> Option<StreamKey> {
         let number = alias.selector.value();
         let infohash = match (self.bucket(number).load().get(&number).copied(), alias.selector) {
             (Some(infohash), _) => infohash,
             (None, Selector::Infohash(infohash)) => infohash,
             (None, Selector::ContentId(_)) => return None,
         };
-        let key = StreamKey { name: StreamName::Infohash(infohash), options: alias.options.clone() };
-        Some(self.living(&key).unwrap_or(key))
+        Some(StreamKey { name: StreamName::Infohash(infohash), options: alias.options.clone() })
     }
 
     /// The key under which the broadcast of `key` plays, if it is another one.
@@ -114,7 +119,7 @@ impl Directory {
             return false;
         }
         let canonical = self.bucket(asked).load().get(&asked).copied();
-        [Some(asked), key.infohash(), Some(key.selector().value()), canonical]
+        [Some(asked), key.infohash(), Some(key.number()), canonical]
             .into_iter()
             .flatten()
             .any(|number| blocked.contains(&number))
@@ -175,6 +180,7 @@ mod tests {
         }
         directory.unlead(&second);
         assert_eq!(directory.living(&canonical), Some(living.clone()));
+        assert_eq!(directory.canonical(&alias(Selector::ContentId(id))).as_ref(), Some(&canonical));
         directory.unlead(&living);
         assert_eq!(directory.find(&alias(Selector::ContentId(id))), Some(canonical));
     }

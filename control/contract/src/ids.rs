@@ -162,19 +162,21 @@ pub struct Alias {
 }
 
 /// What a session is keyed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamName {
     /// The canonical name.
     Infohash(Hex40),
     /// Resolving failed: the selector stands in until an engine's start answer names the infohash.
     Unresolved(Selector),
+    /// A channel: one session for all its players, whichever of its ids it plays at the moment.
+    Channel(Arc<str>),
 }
 
 /// Canonical identity of a stream; exactly one session per key exists in the process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StreamKey {
-    /// Infohash, or the selector when it could not be resolved.
+    /// Infohash, the selector when it could not be resolved, or the name of a channel.
     pub name: StreamName,
     /// Byte-changing options.
     pub options: Options,
@@ -195,39 +197,73 @@ impl StreamKey {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }
         };
-        match self.name {
+        match &self.name {
             StreamName::Infohash(value) => feed(value.as_bytes()),
             StreamName::Unresolved(selector) => {
                 feed(selector.parameter().as_bytes());
                 feed(selector.value().as_bytes());
+            }
+            StreamName::Channel(name) => {
+                feed(b"channel");
+                feed(name.as_bytes());
             }
         }
         feed(self.options.as_str().as_bytes());
         ShardId(((u128::from(hash) * u128::from(shards)) >> 64) as u16)
     }
 
-    /// The selector an engine is asked with.
-    pub fn selector(&self) -> Selector {
+    /// The selector an engine is asked with; a channel has several.
+    pub fn selector(&self) -> Option<Selector> {
         match self.name {
-            StreamName::Infohash(value) => Selector::Infohash(value),
-            StreamName::Unresolved(selector) => selector,
+            StreamName::Infohash(value) => Some(Selector::Infohash(value)),
+            StreamName::Unresolved(selector) => Some(selector),
+            StreamName::Channel(_) => None,
         }
     }
 
-    /// The infohash, when known.
+    /// The infohash, when it is part of the key.
     pub fn infohash(&self) -> Option<Hex40> {
         match self.name {
             StreamName::Infohash(value) => Some(value),
-            StreamName::Unresolved(_) => None,
+            StreamName::Unresolved(_) | StreamName::Channel(_) => None,
+        }
+    }
+
+    /// The name of the channel, when it is one.
+    pub fn channel(&self) -> Option<&Arc<str>> {
+        match &self.name {
+            StreamName::Channel(name) => Some(name),
+            StreamName::Infohash(_) | StreamName::Unresolved(_) => None,
+        }
+    }
+
+    /// A number that stands for it where only numbers fit, such as addresses of segments: infohash or id, and for a
+    /// channel one made from its name.
+    pub fn number(&self) -> Hex40 {
+        match &self.name {
+            StreamName::Infohash(value) => *value,
+            StreamName::Unresolved(selector) => selector.value(),
+            StreamName::Channel(name) => {
+                // FNV-1a once for every four bytes: it has to be the same in every process, and nobody has to be kept
+                // from finding a second name for it.
+                let mut bytes = [0; 20];
+                for (seed, part) in (0u8..).zip(bytes.chunks_mut(4)) {
+                    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+                    let hash = name.bytes().fold(mix(0x811c_9dc5, seed), mix);
+                    part.copy_from_slice(&hash.to_be_bytes());
+                }
+                Hex40::from_bytes(bytes)
+            }
         }
     }
 }
 
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name {
+        match &self.name {
             StreamName::Infohash(value) => write!(f, "{value}")?,
             StreamName::Unresolved(selector) => write!(f, "{}:{}", selector.parameter(), selector.value())?,
+            StreamName::Channel(name) => write!(f, "channel:{name}")?,
         }
         if self.options.is_empty() { Ok(()) } else { write!(f, "?{}", self.options.as_str()) }
     }
@@ -296,6 +332,23 @@ mod tests {
         let one = Options::from_pairs([("b", "2"), ("a", "1"), ("b", "2")]);
         assert_eq!(one, Options::from_pairs([("a", "1"), ("b", "2")]));
         assert_eq!(one.as_str(), "a=1&b=2");
+    }
+
+    /// Guards: a channel has one spelling, one owner and one number, which no other channel has, and no id of its own.
+    #[test]
+    fn a_channel_is_told_from_others() {
+        let key =
+            |name: &str| StreamKey { name: StreamName::Channel(name.into()), options: Options::default() };
+        let (news, sport) = (key("news"), key("sport"));
+        assert_eq!(
+            (news.to_string().as_str(), news.selector(), news.infohash()),
+            ("channel:news", None, None)
+        );
+        assert_eq!((news.number(), news.owner(7)), (key("news").number(), key("news").owner(7)));
+        assert_ne!(news.number(), sport.number());
+        let parts: std::collections::HashSet<_> =
+            news.number().as_bytes().chunks(4).map(<[u8]>::to_vec).collect();
+        assert_eq!(parts.len(), 5, "{}", news.number());
     }
 
     #[test]

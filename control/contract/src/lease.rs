@@ -12,8 +12,8 @@ pub struct LeaseRequest {
     pub ticket: Ticket,
     /// Who asks.
     pub shard: ShardId,
-    /// For which stream: control never grants two leases of one stream on one engine at a time, except to replace
-    /// a lease the shard is about to return.
+    /// For which stream, by its broadcast and never by a channel's name: control never grants two leases of one stream on
+    /// one engine at a time, except to replace a lease the shard is about to return.
     pub stream: StreamKey,
     /// Engines that failed this session recently, worst last. They are granted only when no other can be had.
     pub avoid: Vec<EngineId>,

@@ -29,7 +29,7 @@ pub struct Resolution {
 /// Everything a shard holds at the moment: the first thing a (re)started control hears of it.
 #[derive(Clone, Debug, Default)]
 pub struct Holdings {
-    /// Leases in use, with the stream and engine each serves.
+    /// Leases in use, with the broadcast and engine each serves.
     pub leases: Vec<(Lease, StreamKey)>,
     /// Keys of the sessions that live.
     pub sessions: Vec<StreamKey>,

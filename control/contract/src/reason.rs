@@ -87,7 +87,7 @@ impl EndReason {
 }
 
 /// Why a request was refused. The one closed list; the HTTP status that goes with each is the client room's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
     /// Neither `id` nor `infohash`.

@@ -6,7 +6,7 @@
 
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
 use crate::metric::Sample;
-use crate::reason::EndReason;
+use crate::reason::{EndReason, RefusalCode};
 use crate::supply::Supply;
 use arc_swap::ArcSwap;
 use atomic_waker::AtomicWaker;
@@ -212,13 +212,61 @@ pub struct Splices {
     pub repeated: Amount,
 }
 
+/// A channel and its ids.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Channel {
+    /// Its ids, best first, as they were when the session began.
+    pub ids: Arc<[Selector]>,
+    /// Which one it plays, or is about to.
+    pub present: usize,
+    /// Times it went on with another one because the one before could not be had any more.
+    pub fallbacks: u64,
+    /// The last such time.
+    pub last: Option<Fallback>,
+    /// How the race at its start went, if there was one.
+    pub race: Option<Race>,
+}
+
+/// A channel went on with another of its ids.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Fallback {
+    /// What it left.
+    pub from: Selector,
+    /// What it went on with.
+    pub to: Selector,
+    /// Why.
+    pub code: RefusalCode,
+    /// The same in words.
+    pub detail: Arc<str>,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// How a start with two ids at once went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Race {
+    /// Nothing has come yet.
+    Running,
+    /// The first id had media first.
+    First,
+    /// The second id had media first.
+    Second,
+    /// One of the two failed before media came.
+    Forfeited,
+    /// No second engine could be had: there was no race.
+    Alone,
+}
+
 /// One session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Canonical key.
     pub key: StreamKey,
-    /// The selector of the first player: `ace_id` in the REST contract.
+    /// The selector of the first player, or the id that a channel plays: `ace_id` in the REST contract.
     pub asked_as: Selector,
+    /// The channel it plays, if it is one.
+    pub channel: Option<Channel>,
     /// Canonical infohash, once known.
     pub infohash: Option<Hex40>,
     /// Owner.

@@ -10,8 +10,12 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Serialize;
-use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
-use sluice_contract::{Alias, EndReason, EngineId, Hex40, Options, Selector, StreamKey, ToShard};
+use sluice_contract::snapshot::{
+    Channel, Client, EndedClient, EngineStat, Race, Session, SessionState, Shard, Splices,
+};
+use sluice_contract::{
+    Alias, EndReason, EngineId, Hex40, Options, RefusalCode, Selector, StreamKey, ToShard,
+};
 use std::sync::Arc;
 use std::time::SystemTime;
 use utoipa::ToSchema;
@@ -72,6 +76,7 @@ pub(crate) struct SessionView {
     continuity_errors: u64,
     discontinuities: u64,
     failovers: u64,
+    channel: Option<ChannelView>,
     splices: SplicesView,
     #[schema(value_type = Vec<String>)]
     formats: Vec<&'static str>,
@@ -123,6 +128,11 @@ impl SessionView {
             continuity_errors: session.continuity_errors,
             discontinuities: session.discontinuities,
             failovers: session.failovers,
+            channel: session
+                .key
+                .channel()
+                .zip(session.channel.as_ref())
+                .map(|(name, channel)| ChannelView::new(name, channel)),
             splices: SplicesView::new(&session.splices),
             formats: session.formats.clone(),
             is_encrypted: engine.is_some_and(|engine| engine.is_encrypted),
@@ -130,6 +140,63 @@ impl SessionView {
             command_url: engine.and_then(|engine| engine.command_url.clone()),
             stat: session.stat.clone(),
         }
+    }
+}
+
+/// The channel that a session plays.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyChannel)]
+pub(crate) struct ChannelView {
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// Best first, as in the file of channels.
+    ids: Vec<String>,
+    /// The one that plays, or is about to.
+    id: Option<String>,
+    fallbacks: u64,
+    last_fallback: Option<FallbackView>,
+    #[schema(value_type = Option<String>)]
+    race: Option<Race>,
+}
+
+/// Why a channel went on with another of its ids.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProxyFallback)]
+pub(crate) struct FallbackView {
+    from: String,
+    to: String,
+    #[schema(value_type = String)]
+    code: RefusalCode,
+    #[schema(value_type = String)]
+    detail: Arc<str>,
+    at: String,
+}
+
+impl ChannelView {
+    fn new(name: &Arc<str>, channel: &Channel) -> Self {
+        let ids: Vec<String> = channel.ids.iter().map(written).collect();
+        Self {
+            name: name.clone(),
+            id: ids.get(channel.present).cloned(),
+            ids,
+            fallbacks: channel.fallbacks,
+            last_fallback: channel.last.as_ref().map(|last| FallbackView {
+                from: written(&last.from),
+                to: written(&last.to),
+                code: last.code,
+                detail: last.detail.clone(),
+                at: rfc3339(last.at),
+            }),
+            race: channel.race,
+        }
+    }
+}
+
+/// An id as a file of channels has it.
+fn written(id: &Selector) -> String {
+    match id {
+        Selector::ContentId(number) => number.to_string(),
+        Selector::Infohash(number) => format!("infohash:{number}"),
     }
 }
 
@@ -468,7 +535,7 @@ impl<'a> Wanted<'a> {
         let infohash = infohash.or(key.infohash());
         let by_number = self.number.is_some()
             && (self.number == Some(asked_as.value())
-                || self.number == Some(key.selector().value())
+                || self.number == Some(key.number())
                 || self.number == infohash);
         by_number || (infohash.is_some() && infohash == self.infohash) || self.text == key.to_string()
     }

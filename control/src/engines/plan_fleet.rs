@@ -38,7 +38,7 @@ fn broadcast(stream: u8) -> Hex40 {
 
 fn ask(plan: &mut Plan, now: Instant, ticket: u64, stream: u8) {
     let stream = StreamKey { name: StreamName::Infohash(broadcast(stream)), options: Options::default() };
-    let infohash = stream.selector().value();
+    let infohash = stream.number();
     let deadline = now + 2 * WAIT;
     let request = LeaseRequest {
         ticket: Ticket(ticket),

@@ -593,9 +593,11 @@ impl Service {
 
     /// The number that identifies what a key plays: two keys of one broadcast must not share an engine.
     fn broadcast(&self, key: &StreamKey) -> Hex40 {
-        let alias = Alias { selector: key.selector(), options: key.options.clone() };
-        let known = self.directory.find(&alias).and_then(|known| known.infohash());
-        known.unwrap_or(alias.selector.value())
+        // Leases are asked for by broadcast: a channel is named only where nobody knows which of its ids it plays.
+        let Some(selector) = key.selector() else { return key.number() };
+        let alias = Alias { selector, options: key.options.clone() };
+        let known = self.directory.canonical(&alias).and_then(|known| known.infohash());
+        known.unwrap_or(selector.value())
     }
 
     fn connect(&mut self) {
@@ -613,7 +615,10 @@ impl Service {
             let opened =
                 shard.sessions.iter().filter_map(|session| Some((session, session.engine.as_ref()?)));
             for (session, engine) in opened {
-                let broadcast = session.infohash.unwrap_or_else(|| self.broadcast(&session.key));
+                let broadcast = session.infohash.unwrap_or_else(|| match session.channel {
+                    Some(_) => session.asked_as.value(),
+                    None => self.broadcast(&session.key),
+                });
                 self.plan.opened(&engine.id, broadcast);
             }
         }

@@ -16,6 +16,8 @@ use std::time::SystemTime;
 
 /// The reason of a stream whose session went on with another engine.
 pub(super) const FAILOVER: &str = "failover";
+/// The reason of a stream whose session is a channel that went on with another of its ids.
+pub(super) const FALLBACK: &str = "channel_fallback";
 /// The reason of a stream that was playing when the process before this one ended.
 pub(super) const RESTARTED: &str = "appliance_restarted";
 /// The reason of a stream of which the board remembers no end.
@@ -137,6 +139,7 @@ impl Follower {
                     (ended.at, ended.reason.as_str())
                 }
                 None if sessions().any(|session| goes_on(session, &shown.stream)) => (unknown.0, FAILOVER),
+                None if sessions().any(|session| fell_back(session, &shown.stream)) => (unknown.0, FALLBACK),
                 None => unknown,
             };
             changes.push(Change::End { id: id.to_owned(), at, reason });
@@ -147,6 +150,13 @@ impl Follower {
 /// Whether a session is the one whose earlier playback this stream was.
 fn goes_on(session: &Session, stream: &Stream) -> bool {
     session.created_at <= stream.started_at && stream.start.key == session.asked_as.value().to_string()
+}
+
+/// Whether a session is the channel that has left what this stream was for another of its ids.
+fn fell_back(session: &Session, stream: &Stream) -> bool {
+    let last = session.channel.as_ref().and_then(|channel| channel.last.as_ref());
+    session.created_at <= stream.started_at
+        && last.is_some_and(|last| stream.start.key == last.from.value().to_string())
 }
 
 fn came_and_went(ended: &EndedSession, book: &Book, worker: &str) -> Option<Vec<Change>> {
@@ -221,8 +231,8 @@ impl<'a> Playback<'a> {
 mod tests {
     use super::*;
     use crate::streams::book::Started;
-    use sluice_contract::snapshot::SessionState;
-    use sluice_contract::{EngineId, Options, ShardId, StreamKey, StreamName};
+    use sluice_contract::snapshot::{Channel, Fallback, SessionState};
+    use sluice_contract::{EngineId, Options, RefusalCode, ShardId, StreamKey, StreamName};
     use std::time::{Duration, UNIX_EPOCH};
 
     fn at(second: u64) -> SystemTime {
@@ -249,6 +259,7 @@ mod tests {
         Session {
             key: StreamKey { name: StreamName::Infohash(number(n + 100)), options: Options::default() },
             asked_as: Selector::ContentId(number(n)),
+            channel: None,
             infohash: None,
             shard: ShardId(0),
             state: SessionState::Playing,
@@ -378,6 +389,25 @@ mod tests {
         scene.pass(&shard(vec![session(1, Some("p"))], vec![]));
         let moved = shard(vec![session(1, Some("q"))], vec![]);
         assert_eq!(scene.pass(&moved), ["start q", "end p failover"]);
+    }
+
+    /// Guards: a channel that goes on with another of its ids ends one stream and starts the next, and says why.
+    #[test]
+    fn another_id_of_a_channel_is_another_stream() {
+        let mut scene = Scene::new();
+        let (one, two) = (Selector::ContentId(number(1)), Selector::ContentId(number(2)));
+        let channel = |last| Channel { ids: [one, two].into(), present: 0, fallbacks: 0, last, race: None };
+        let first = Session { channel: Some(channel(None)), ..session(1, Some("p")) };
+        scene.pass(&shard(vec![first], vec![]));
+        let last = Fallback {
+            from: one,
+            to: two,
+            code: RefusalCode::StartTimeout,
+            detail: "no media".into(),
+            at: at(3),
+        };
+        let second = Session { channel: Some(channel(Some(last))), ..session(2, Some("q")) };
+        assert_eq!(scene.pass(&shard(vec![second], vec![])), ["start q", "end p channel_fallback"]);
     }
 
     /// Guards: a session that came and went between two looks is a stream all the same, and one that never played is told

@@ -328,6 +328,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         garbage_bytes: 0,
         continuity_errors: 0,
         discontinuities: 0,
+        channel: None,
         failovers: 0,
         splices: Default::default(),
         stat: None,

@@ -1617,6 +1617,18 @@ export interface components {
             image_pull?: components["schemas"]["ImagePull"] | null;
             last_failure?: string | null;
         };
+        /** @description The channel that a session plays. */
+        ProxyChannel: {
+            /** Format: int64 */
+            fallbacks: number;
+            /** @description The one that plays, or is about to. */
+            id?: string | null;
+            /** @description Best first, as in the file of channels. */
+            ids: string[];
+            last_fallback?: components["schemas"]["ProxyFallback"] | null;
+            name: string;
+            race?: string | null;
+        };
         /** @description One client record. */
         ProxyClient: {
             /** Format: int64 */
@@ -1706,6 +1718,14 @@ export interface components {
             ended_at: number;
             reason: string;
         };
+        /** @description Why a channel went on with another of its ids. */
+        ProxyFallback: {
+            at: string;
+            code: string;
+            detail: string;
+            from: string;
+            to: string;
+        };
         /** @description What a move is told to be. */
         ProxyMove: {
             from?: string | null;
@@ -1727,6 +1747,7 @@ export interface components {
             bitrate_bps: number;
             /** Format: int64 */
             bytes_in: number;
+            channel?: components["schemas"]["ProxyChannel"] | null;
             client_count: number;
             command_url?: string | null;
             container_id: string;

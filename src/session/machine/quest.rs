@@ -1,8 +1,8 @@
 //! The way to a source: asking control, waiting for an engine, opening, following, taking over.
 
 use super::{
-    Action, EndReason, EngineFault, EngineId, Instant, Lease, LeaseId, Life, Machine, Playing, Refusal,
-    RefusalCode, Source, SourceId,
+    Action, EndReason, EngineFault, EngineId, Instant, Lease, LeaseId, Life, Machine, Playing, Race, Refusal,
+    RefusalCode, Rival, Source, SourceId, keeps_failing,
 };
 use std::time::Duration;
 
@@ -87,10 +87,13 @@ impl Machine {
             avoid.retain(|avoided| *avoided != engine);
             avoid.push(engine);
         }
-        actions.push(Action::RequestLease { avoid, wanted });
+        actions.push(Action::RequestLease { entry: self.entries.present, avoid, wanted });
     }
 
     pub(super) fn granted(&mut self, now: Instant, lease: Lease, actions: &mut Vec<Action>) {
+        if let Rival::Leasing { entry, .. } = self.rival {
+            return self.rival_granted(entry, lease, actions);
+        }
         let is_at_work =
             self.sources.iter().any(|source| !source.closing && source.lease.engine == lease.engine);
         if !matches!(self.quest, Quest::Leasing { .. }) || is_at_work {
@@ -101,7 +104,7 @@ impl Machine {
             }
             return;
         }
-        self.engines_tried += u32::from(!self.played);
+        self.engines_tried += u32::from(!self.entries.has_played);
         self.open_or_wait(now, lease, actions);
     }
 
@@ -121,28 +124,27 @@ impl Machine {
         if self.playing.is_none() {
             (self.last_sign, self.last_answer) = (now, None);
         }
-        actions.push(Action::Open { source: id, lease: lease.clone(), selector: self.ask });
-        self.sources.push(Source {
-            id,
-            lease,
-            opened: false,
-            has_media: false,
-            pause: Duration::ZERO,
-            closing: false,
-            fault: None,
-            again: false,
-        });
+        let entry = self.entries.present;
+        actions.push(Action::Open { source: id, lease: lease.clone(), entry, selector: self.ask });
+        self.sources.push(Source::new(id, lease, entry));
         self.quest = Quest::Source(id);
+        self.ask_for_rival(now, actions);
     }
 
     pub(super) fn refused(&mut self, now: Instant, refusal: Refusal, actions: &mut Vec<Action>) {
-        if !matches!(self.quest, Quest::Leasing { .. }) {
-            return;
+        if self.rival.is_leasing() {
+            return self.call_race_off(Race::Alone, actions);
         }
+        let Quest::Leasing { since } = self.quest else { return };
         // The request is answered: whatever comes next, there is nothing to abandon.
         self.quest = Quest::None;
         match self.purpose {
-            Purpose::Recovery if !self.played => self.end(EndReason::StartFailed, Some(refusal), actions),
+            Purpose::Recovery if !self.played => {
+                let is_prompt = self.is_prompt(now.saturating_duration_since(since));
+                if !is_prompt || !self.fall_back(now, &refusal, actions) {
+                    self.end(EndReason::StartFailed, Some(refusal), actions);
+                }
+            }
             Purpose::Move { .. } => self.give_quest_up(actions),
             _ => self.back_off(now),
         }
@@ -252,20 +254,30 @@ impl Machine {
         }
         self.quest = Quest::None;
         self.plays(now, id);
+        let is_spent = self.failures > self.attempts_max() && self.clients > 0;
+        if is_spent && self.fall_back(now, &keeps_failing(), actions) {
+            return;
+        }
         if self.failures > self.limits.attempts_max {
             self.end(EndReason::FailoverExhausted, None, actions);
         }
     }
 
     pub(super) fn withdrawn(&mut self, now: Instant, lease: LeaseId, actions: &mut Vec<Action>) {
-        if self.played && self.clients == 0 && self.leases().any(|held| held.id == lease) {
+        if self.played && self.clients == 0 && self.leases().any(|(held, _)| held.id == lease) {
             return self.end(EndReason::ClientLeft, None, actions);
         }
         if let Some(kept) = self.kept.as_ref().filter(|kept| kept.id == lease) {
             let engine = kept.engine.clone();
             self.return_kept(actions);
             self.blame(&engine);
-            return self.lease(now, actions);
+            if !self.adopt_rival(now, &taken_back(), actions) {
+                self.lease(now, actions);
+            }
+            return;
+        }
+        if self.rival_withdrawn(lease, actions) {
+            return;
         }
         let Some(source) = self.sources.iter().find(|source| source.lease.id == lease && !source.closing)
         else {
@@ -284,7 +296,9 @@ impl Machine {
             return;
         }
         self.close(id, None, actions);
-        self.lease(now, actions);
+        if !self.adopt_rival(now, &taken_back(), actions) {
+            self.lease(now, actions);
+        }
     }
 
     pub(super) fn start_move(&mut self, now: Instant, wanted: Option<EngineId>, actions: &mut Vec<Action>) {
@@ -365,6 +379,10 @@ impl Machine {
             Quest::Backoff { until } if now >= until => self.lease(now, actions),
             _ => {}
         }
+        if self.rival_deadline().is_some_and(|deadline| now >= deadline) {
+            actions.push(Action::AbandonLease);
+            self.call_race_off(Race::Alone, actions);
+        }
     }
 
     /// The time to catch up in is over.
@@ -400,4 +418,9 @@ impl Machine {
         self.avoid.retain(|avoided| avoided != engine);
         self.avoid.push(engine.clone());
     }
+}
+
+/// What is told of an id whose engine control took back before it played.
+fn taken_back() -> Refusal {
+    Refusal::new(RefusalCode::MaxCapacity, "its engine was taken back")
 }

@@ -70,7 +70,7 @@ impl Life {
 }
 
 fn open(source: u32, id: u64, engine: u32, selector: Ask) -> Action {
-    Action::Open { source: SourceId(source), lease: lease(id, engine), selector }
+    Action::Open { source: SourceId(source), lease: lease(id, engine), entry: 0, selector }
 }
 
 fn close(source: u32) -> Action {
@@ -83,7 +83,7 @@ fn back(id: u64, fault: Option<EngineFault>) -> Action {
 
 fn avoiding(engines: &[u32]) -> Action {
     let avoid = engines.iter().map(|engine| lease(0, *engine).engine).collect();
-    Action::RequestLease { avoid, wanted: None }
+    Action::RequestLease { entry: 0, avoid, wanted: None }
 }
 
 fn silent(id: u64, is_silent: bool) -> Action {
@@ -342,7 +342,7 @@ fn silence_is_judged_by_the_rhythm_and_the_figures() {
 fn a_move_makes_before_it_breaks() {
     let mut life = Life::playing();
     let wanted = Some(lease(0, 2).engine);
-    let expected = Action::RequestLease { avoid: vec![lease(0, 0).engine], wanted: wanted.clone() };
+    let expected = Action::RequestLease { entry: 0, avoid: vec![lease(0, 0).engine], wanted: wanted.clone() };
     assert_eq!(life.on(Event::Move(wanted)), [expected]);
     life.follow();
     assert_eq!(life.on(Event::Media(SourceId(0))), []);
@@ -515,6 +515,182 @@ fn a_start_tries_three_engines() {
     life.on(Event::Granted(lease(0, 0)));
     let actions = life.on(Event::Failed(SourceId(0), fault(EngineFault::Silent, false)));
     assert_eq!(reason(&actions), Some(EndReason::StartFailed));
+}
+
+/// A session of three ids that one player has joined.
+fn channel(races: bool) -> Life {
+    let now = Instant::now();
+    let machine = Machine::new(Limits::default(), now, 1).with_entries(3, races);
+    let mut life = Life { machine, start: now, now };
+    assert_eq!(life.on(Event::Join), [avoiding(&[])]);
+    life
+}
+
+fn asking(entry: u8, engines: &[u32]) -> Action {
+    let avoid = engines.iter().map(|engine| lease(0, *engine).engine).collect();
+    Action::RequestLease { entry, avoid, wanted: None }
+}
+
+fn open_entry(source: u32, id: u64, engine: u32, entry: u8) -> Action {
+    Action::Open { source: SourceId(source), lease: lease(id, engine), entry, selector: Ask::Own }
+}
+
+fn goes_on_with(from: u8, to: u8, why: &SourceFault) -> Action {
+    Action::Entry { from, to, why: Some(why.refusal.clone()) }
+}
+
+/// Guards: a start falls back to the next id when no engine would help, or three have failed, and tells those who wait only
+/// when the last one has failed too; an id unknown to an engine is asked for in both ways first.
+#[test]
+fn a_start_falls_back_in_order() {
+    let mut life = channel(false);
+    life.on(Event::Granted(lease(0, 0)));
+    assert_eq!(life.on(Event::Unknown(SourceId(0), unknown())), [close(0)]);
+    assert_eq!(life.closes(0).len(), 1, "the other way of asking");
+    let actions = life.on(Event::Unknown(SourceId(1), unknown()));
+    assert_eq!(actions, [close(1), goes_on_with(0, 1, &unknown()), asking(1, &[0])]);
+    for engine in 1..4 {
+        life.on(Event::Granted(lease(u64::from(engine), engine)));
+        let source = engine + 1;
+        let actions = life.fails(source, EngineFault::Hung);
+        assert_eq!(actions.iter().any(|action| matches!(action, Action::Entry { .. })), engine == 3);
+    }
+    assert_eq!(life.machine.entry(), 2);
+    life.closes(1);
+    assert_eq!(life.on(Event::Granted(lease(9, 0))), [open_entry(5, 9, 0, 2)]);
+    let fault = fault(EngineFault::Silent, false);
+    let actions = life.on(Event::Failed(SourceId(5), fault.clone()));
+    assert_eq!(actions[1..2], [Action::Refuse(fault.refusal)]);
+    assert_eq!(reason(&actions), Some(EndReason::StartFailed));
+}
+
+/// Guards: a refusal of control that did not come of waiting is followed by the next id; one that did ends the start.
+#[test]
+fn a_prompt_refusal_is_followed_by_the_next_id() {
+    let refusal = Refusal::new(RefusalCode::MaxCapacity, "the only engine plays this already");
+    let mut life = channel(false);
+    let why = Some(refusal.clone());
+    let expected = [Action::Entry { from: 0, to: 1, why }, asking(1, &[])];
+    assert_eq!(life.on(Event::Refused(refusal.clone())), expected);
+    assert_eq!(reason(&life.after(20 * SECOND, Event::Refused(refusal))), Some(EndReason::StartFailed));
+}
+
+/// Guards: an id that plays is given up when its sources have failed five times, or when nothing of it could be had for
+/// twenty seconds, and the next one goes on under the same players; those that were given up are tried again once
+/// another has played well, and the end comes only when all are given up.
+#[test]
+fn an_id_is_given_up_when_its_budget_is_over() {
+    let playing = || {
+        let mut life = channel(false);
+        life.on(Event::Granted(lease(0, 0)));
+        life.on(Event::Opened(SourceId(0)));
+        assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+        life
+    };
+    let mut life = playing();
+    life.fails(0, EngineFault::Hung);
+    life.closes(0);
+    let mut source = 0;
+    for step in 0..50 {
+        assert!(step < 49, "it is never given up");
+        let actions = if life.on(Event::Granted(lease(step, 1))).contains(&back(step, None)) {
+            // Between two tries.
+            life.next_deadline().1
+        } else {
+            source += 1;
+            let actions = life.fails(source, EngineFault::Hung);
+            life.closes(source);
+            actions
+        };
+        if actions.iter().any(|action| matches!(action, Action::Entry { from: 0, to: 1, why: Some(_) })) {
+            break;
+        }
+        assert_eq!(reason(&actions), None);
+    }
+    assert_eq!(source, 4);
+
+    let mut life = playing();
+    life.fails(0, EngineFault::Hung);
+    life.closes(0);
+    let (at, actions) = life.next_deadline();
+    assert_eq!((at, life.machine.entry()), (20 * SECOND, 1), "{actions:?}");
+    assert_eq!(actions[0], Action::AbandonLease);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open_entry(1, 1, 1, 1)]);
+    life.on(Event::Opened(SourceId(1)));
+    assert_eq!(life.on(Event::Media(SourceId(1))), [Action::Admit]);
+    for _ in 0..7 {
+        life.after(5 * SECOND, Event::Media(SourceId(1)));
+    }
+    life.fails(1, EngineFault::Hung);
+    life.closes(1);
+    let mut order = vec![];
+    let ended = (0..20).find_map(|_| {
+        let (_, actions) = life.next_deadline();
+        order.extend(actions.iter().filter_map(|action| match action {
+            Action::Entry { to, .. } => Some(*to),
+            _ => None,
+        }));
+        reason(&actions)
+    });
+    assert_eq!((order, ended), (vec![2, 0], Some(EndReason::EmptyTimeout)));
+}
+
+/// Guards: both ids of a race are opened on two engines, whichever has media first plays, and the other one is closed
+/// without blame, once.
+#[test]
+fn the_first_with_media_wins_the_race() {
+    use sluice_contract::snapshot::Race;
+    for winner in [0, 1] {
+        let mut life = channel(true);
+        assert_eq!(life.on(Event::Granted(lease(0, 0))), [open_entry(0, 0, 0, 0), asking(1, &[0])]);
+        let expected = [Action::Race(Race::Running), open_entry(1, 1, 1, 1)];
+        assert_eq!(life.on(Event::Granted(lease(1, 1))), expected);
+        assert!(life.machine.contends(SourceId(0)) && life.machine.contends(SourceId(1)));
+        life.on(Event::Opened(SourceId(0)));
+        life.on(Event::Opened(SourceId(1)));
+        let actions = life.on(Event::Media(SourceId(winner)));
+        let expected = if winner == 0 {
+            vec![close(1), Action::Race(Race::First), Action::Admit]
+        } else {
+            let entry = Action::Entry { from: 0, to: 1, why: None };
+            vec![close(0), entry, Action::Race(Race::Second), Action::Admit]
+        };
+        assert_eq!(actions, expected);
+        assert_eq!(life.machine.current(), Some(SourceId(winner)));
+        assert_eq!(life.closes(1 - winner), [back(u64::from(1 - winner), None)]);
+        assert_eq!(life.on(Event::Media(SourceId(winner))), []);
+        assert!(life.machine.state().is_some());
+    }
+}
+
+/// Guards: with one engine there is no race, and the start goes on as without one; when either of the two fails, the other
+/// one goes on alone.
+#[test]
+fn a_race_may_be_run_by_one() {
+    use sluice_contract::snapshot::Race;
+    let started = || {
+        let mut life = channel(true);
+        life.on(Event::Granted(lease(0, 0)));
+        life
+    };
+    let mut life = started();
+    assert_eq!(life.on(Event::Granted(lease(1, 0))), [back(1, None), Action::Race(Race::Alone)]);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+    let mut life = started();
+    let refusal = Refusal::new(RefusalCode::MaxCapacity, "full");
+    assert_eq!(life.on(Event::Refused(refusal)), [Action::Race(Race::Alone)]);
+    let mut life = started();
+    assert_eq!(life.on(Event::Media(SourceId(0)))[..2], [Action::AbandonLease, Action::Race(Race::First)]);
+
+    let mut life = started();
+    life.on(Event::Granted(lease(1, 1)));
+    assert_eq!(life.fails(1, EngineFault::Hung), [close(1), Action::Race(Race::Forfeited)]);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+    let mut life = started();
+    let why = fault(EngineFault::Hung, true);
+    let expected = [close(0), Action::Race(Race::Forfeited), goes_on_with(0, 1, &why)];
+    assert_eq!(life.fails(0, EngineFault::Hung), expected);
+    assert_eq!(life.on(Event::Granted(lease(1, 1))), [open_entry(1, 1, 1, 1)]);
 }
 
 /// Guards: a session is told only while nothing but what plays is open, and holding it brings that about: the follower is

@@ -113,7 +113,7 @@ fn main() -> ExitCode {
 /// Holds the listening sockets and lets another process serve.
 fn supervise() -> anyhow::Result<u8> {
     let settings = load()?.settings;
-    start_log(settings.log_level.as_str());
+    start_log(&settings);
     let options = supervisor::Options {
         program: std::env::current_exe().context("cannot tell which program this is")?,
         listeners: bind(&settings)?,
@@ -199,7 +199,7 @@ fn examine() -> anyhow::Result<u8> {
 
 fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     let loaded = load()?;
-    start_log(loaded.settings.log_level.as_str());
+    start_log(&loaded.settings);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let environment = loaded.environment.of(sluice_control::variables());
     let settings = Arc::new(loaded.settings);
@@ -448,11 +448,16 @@ fn hand_over(
     Ok(())
 }
 
-fn start_log(level: &str) {
+fn start_log(settings: &Settings) {
+    let level = settings.log_level.as_str();
     let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_default();
     let is_terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    log.with_ansi(is_terminal).with_writer(io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr);
+    if settings.is_log_json {
+        log.json().init();
+    } else {
+        log.with_ansi(is_terminal).init();
+    }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
@@ -531,6 +536,7 @@ fn control_options(
         tuning: tuning(settings),
         environment: environment.clone(),
         is_pinned: settings.is_pinned,
+        debug_dir: settings.debug_log_dir.clone(),
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {
@@ -555,6 +561,9 @@ fn control_options(
         docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
         is_vpn_asked: settings.is_vpn_asked,
         data_dir: Some(settings.data_dir.clone()),
+        debug_dir: Some(
+            settings.debug_log_dir.clone().unwrap_or_else(|| settings.data_dir.join("debug_logs")),
+        ),
         ..defaults
     })
 }

@@ -1,11 +1,11 @@
-//! One bounded GET to an engine's JSON API: connect, ask, read a capped body, parse.
+//! One bounded HTTP call: connect, ask, read a capped body. Mostly a GET to an engine's JSON API.
 //!
 //! A connection per call, because engines treat idle connections as they please and most calls are rare. Whoever calls often keeps
 //! the connection ([`Kept`]): thousands of new ones a second fill the host's table of connections (conntrack) with those that
 //! are over. Compression is refused explicitly: engines deliver nothing to clients that offer it.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
@@ -121,6 +121,56 @@ async fn in_time<T>(
         true => Err(Error::Late(timeout)),
         false => Err(Error::Unconnected(timeout)),
     })
+}
+
+/// Sends JSON to a route on a connection of its own and reads away what it answers; the whole call must be over after
+/// `timeout`.
+///
+/// Cancel safe: dropping the future closes the connection.
+///
+/// # Errors
+/// When the route did not take it, see [`Error`].
+pub(crate) async fn post(
+    to: (&str, u16),
+    authority: &str,
+    target: &str,
+    body: String,
+    timeout: Duration,
+) -> Result<(), Error> {
+    in_time(timeout, async |is_connected| {
+        let request = http::Request::post(target)
+            .header(http::header::HOST, authority)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(Error::Request)?;
+        let stream = TcpStream::connect(to).await.map_err(Error::Connect)?;
+        is_connected.store(true, Ordering::Relaxed);
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::Http)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(Error::Http)?;
+            match response.status() {
+                status if !status.is_success() => Err(Error::Status(status.as_u16())),
+                _ => Limited::new(response.into_body(), BODY_BYTES_MAX)
+                    .collect()
+                    .await
+                    .map(drop)
+                    .map_err(|error| Error::Body(error.to_string())),
+            }
+        };
+        tokio::pin!(answer);
+        // Driven here, as above: the connection is over with the call.
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            _ = connection => answer.await,
+        }
+    })
+    .await
 }
 
 fn request(call: Call<'_>, connection: &'static str) -> Result<http::Request<Empty<Bytes>>, Error> {

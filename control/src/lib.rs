@@ -5,13 +5,15 @@
 //!
 //! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
 //! broadcast an id names), `streams` (what plays, whoever plays it), `events` (what happened, and who follows it), `api` (HTTP
-//! on connections handed over by shards), `settings` (what is changed while it runs), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
+//! on connections handed over by shards), `settings` (what is changed while it runs), `store` (what survives a restart), `metrics` (Prometheus text)
+//! and `diagnosis` (traces, and what is written down in debug mode). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
 #![deny(unsafe_code)]
 
 mod api;
+mod diagnosis;
 pub mod docker;
 pub mod doctor;
 mod engines;
@@ -115,6 +117,8 @@ pub struct Options {
     pub lock_wait: Duration,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
+    /// Directory of what is written down in debug mode; without it there is no such thing.
+    pub debug_dir: Option<PathBuf>,
     /// Between two looks at the figures of a stream that another proxy reported.
     pub collect_interval: Duration,
     /// Samples kept in memory per stream at most.
@@ -155,6 +159,7 @@ impl Default for Options {
             epoch_before: 0,
             lock_wait: Duration::ZERO,
             data_dir: None,
+            debug_dir: None,
             collect_interval: Duration::from_secs(1),
             stats_history_max: 720,
             stale_after: Duration::from_secs(10),

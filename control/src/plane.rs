@@ -5,8 +5,8 @@ use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
 use crate::{
-    ApiKey, Error, LoopDetection, Options, Wiring, api, engines, events, metrics, priority, resolve,
-    settings, streams,
+    ApiKey, Error, LoopDetection, Options, Wiring, api, diagnosis, engines, events, metrics, priority,
+    resolve, settings, streams,
 };
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
@@ -92,6 +92,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
+    let diagnosis = diagnosis::start(settings.watch_diagnosis(), options.debug_dir.clone(), &mut tasks);
+    let events = events::Handle::new(loaded.events, store.clone());
     let engines = engines::start(
         engines::Options {
             pool,
@@ -103,6 +105,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             no_response_timeout: options.no_response_timeout,
             engine_wait: options.engine_wait,
             source: source(&options, assumed),
+            diagnosis: diagnosis.clone(),
+            events: events.clone(),
         },
         shards.clone(),
         directory.clone(),
@@ -117,7 +121,6 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
-    let events = events::Handle::new(loaded.events, store.clone());
     let watch = events::watch(events.clone(), engines.clone(), store.clone(), board.clone());
     tasks.spawn(async move {
         watch.await;
@@ -152,7 +155,17 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store: store.clone(),
         streams: streams.clone(),
         events: events.clone(),
+        diagnosis: diagnosis.clone(),
     }));
+    tasks.spawn(diagnosis::watch(
+        diagnosis.clone(),
+        diagnosis::Sources {
+            events: events.clone(),
+            board: board.clone(),
+            shards: shards.clone(),
+            store: store.clone(),
+        },
+    ));
     tasks.spawn(metrics::observe(metrics.clone()));
     #[cfg(feature = "faults")]
     tasks.spawn(api::faults::fail());
@@ -170,11 +183,22 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             body_bytes_max: options.body_bytes_max,
             streams: streams.clone(),
             events: events.clone(),
+            diagnosis: diagnosis.clone(),
             idle_timeout: options.idle_timeout,
         },
     );
-    let plane =
-        Plane { inbox, engines, resolve, api, directory: directory.clone(), events, streams, store, tasks };
+    let plane = Plane {
+        inbox,
+        engines,
+        resolve,
+        api,
+        directory: directory.clone(),
+        events,
+        streams,
+        store,
+        diagnosis,
+        tasks,
+    };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -238,6 +262,12 @@ fn check(options: &Options) -> Result<(), Error> {
     for (name, value, range, allowed) in bounds {
         if !range.contains(&value) {
             return Err(Error::Option { name, value: value.to_string(), allowed });
+        }
+    }
+    for name in ["OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        let Some(text) = options.environment.get(name) else { continue };
+        if text.parse::<diagnosis::Endpoint>().is_err() {
+            return Err(Error::Option { name, value: text.clone(), allowed: "http://host:port" });
         }
     }
     if http::HeaderValue::from_str(&options.cors_origin).is_err() {
@@ -380,6 +410,7 @@ struct Plane {
     events: events::Handle,
     streams: streams::Handle,
     store: store::Handle,
+    diagnosis: diagnosis::Handle,
     tasks: JoinSet<&'static str>,
 }
 
@@ -438,6 +469,7 @@ impl Plane {
                 self.store.put(Record::Alias { number: selector.value(), infohash, at: SystemTime::now() });
                 self.engines.learned(selector.value(), infohash).await;
             }
+            ToControl::Played(play) => self.diagnosis.played(&play),
             ToControl::Connection(connection) => self.api.serve(connection),
         }
     }

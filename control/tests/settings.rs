@@ -40,6 +40,66 @@ fn kept(directory: &Path, environment: &[(&str, &str)]) -> Options {
     Options { data_dir: Some(directory.to_owned()), environment: given.collect(), ..options(&[]) }
 }
 
+/// Which test changes a setting while control runs and sees the effect.
+const LIVE: &[(&str, &str, &str)] = &[
+    ("channel_shutdown_delay", HERE, "settings_of_playing_are_read_and_changed"),
+    ("stream_mode", HERE, "settings_of_playing_are_read_and_changed"),
+    ("no_data_timeout_checks", HERE, "silence_is_borne_for_as_long_as_was_said"),
+    ("no_data_check_interval", HERE, "settings_of_playing_are_read_and_changed"),
+    ("max_streams_per_engine", HERE, "streams_per_engine_take_effect_at_once"),
+    ("enabled", STREAMS, "a_stream_that_loops_is_blocked"),
+    ("threshold_seconds", STREAMS, "the_search_for_loops_is_changed_while_it_runs"),
+    ("check_interval_seconds", STREAMS, "the_search_for_loops_is_changed_while_it_runs"),
+    ("retention_minutes", STREAMS, "what_looped_long_ago_is_forgotten_at_once"),
+    ("min_replicas", FLEET, "settings_of_engines_hold_at_once"),
+    ("max_replicas", FLEET, "settings_of_engines_hold_at_once"),
+    ("auto_delete", FLEET, "settings_of_engines_hold_at_once"),
+    ("engine_variant", FLEET, "settings_of_engines_hold_at_once"),
+    ("use_custom_variant", FLEET, "settings_of_engines_hold_at_once"),
+    ("debug_mode", "control/tests/debug_mode.rs", "every_kind_is_written_and_every_recipe_shows_it"),
+    ("otlp_endpoint", "control/tests/traces.rs", "a_play_is_one_trace_as_long_as_somebody_wants_it"),
+];
+const HERE: &str = "control/tests/settings.rs";
+const STREAMS: &str = "control/tests/streams.rs";
+const FLEET: &str = "control/tests/fleet.rs";
+
+/// Guards: each setting that is said to do something, in any group, has a test that changes it while control runs; each test
+/// that is named exists.
+#[test]
+fn every_setting_that_acts_is_changed_in_a_test() {
+    let bench = Bench::start(options(&[]), 1);
+    let mut acting = Vec::new();
+    for path in
+        ["/proxy/config", "/stream-loop-detection/config", "/settings/engine", "/settings/orchestrator"]
+    {
+        let shown = bench.get(path).json();
+        let inert = shown["without_effect"].as_array().expect("a list").clone();
+        let all = shown["sources"].as_object().expect("every setting has a source");
+        acting.extend(all.keys().filter(|name| !inert.contains(&json!(name))).cloned());
+    }
+    let untried: Vec<&String> =
+        acting.iter().filter(|name| !LIVE.iter().any(|(live, ..)| live == name)).collect();
+    assert!(untried.is_empty(), "no test changes these while control runs: {untried:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (setting, file, test) in LIVE {
+        assert!(acting.iter().any(|name| name == setting), "{setting} does nothing");
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("#[test]\nfn {test}()")), "{file} has no test {test}");
+        assert!(text.contains(setting), "{file} does not name {setting}");
+    }
+}
+
+/// Guards: both numbers that make up how long a silent stream is borne, each by itself.
+#[test]
+fn silence_is_borne_for_as_long_as_was_said() {
+    let bench = Bench::start(options(&[]), 1);
+    assert_eq!(bench.dial.read().empty_timeout, options(&[]).tuning.empty_timeout);
+    assert_eq!(post(&bench, "/proxy/config?no_data_timeout_checks=20", "").status, 200);
+    assert_eq!(bench.dial.read().empty_timeout, Duration::from_secs(20));
+    assert_eq!(post(&bench, "/proxy/config?no_data_check_interval=0.1", "").status, 200);
+    assert_eq!(bench.dial.read().empty_timeout, Duration::from_secs(2));
+}
+
 /// Guards: every published field and its default, in both forms of asking, with the source of each; unknown names are
 /// ignored.
 #[test]
@@ -271,7 +331,7 @@ fn a_backup_restores_everything() {
     let told = send(&to, "POST /settings/import?import_engine=false", &export.body).json();
     let imported = json!({
         "custom_variant": true, "templates": 1, "active_template": true, "proxy": true, "loop_detection": true,
-        "engine": false, "errors": [],
+        "engine": false, "orchestrator": true, "errors": [],
     });
     assert_eq!((&told["imported"], &told["message"]), (&imported, &json!("Settings imported successfully")));
     let proxy = to.get("/proxy/config").json();

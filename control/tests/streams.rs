@@ -15,7 +15,7 @@ use sluice_contract::snapshot::{EndedSession, Session, SessionEngine, SessionSta
 use sluice_contract::{Alias, EndReason, EngineId, Selector, ShardId, ToShard};
 use sluice_control::{LoopDetection, Options};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 fn start(engines: &[String]) -> Bench {
     Bench::start(options(engines), 1)
@@ -417,4 +417,70 @@ fn a_stream_that_loops_is_blocked() {
     assert!(!blocked(&second));
     assert_eq!(second.send(&format!("DELETE /looping-streams/{id}"), &Value::Null).status, 404);
     assert_eq!(second.send("POST /looping-streams/clear", &Value::Null).status, 200);
+}
+
+/// Guards: the threshold and the pace of the search for loops hold from when they are changed: what lags behind by less than the threshold
+/// plays on until that is lowered, and a search that was to look in an hour looks in a few seconds.
+#[test]
+fn the_search_for_loops_is_changed_while_it_runs() {
+    let engine = Engine::start();
+    let edge = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - 1800;
+    let figures = json!({ "response": { "livepos": { "last": edge.to_string() } }, "error": null });
+    engine.answer("/ace/stat/", &figures.to_string());
+    engine.answer("/ace/cmd/", r#"{"response":"ok"}"#);
+    let with = |check_interval, is_enabled| Options {
+        collect_interval: Duration::from_millis(50),
+        loop_detection: LoopDetection { check_interval, is_enabled, ..LoopDetection::default() },
+        ..options(&[engine.authority()])
+    };
+    let looping =
+        |bench: &Bench| bench.get("/looping-streams").json()["stream_ids"].as_array().map_or(0, Vec::len);
+    let set = |bench: &Bench, query: &str| {
+        let path = format!("POST /stream-loop-detection/config?enabled=true&{query}");
+        assert_eq!(bench.send(&path, &Value::Null).status, 200);
+    };
+    let quick = Bench::start(with(Duration::from_millis(50), true), 1);
+    let slow = Bench::start(with(Duration::from_secs(3600), true), 1);
+    for bench in [&quick, &slow] {
+        bench.send("POST /events/stream_started", &report(&engine, "a"));
+    }
+    // Looked at every five seconds from now on; twice it has to be found.
+    set(&slow, "threshold_seconds=60&check_interval_seconds=5");
+    eventually("it has figures", || quick.get("/streams").json()[0]["livepos"].is_object());
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(looping(&quick), 0, "half an hour is within the threshold of an hour");
+    set(&quick, "threshold_seconds=60");
+    eventually("it is found", || looping(&quick) == 1);
+    let found = Instant::now();
+    while looping(&slow) == 0 {
+        assert!(found.elapsed() < Duration::from_secs(30), "nobody looks");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Guards: a shorter retention takes old entries off the list when it is set, and leaves what is newer.
+#[test]
+fn what_looped_long_ago_is_forgotten_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = || Options { data_dir: Some(directory.path().to_owned()), ..options(&[]) };
+    drop(Bench::start(kept(), 1));
+    let file = std::fs::read_dir(directory.path()).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|ending| ending == "db").then_some(path)
+    });
+    let state = rusqlite::Connection::open(file.expect("the state")).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+    for (n, seconds) in [(1, 3600), (2, 1)] {
+        let row = (number(n).to_string(), now - seconds * 1_000_000);
+        state
+            .execute("INSERT INTO looping (key, detected_at, evidence) VALUES (?1, ?2, 'lag')", row)
+            .unwrap();
+    }
+    drop(state);
+    let bench = Bench::start(kept(), 1);
+    let listed = || bench.get("/looping-streams").json()["stream_ids"].clone();
+    assert_eq!(listed().as_array().map(Vec::len), Some(2), "{}", listed());
+    let path = "/stream-loop-detection/config?enabled=false&threshold_seconds=60&retention_minutes=1";
+    assert_eq!(bench.send(&format!("POST {path}"), &Value::Null).status, 200);
+    eventually("the old one is gone", || listed() == json!([number(2).to_string()]));
 }

@@ -32,6 +32,17 @@ pub enum PlayRequest {
     },
 }
 
+impl PlayRequest {
+    /// What is asked for: a parameter and its value.
+    pub fn asked_as(&self) -> Box<str> {
+        match self {
+            Self::Stream(Alias { selector, .. }) => format!("{}={}", selector.parameter(), selector.value()),
+            Self::Channel { key, .. } => format!("channel={}", key.channel().map_or("", |name| name)),
+        }
+        .into()
+    }
+}
+
 /// Reads the query of a play request.
 ///
 /// # Errors

@@ -149,6 +149,8 @@ pub struct Counters {
     pub hls_segments: Counter,
     /// Segments and parts that were not sent to their end.
     pub hls_cut: Counter,
+    /// Plays of which control was not told.
+    pub plays_untold: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
     /// Clients that ended, by reason.
@@ -244,6 +246,7 @@ impl Counters {
             (names::HLS_PLAYLISTS, &self.hls_playlists),
             (names::HLS_SEGMENTS, &self.hls_segments),
             (names::HLS_CUT, &self.hls_cut),
+            (names::PLAYS_UNTOLD, &self.plays_untold),
             (names::PANICS, &self.panics),
         ];
         let gauges = [

@@ -66,6 +66,10 @@ pub(super) const HLS_CUT: Name = Name {
 };
 pub(super) const PANICS: Name =
     Name { name: "sluice_task_panics", help: "Tasks that failed inside the appliance" };
+pub(super) const PLAYS_UNTOLD: Name = Name {
+    name: "sluice_plays_untold",
+    help: "Plays whose moments were not traced because control was too busy to hear of them",
+};
 pub(super) const CLIENTS: Name = Name { name: "sluice_clients", help: "Players connected" };
 pub(super) const WAITING: Name =
     Name { name: "sluice_clients_waiting", help: "Players that wait for a start" };

@@ -28,8 +28,8 @@ use machine::{Action, Event, Machine, SourceId};
 use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{Channel, EngineStat, Fallback, Race, SessionEngine};
 use sluice_contract::{
-    EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, Refusal, RefusalCode, Selector, StreamKey,
-    StreamName, Ticket,
+    EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, Refusal, RefusalCode, Selector, Start,
+    StreamKey, StreamName, Ticket,
 };
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
@@ -237,6 +237,8 @@ pub struct Session {
     /// The form engines are asked for the media in.
     form: Cell<Form>,
     info: RefCell<Info>,
+    /// When what happened on the way to the first media; noted until then.
+    start: Cell<Start>,
     garbage_before: Cell<(Option<SourceId>, u64)>,
     last_media: Cell<Instant>,
     /// Something a waiting player wants to know has changed: media is there, or the start failed.
@@ -321,6 +323,7 @@ impl Session {
             ticket: Cell::new(None),
             refusal: RefCell::default(),
             form: Cell::new(Form::Progressive),
+            start: Cell::default(),
             garbage_before: Cell::new((None, 0)),
             last_media: Cell::new(now),
             changed: Signal::default(),
@@ -425,6 +428,7 @@ impl Session {
             refusal: RefCell::default(),
             form: Cell::new(told.form),
             info: RefCell::new(info),
+            start: Cell::default(),
             garbage_before: Cell::new(told.garbage_before),
             last_media: Cell::new(told.last_media),
             changed: Signal::default(),
@@ -561,6 +565,25 @@ impl Session {
         self.lag_floor.get()
     }
 
+    /// How it started, as far as it has come.
+    pub fn start_moments(&self) -> Start {
+        self.start.get()
+    }
+
+    /// Notes when an event on the way to the first media came. Of two ids that race the first one's way is noted.
+    fn note(&self, event: &Event, now: Instant) {
+        let mut start = self.start.get();
+        match event {
+            Event::Granted(_) if self.machine.borrow().is_rival_waiting() => return,
+            Event::Opened(source) if self.is_rival(*source) => return,
+            Event::Granted(lease) => (start.lease, start.lease_granted) = (Some(lease.id), Some(now)),
+            Event::Opened(_) => start.engine_answered = Some(now),
+            Event::Media(_) => _ = start.first_media.get_or_insert(now),
+            _ => return,
+        }
+        self.start.set(start);
+    }
+
     /// Why it ended, once it is ending.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.machine.borrow().end_reason()
@@ -598,8 +621,12 @@ impl Session {
             // The borrow ends here: what the event sets off may bring further events.
             let event = self.pending.borrow_mut().pop_front();
             let Some(event) = event else { break };
+            let now = Instant::now();
+            if before.0 == Phase::Starting {
+                self.note(&event, now);
+            }
             let mut actions = Vec::new();
-            self.machine.borrow_mut().on(Instant::now(), event, &mut actions);
+            self.machine.borrow_mut().on(now, event, &mut actions);
             for action in actions {
                 self.act(action);
             }
@@ -621,12 +648,14 @@ impl Session {
                 let stream = self.stream_of(entry);
                 // Control answers a little earlier than the wait ends, so that its reason arrives before ours.
                 let margin = (self.limits.lease_timeout / 4).min(LEASE_MARGIN);
-                let deadline = Instant::now() + self.limits.lease_timeout - margin;
-                self.ticket.set(Some(self.host.request_lease(
-                    self,
-                    Wish { stream, avoid, wanted },
-                    deadline,
-                )));
+                let now = Instant::now();
+                let deadline = now + self.limits.lease_timeout - margin;
+                if self.phase() == Phase::Starting && !self.machine.borrow().is_rival_waiting() {
+                    let tries = self.start.get().tries;
+                    self.start.set(Start { lease_asked: Some(now), tries, ..Start::default() });
+                }
+                let wish = Wish { stream, avoid, wanted };
+                self.ticket.set(Some(self.host.request_lease(self, wish, deadline)));
             }
             Action::AbandonLease => {
                 if let Some(ticket) = self.ticket.take() {
@@ -638,6 +667,12 @@ impl Session {
                 self.sources.borrow_mut().insert(source, closing.clone());
                 if !self.is_rival(source) {
                     self.info.borrow_mut().sources += 1;
+                    if self.phase() == Phase::Starting {
+                        let start = self.start.get();
+                        let tries = start.tries.saturating_add(1);
+                        let (engine_asked, engine_answered) = (Some(Instant::now()), None);
+                        self.start.set(Start { engine_asked, engine_answered, tries, ..start });
+                    }
                 }
                 let selector = self.entry(entry).selector;
                 let order = Order { id: source, lease, selector, ask, closing };

@@ -78,7 +78,14 @@ pub(super) fn settings(
         streams: streams(&mut reader),
         is_pinned: reader.choice(&names::SETTINGS) == Some(1),
         log_level: log_level(&mut reader),
+        is_log_json: reader.choice(&names::LOG_FORMAT) == Some(1),
+        debug_log_dir: reader.value(&names::DEBUG_LOG_DIR, |text| Ok::<_, String>(PathBuf::from(text))),
     };
+    // What holds of it may change while it runs, so it is taken from the environment by whoever keeps those settings.
+    let _ = reader.value(&names::OTLP_ENDPOINT, |text| match text.strip_prefix("http://") {
+        Some(host) if !host.is_empty() => Ok(()),
+        _ => Err("it does not begin with http:// and a host".to_owned()),
+    });
     for variable in names::ALL.iter().filter(|variable| variable.effect != Effect::Acts) {
         reader.ineffective(variable);
     }

@@ -83,6 +83,10 @@ pub struct Settings {
     pub is_pinned: bool,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+    /// Whether the log is JSON. Default false; `LOG_FORMAT`.
+    pub is_log_json: bool,
+    /// Where debug mode writes, if somebody said so. `DEBUG_LOG_DIR`.
+    pub debug_log_dir: Option<PathBuf>,
 }
 
 /// What is kept of streams, and which of them are stopped.

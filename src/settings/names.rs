@@ -1204,7 +1204,39 @@ pub(super) static DEBUG_MODE: Variable = acting(
     &[],
     Kind::Switch,
     Default::Is("false"),
-    "Logs at `debug` unless `LOG_LEVEL` says otherwise.",
+    "Writes down what happens and why, as JSON Lines in `DEBUG_LOG_DIR` (see `docs/DEBUG_MODE.md`), and logs at `debug` unless \
+     `LOG_LEVEL` says otherwise. The first can be switched while it runs.",
+);
+
+/// `DEBUG_LOG_DIR`
+pub(super) static DEBUG_LOG_DIR: Variable = acting(
+    Group::General,
+    "DEBUG_LOG_DIR",
+    &[],
+    Kind::Text("a directory"),
+    Default::Means("`debug_logs` in `DATA_DIR`"),
+    "Where debug mode writes: at most 8 files of 8 MiB.",
+);
+
+/// `LOG_FORMAT`
+pub(super) static LOG_FORMAT: Variable = acting(
+    Group::General,
+    "LOG_FORMAT",
+    &[],
+    Kind::Choice(&["text", "json"]),
+    Default::Is("text"),
+    "Form of the log: lines for people, or one JSON object a line.",
+);
+
+/// `OTLP_ENDPOINT`
+pub(super) static OTLP_ENDPOINT: Variable = acting(
+    Group::General,
+    "OTLP_ENDPOINT",
+    &["OTEL_EXPORTER_OTLP_ENDPOINT"],
+    Kind::Text("http://host:port"),
+    Default::Means("nowhere"),
+    "Where traces of plays are sent, as OTLP over HTTP in JSON; the port is 4318 and the path `/v1/traces` when left out. \
+     Can be changed while it runs.",
 );
 
 /// `ACEXY_SCHEME`
@@ -1272,17 +1304,6 @@ pub(super) static ACEXY_CONTAINER_ID: Variable = Variable {
     default: Default::Means("not set"),
     meaning: "No effect: it told a separate orchestrator which container had opened a stream.",
     effect: Effect::Nothing("it told a separate orchestrator which container had opened a stream"),
-};
-
-/// `DEBUG_LOG_DIR`
-pub(super) static DEBUG_LOG_DIR: Variable = Variable {
-    name: "DEBUG_LOG_DIR",
-    aliases: &[],
-    group: Group::Acexy,
-    kind: Kind::Text("a directory"),
-    default: Default::Means("not set"),
-    meaning: "No effect: logs go to standard error, and whoever runs the process keeps them.",
-    effect: Effect::Nothing("logs go to standard error; redirect it, or let the container runtime keep it"),
 };
 
 /// Every variable, in the order of the reference page.
@@ -1385,13 +1406,15 @@ pub static ALL: &[&Variable] = &[
     &STREAM_LOOP_RETENTION_MINUTES,
     &LOG_LEVEL,
     &DEBUG_MODE,
+    &DEBUG_LOG_DIR,
+    &LOG_FORMAT,
+    &OTLP_ENDPOINT,
     &ACEXY_SCHEME,
     &ACEXY_ORCH_URL,
     &ACEXY_ORCH_APIKEY,
     &ACEXY_M3U8,
     &ACEXY_M3U8_STREAM_TIMEOUT,
     &ACEXY_CONTAINER_ID,
-    &DEBUG_LOG_DIR,
 ];
 
 /// Every spelling of every variable.

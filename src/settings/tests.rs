@@ -107,6 +107,8 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             is_pinned: false,
             log_level: LogLevel::Info,
+            is_log_json: false,
+            debug_log_dir: None,
         }
     );
 }
@@ -260,10 +262,9 @@ fn a_buffer_size_is_the_join_distance_in_bytes() {
 
 #[test]
 fn names_of_acexy_without_effect_say_so() {
-    for (name, value) in [("ACEXY_CONTAINER_ID", "0123456789ab"), ("DEBUG_LOG_DIR", "./debug_logs")] {
-        assert!(warning(&[(name, value)]).starts_with(&format!("{name} has no effect: ")));
-        assert_eq!(settings(&[(name, value)]), settings(&[]));
-    }
+    let (name, value) = ("ACEXY_CONTAINER_ID", "0123456789ab");
+    assert!(warning(&[(name, value)]).starts_with(&format!("{name} has no effect: ")));
+    assert_eq!(settings(&[(name, value)]), settings(&[]));
     assert_eq!(faults(&[("ACEXY_M3U8", "1"), ("ACEXY_TIMEOUT", "soon")]).len(), 2);
 }
 
@@ -303,6 +304,25 @@ fn log_levels_come_from_three_names() {
         assert_eq!(level(&[("LOG_LEVEL", text)]), expected);
         assert_eq!(expected.as_str(), text.to_ascii_lowercase());
     }
+}
+
+/// Guards: the form of the log, where debug mode writes, and where traces go are read, and what cannot work is refused.
+#[test]
+fn what_is_told_of_its_work_is_settable() {
+    let set = settings(&[("LOG_FORMAT", "JSON"), ("DEBUG_LOG_DIR", "/var/log/sluice")]);
+    assert!(set.is_log_json);
+    assert_eq!(set.debug_log_dir.as_deref(), Some(std::path::Path::new("/var/log/sluice")));
+    for name in ["OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        let loaded = loaded(&[(name, "http://collector:4318")]);
+        assert_eq!(
+            loaded.environment.of([name].into_iter()).values().next().unwrap(),
+            "http://collector:4318"
+        );
+        for wrong in ["collector:4318", "https://collector", "http://"] {
+            assert_eq!(faults(&[(name, wrong)]).len(), 1, "{wrong}");
+        }
+    }
+    assert_eq!(faults(&[("LOG_FORMAT", "xml")]).len(), 1);
 }
 
 /// The names acexy and its fork read, all versions; each is a spelling of a variable in the table.

@@ -8,7 +8,7 @@
 use super::Shard;
 use super::bus::QUANTUM;
 use super::lanes::Lanes;
-use super::play::{self, Failure, Found};
+use super::play::{self, Failure, Found, Story, Trail};
 use super::serve::{MediaLeft, Next, Sending, Served, answer_and_go_on, hand_to_shard};
 use crate::client::hls::{
     Hold, Piece, Reload, Stream, StreamTold, Target, Token, Viewer, ViewerTold, Viewers, target,
@@ -237,29 +237,46 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     if let Err(refusal) = room {
         return Outcome::refused(shard, &refusal, head);
     }
+    let (asked, asked_as) = (Instant::now(), request.asked_as());
+    let story = |trail| Story { asked, asked_as, trail };
+    let trail = Trail::default();
     // What finding it needs is not kept by those who then wait for a first playlist.
-    let found = Box::pin(play::find(shard, served, request)).await;
+    let found = Box::pin(play::find(shard, served, request, &trail)).await;
     let (session, guard) = match found {
         Ok(Found::Here { session, guard, .. }) => (session, guard),
         Ok(Found::Elsewhere(owner)) => return Outcome::Elsewhere(owner),
         Err(Failure::Left) => {
             shard.counters.client_ended(EndReason::ClientLeft);
+            story(trail).told(shard, None, Err(EndReason::ClientLeft.as_str()));
             return Outcome::Left;
         }
-        Err(Failure::Refused(refusal)) => return Outcome::refused(shard, &refusal, head),
-        Err(Failure::Merged) => return Outcome::refused(shard, &play::keeps_moving(), head),
+        Err(failure) => {
+            let refusal = match failure {
+                Failure::Refused(refusal) => refusal,
+                Failure::Left | Failure::Merged => play::keeps_moving(),
+            };
+            story(trail).told(shard, None, Err(refusal.code.as_str()));
+            return Outcome::refused(shard, &refusal, head);
+        }
     };
     let membership = Joined(Some(session.clone()));
     let stream = shard.hls.stream_of(&session);
     match play::until_left(served, Box::pin(first_playlist(shard, &stream))).await {
         Some(Ok(())) => {}
-        Some(Err(refusal)) => return Outcome::refused(shard, &refusal, head),
+        Some(Err(refusal)) => {
+            story(trail).told(shard, None, Err(refusal.code.as_str()));
+            return Outcome::refused(shard, &refusal, head);
+        }
         None => {
             shard.counters.client_ended(EndReason::ClientLeft);
+            story(trail).told(shard, None, Err(EndReason::ClientLeft.as_str()));
             return Outcome::Left;
         }
     }
-    let token = admit(shard, &stream, play::identity(served.client.get(), head), guard);
+    let identity = play::identity(served.client.get(), head);
+    // Its first byte is that of the playlist's address, which goes out now.
+    story(trail).told(shard, Some((identity.id, session.key().clone())), Ok(Instant::now()));
+    let token = admit(shard, &stream, identity, guard);
     membership.keep();
     let up = if head.path.ends_with('/') { "../" } else { "" };
     let file = if asks_for_low_latency(head) { "low.m3u8" } else { "index.m3u8" };

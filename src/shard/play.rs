@@ -14,8 +14,8 @@ use crate::window::Reservation;
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
 use sluice_contract::{
-    Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, Selector, StreamKey, ToControl,
-    directory,
+    Alias, ClientId, EndReason, Guard, Play, Refusal, RefusalCode, ResolveRequest, Selector, Start,
+    StreamKey, ToControl, directory,
 };
 use std::cell::RefCell;
 use std::io;
@@ -74,14 +74,72 @@ pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
     if head.method == Method::Head {
         return served.close_after(write::stream_head(head.minor_version).to_vec()).await;
     }
-    match find(&shard, &served, &request).await {
+    let trail = Trail::default();
+    let refusal = match find(&shard, &served, &request, &trail).await {
         Ok(Found::Here { session, guard, was_running }) => {
-            admit(&shard, served, &head, session, guard, was_running.then_some(asked));
+            let story = Story { asked, asked_as: request.asked_as(), trail };
+            return admit(&shard, served, &head, (session, was_running), guard, story);
         }
-        Ok(Found::Elsewhere(owner)) => hand_to_shard(&shard, owner, served).await,
-        Err(Failure::Left) => left(&shard, served),
-        Err(Failure::Refused(refusal)) => served.close_with(&shard, &refusal, false).await,
-        Err(Failure::Merged) => served.close_with(&shard, &keeps_moving(), false).await,
+        Ok(Found::Elsewhere(owner)) => return hand_to_shard(&shard, owner, served).await,
+        Err(Failure::Left) => {
+            Story { asked, asked_as: request.asked_as(), trail }.told(
+                &shard,
+                None,
+                Err(EndReason::ClientLeft.as_str()),
+            );
+            return left(&shard, served);
+        }
+        Err(Failure::Refused(refusal)) => refusal,
+        Err(Failure::Merged) => keeps_moving(),
+    };
+    let story = Story { asked, asked_as: request.asked_as(), trail };
+    story.told(&shard, None, Err(refusal.code.as_str()));
+    served.close_with(&shard, &refusal, false).await;
+}
+
+/// How far a play that waits has come: its stream, and how the session of that starts.
+#[derive(Default)]
+pub(super) struct Trail(RefCell<Option<Box<(StreamKey, Start)>>>);
+
+impl Trail {
+    /// The play waits for this session, which has come so far.
+    fn note(&self, session: &Session) {
+        *self.0.borrow_mut() = Some(Box::new((session.key().clone(), session.start_moments())));
+    }
+}
+
+/// What is told of a play when it has begun or come to nothing.
+pub(super) struct Story {
+    /// When its request was read.
+    pub(super) asked: Instant,
+    /// What the player asked with.
+    pub(super) asked_as: Box<str>,
+    /// How far it came.
+    pub(super) trail: Trail,
+}
+
+impl Story {
+    /// Tells control, which may be too busy to hear it.
+    pub(super) fn told(
+        self,
+        shard: &Shard,
+        begun: Option<(ClientId, StreamKey)>,
+        outcome: Result<Instant, &'static str>,
+    ) {
+        let (stream, start) = match self.trail.0.into_inner() {
+            Some(way) => (Some(way.0), Some(way.1)),
+            None => (None, None),
+        };
+        let (client, stream) = match begun {
+            Some((client, stream)) => (client, Some(stream)),
+            None => (ClientId(uuid::Uuid::new_v4().as_u128()), stream),
+        };
+        let (asked, asked_as) = (self.asked, self.asked_as);
+        let play =
+            Play { shard: shard.id, client, asked_as, stream, asked, start, told: Instant::now(), outcome };
+        if shard.control.send(ToControl::Played(Box::new(play))).is_err() {
+            shard.counters.plays_untold.add(1);
+        }
     }
 }
 
@@ -91,6 +149,7 @@ pub(super) async fn find(
     shard: &Rc<Shard>,
     served: &Served,
     request: &PlayRequest,
+    trail: &Trail,
 ) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
         let (key, asked) = match request {
@@ -110,7 +169,7 @@ pub(super) async fn find(
         if owner != shard.id {
             return Ok(Found::Elsewhere(usize::from(owner.0)));
         }
-        match join(shard, served, asked.as_ref(), &key).await {
+        match join(shard, served, asked.as_ref(), &key, trail).await {
             Err(Failure::Merged) => {}
             outcome => return outcome,
         }
@@ -225,6 +284,7 @@ async fn join(
     served: &Served,
     asked: Option<&Asked>,
     key: &StreamKey,
+    trail: &Trail,
 ) -> Result<Found, Failure> {
     let guard = shard.admission.client(served.client.get(), Instant::now())?;
     let session = match until_left(served, Box::pin(session_of(shard, asked, key))).await {
@@ -236,6 +296,9 @@ async fn join(
     let membership = Membership::new(shard, session.clone());
     loop {
         let seen = session.changed().count();
+        if !was_running {
+            trail.note(&session);
+        }
         match session.readiness() {
             Readiness::Ready => return Ok(Found::Here { session: membership.keep(), guard, was_running }),
             Readiness::Refused(_) if session.end_reason() == Some(EndReason::Merged) => {
@@ -248,7 +311,10 @@ async fn join(
         let changed = timeout(Duration::from_secs(1), session.changed().after(seen));
         match until_left(served, Box::pin(changed)).await {
             Some(_) => {}
-            None => return Err(Failure::Left),
+            None => {
+                trail.note(&session);
+                return Err(Failure::Left);
+            }
         }
     }
 }
@@ -349,9 +415,9 @@ fn admit(
     shard: &Rc<Shard>,
     served: Served,
     head: &RequestHead,
-    session: Rc<Session>,
+    (session, was_running): (Rc<Session>, bool),
     guard: Guard,
-    joined_running: Option<Instant>,
+    story: Story,
 ) {
     let identity = identity(served.client.get(), head);
     let now = Instant::now();
@@ -367,9 +433,12 @@ fn admit(
     shard.counters.clients_started.add(1);
     // A joiner's first bytes do not wait for the walk.
     let served = client.serve(now, QUANTUM, &shard.rules, &shard.counters);
-    if let Some(asked) = joined_running {
-        shard.counters.join_time.record(asked.elapsed());
+    if was_running {
+        shard.counters.join_time.record(story.asked.elapsed());
     }
+    let begun = (client.identity().id, client.session().key().clone());
+    let took = if client.bytes_sent() > 0 { Ok(Instant::now()) } else { Err("not_taken_yet") };
+    story.told(shard, Some(begun), took);
     shard.news.notify();
     let (client, reason) = match served {
         Visit::Gone(reason) => (Box::new(client), reason),

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 const DASHBOARD: &str = "docs/grafana/sluice.json";
 const RULES: &str = "docs/prometheus/sluice.rules.yml";
+const RULES_TEST: &str = "docs/prometheus/sluice.rules.test.yml";
 /// Names of earlier programs that are kept as they were; promtool would have them without abbreviations.
 const KEPT: [&str; 2] = ["orch_total_downloaded_mb", "orch_total_uploaded_mb"];
 /// Metrics that are there only where engines are kept in Docker.
@@ -160,4 +161,21 @@ fn every_query_finds_what_it_asks_for() {
     }
     // Nothing is wrong with the demo.
     assert_eq!(prometheus.query("ALERTS{alertstate=\"firing\"}"), Ok(0));
+}
+
+/// Guards: each alert fires for figures that deserve it, with the text that is meant, and those that wait do wait: Prometheus'
+/// own test of rules says so. No alert goes without such a case.
+#[test]
+fn every_alert_fires_when_it_should() {
+    let outcome = Command::new("promtool").args(["test", "rules"]).arg(root(RULES_TEST)).output();
+    let outcome = outcome.expect("promtool is there: make test installs it");
+    let said = String::from_utf8_lossy(&[outcome.stdout, outcome.stderr].concat()).into_owned();
+    assert!(outcome.status.success(), "{said}");
+    let read = |path| std::fs::read_to_string(root(path)).expect("the file");
+    let (rules, cases) = (read(RULES), read(RULES_TEST));
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    // A case that expects something stands in lines of its own; one that expects nothing in one line.
+    let untried: Vec<&str> =
+        alerts.filter(|alert| !cases.contains(&format!("- alertname: {alert}\n"))).collect();
+    assert_eq!(untried, [] as [&str; 0], "these alerts are not made to fire");
 }

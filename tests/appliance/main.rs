@@ -63,6 +63,7 @@ mod supervisor;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
 mod tls_proxy;
+mod traces;
 mod upgrade;
 mod upgrade_hosts;
 mod zapping;

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod link;
 pub mod message;
 pub mod metric;
+pub mod play;
 pub mod reason;
 pub mod snapshot;
 pub mod supply;
@@ -25,6 +26,7 @@ pub use ids::{
 };
 pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};
+pub use play::{Play, Start};
 pub use reason::{EndReason, Refusal, RefusalCode};
 pub use supply::{DockerState, EngineSource, Shortfall, Supply, Unwell};
 pub use tuning::{Dial, Tuning};

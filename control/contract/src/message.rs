@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::ids::{Alias, EngineId, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
 use crate::lease::{Lease, LeaseRequest, LeaseReturn};
+use crate::play::Play;
 use crate::reason::{EndReason, Refusal};
 use std::time::Instant;
 
@@ -77,6 +78,8 @@ pub enum ToControl {
         /// What it named.
         infohash: Hex40,
     },
+    /// A play has begun, or came to nothing.
+    Played(Box<Play>),
     /// A connection whose next request is not for the data plane.
     Connection(Connection),
 }

@@ -5,10 +5,11 @@
 //! Nothing is lost, because hyper reads the next head only after the previous response is flushed, and a request that
 //! has a body is never handed back.
 
-use super::Options;
 use super::handback::{belongs_to_shards, write_head};
 use super::rewind::{Activity, Rewind};
 use super::version::without_prefix;
+use super::{Options, Sources};
+use crate::diagnosis::{self, Kind};
 use crate::metrics::{ConnectionEnd, Metrics};
 use crate::shards::Shards;
 use axum::Router;
@@ -62,6 +63,7 @@ pub(crate) struct Server {
     router: Router,
     shards: Arc<Shards>,
     metrics: Arc<Metrics>,
+    diagnosis: diagnosis::Handle,
     idle_timeout: Duration,
     stop: watch::Receiver<bool>,
 }
@@ -88,10 +90,10 @@ impl Server {
     pub(crate) fn new(
         options: &Options,
         router: Router,
-        shards: Arc<Shards>,
-        metrics: Arc<Metrics>,
+        sources: Sources,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        let Sources { shards, metrics, diagnosis, .. } = sources;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(options.head_timeout)
@@ -99,7 +101,7 @@ impl Server {
             .max_buf_size(options.head_bytes_max)
             // A client that sent its request and shut its sending side down still wants the answer.
             .half_close(true);
-        Self { http, router, shards, metrics, idle_timeout: options.idle_timeout, stop }
+        Self { http, router, shards, metrics, diagnosis, idle_timeout: options.idle_timeout, stop }
     }
 
     /// Answers 503 and closes.
@@ -205,10 +207,19 @@ impl Server {
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
         let router = self.router.clone();
         let metrics = self.metrics.clone();
+        let diagnosis = self.diagnosis.clone();
+        // What is said of it when it was answered; only noted when somebody wants to know.
+        let noted = diagnosis
+            .is_debugging()
+            .then(|| (Instant::now(), request.method().clone(), request.uri().path().to_owned()));
         async move {
             let response =
                 router.oneshot(request.map(|body| Body::new(body.map_err(axum::Error::new)))).await?;
             metrics.request_answered(response.status());
+            if let Some((since, method, path)) = noted {
+                let (status, took) = (response.status(), since.elapsed());
+                diagnosis.line(Kind::Request, || diagnosis::request(&method, &path, status, took));
+            }
             Ok(response)
         }
     }

@@ -88,6 +88,8 @@ pub(crate) struct Sources {
     pub(crate) streams: crate::streams::Handle,
     /// What happened.
     pub(crate) events: crate::events::Handle,
+    /// What is written down in debug mode.
+    pub(crate) diagnosis: crate::diagnosis::Handle,
     /// Time in which something must move.
     pub(crate) idle_timeout: Duration,
 }
@@ -105,7 +107,7 @@ pub(crate) fn start(options: Options, sources: Sources) -> Handle {
     let (stop, stopped) = watch::channel(false);
     let places_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
     let router = routes::router(&options, &sources);
-    let server = connection::Server::new(&options, router, sources.shards, sources.metrics, stopped);
+    let server = connection::Server::new(&options, router, sources, stopped);
     Handle {
         server: Arc::new(server),
         places: Arc::new(Semaphore::new(places_max as usize)),

@@ -23,6 +23,8 @@ use utoipa_axum::routes;
 
 /// Characters of a word.
 const WORD_CHARS_MAX: usize = 256;
+/// Characters of an address.
+const ADDRESS_CHARS_MAX: usize = 2048;
 /// What engines are told to be asked by, and sizes older clients show.
 const USER_AGENT: &str = "VLC/3.0.21 LibVLC/3.0.21";
 
@@ -88,6 +90,17 @@ pub(crate) struct EngineSettings {
     without_effect: Vec<String>,
 }
 
+/// The appliance itself.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes an answer, which is made from the table of settings")]
+pub(crate) struct OrchestratorSettings {
+    debug_mode: bool,
+    otlp_endpoint: String,
+    sources: std::collections::BTreeMap<String, String>,
+    /// What is kept and does nothing in this version.
+    without_effect: Vec<String>,
+}
+
 /// What came of an import.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImportAnswer {
@@ -101,6 +114,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
         .routes(routes!(proxy, set_proxy))
         .routes(routes!(loops, set_loops))
         .routes(routes!(engine, set_engine))
+        .routes(routes!(orchestrator, set_orchestrator))
         .routes(routes!(export))
         .routes(routes!(import))
 }
@@ -115,6 +129,7 @@ fn read(fields: &mut Fields, group: Group, required: &[&str]) -> Values {
             Kind::Float(..) | Kind::FloatSeconds(..) => rule::float(value).map(Value::from),
             Kind::Bool => rule::boolean(value).map(Value::from),
             Kind::Choice(_) => rule::string(WORD_CHARS_MAX)(value).map(Value::from),
+            Kind::Endpoint => rule::string(ADDRESS_CHARS_MAX)(value).map(Value::from),
         };
         let value =
             if required.contains(&setting.name) { field.required(rule) } else { field.optional(rule) };
@@ -156,6 +171,17 @@ impl Input for EngineChange {
     }
 }
 
+/// Settings of the appliance itself in a request.
+struct OrchestratorChange(Values);
+
+impl Input for OrchestratorChange {
+    const BODY: BodyKind = BodyKind::Object;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Some(Self(read(fields, Group::Orchestrator, &[])))
+    }
+}
+
 fn shown(sources: &Sources, group: Group) -> Values {
     let (mut values, origins) = sources.settings.group(group);
     match group {
@@ -177,6 +203,7 @@ fn shown(sources: &Sources, group: Group) -> Values {
         Group::Engine => {
             values.insert("platform".to_owned(), json!(settings::variant::platform()));
         }
+        Group::Orchestrator => {}
     }
     values.insert("sources".to_owned(), json!(origins));
     let inert = fields::of(group).filter(|field| !field.acts()).map(|field| field.name);
@@ -318,6 +345,44 @@ async fn set_engine(
     changed(&sources, Group::Engine, &values, "Engine settings updated and persisted").await
 }
 
+/// Settings of the appliance itself
+#[utoipa::path(
+    get,
+    path = "/settings/orchestrator",
+    operation_id = "orchestrator_settings",
+    tag = "settings",
+    responses((status = 200, body = OrchestratorSettings))
+)]
+async fn orchestrator(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Values> {
+    Json(shown(&sources, Group::Orchestrator))
+}
+
+/// Change settings of the appliance itself
+///
+/// Every value may be left out. All are taken, or none. They hold at once.
+#[utoipa::path(
+    post,
+    path = "/settings/orchestrator",
+    tag = "settings",
+    request_body(
+        content = Object,
+        description = "`debug_mode`: everything is written down, see DEBUG_MODE. `otlp_endpoint`: where the traces of plays are \
+                       sent, `http://host:port`; empty for nowhere"
+    ),
+    responses(
+        (status = 200, body = OrchestratorSettings),
+        (status = 400, description = "A value is not allowed; nothing was changed", body = Detail),
+        (status = 409, description = "Settings are pinned to the environment", body = Detail),
+        (status = 503, description = "The change could not be stored; nothing was changed", body = Detail),
+    )
+)]
+async fn set_orchestrator(
+    State(sources): State<Sources>,
+    Keyed(OrchestratorChange(values)): Keyed<OrchestratorChange>,
+) -> Result<Json<Values>, Error> {
+    changed(&sources, Group::Orchestrator, &values, "Orchestrator settings updated and persisted").await
+}
+
 /// Download a backup of all settings
 #[utoipa::path(
     get,
@@ -353,6 +418,7 @@ impl Input for Archive {
             proxy: part("import_proxy"),
             loops: part("import_loop_detection"),
             engine: part("import_engine"),
+            orchestrator: part("import_orchestrator"),
         };
         Some(Self(raw(fields), parts))
     }
@@ -371,6 +437,7 @@ impl Input for Archive {
         ("import_proxy" = Option<bool>, Query, description = "Default true"),
         ("import_loop_detection" = Option<bool>, Query, description = "Default true"),
         ("import_engine" = Option<bool>, Query, description = "Default true"),
+        ("import_orchestrator" = Option<bool>, Query, description = "Default true"),
     ),
     request_body(content = Vec<u8>, content_type = "application/zip", description = "The archive"),
     responses(

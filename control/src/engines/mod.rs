@@ -9,6 +9,8 @@ pub(crate) mod breaker;
 pub(crate) mod caches;
 pub(crate) mod check;
 mod condition;
+mod decision;
+mod entry;
 pub(crate) mod fleet;
 pub(crate) mod generic;
 pub(crate) mod health;
@@ -31,7 +33,8 @@ mod yielding;
 
 pub(crate) use authority::Authority;
 pub(crate) use condition::condition;
-pub(crate) use fleet::{Blocked, Ground, HandError, Ownership, Progress, Wish};
+pub(crate) use decision::Decision;
+pub(crate) use fleet::{Blocked, Ground, HandError, Happening, Ownership, Progress, What, Wish};
 pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use pulling::Pulling;

@@ -13,6 +13,7 @@
 
 use super::authority::Authority;
 use super::check::CheckFault;
+use super::decision::{Decision, Obstacle, Seen};
 use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
@@ -38,6 +39,8 @@ const AVOID_PATIENCE: Duration = Duration::from_secs(2);
 const FALLBACK_PATIENCE: Duration = Duration::from_secs(10);
 /// An answer must leave this long before its deadline to arrive in time.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// Decisions kept for whoever looks at them after every turn.
+const DECISIONS_MAX: usize = 4096;
 /// Hint on refusals for want of an engine.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -252,6 +255,21 @@ impl Engine {
         !self.kind.is_draining() && (self.health.is_promising() || self.kind.is_starting())
     }
 
+    /// Whether it has a stream of this broadcast.
+    fn plays(&self, broadcast: Hex40) -> bool {
+        self.leases.values().any(|held| held.broadcast == broadcast)
+    }
+
+    /// What counts of it when one is chosen.
+    fn candidate(&self, now: Instant) -> Candidate {
+        Candidate {
+            is_poor: self.health.is_poor(now) || self.is_connected == Some(false),
+            is_forwarded: self.is_forwarded,
+            streams: self.leases.len(),
+            used_at: self.granted_at,
+        }
+    }
+
     fn starts(&self, now: Instant) -> usize {
         self.leases.values().filter(|held| held.start_until.is_some_and(|until| until > now)).count()
     }
@@ -296,6 +314,9 @@ pub(crate) struct Plan {
     leases_made: u64,
     actions: Vec<Action>,
     counts: Counts,
+    decisions: Vec<Decision>,
+    /// Whether decisions say how every engine looked.
+    is_explaining: bool,
 }
 
 impl Plan {
@@ -331,7 +352,19 @@ impl Plan {
             leases_made: 0,
             actions: Vec::new(),
             counts: Counts::default(),
+            decisions: Vec::new(),
+            is_explaining: false,
         }
+    }
+
+    /// Whether decisions are to say how every engine looked.
+    pub(crate) fn explain(&mut self, is_explaining: bool) {
+        self.is_explaining = is_explaining;
+    }
+
+    /// What was decided since this was asked last.
+    pub(crate) fn take_decisions(&mut self) -> Vec<Decision> {
+        std::mem::take(&mut self.decisions)
     }
 
     /// A shard asks for an engine. `broadcast` is the infohash behind the key if known, else the number asked for.
@@ -347,19 +380,19 @@ impl Plan {
         if self.engines.is_empty() && self.outlook.is_none() {
             let refusal =
                 Refusal::new(RefusalCode::NoEngine, "no engine is configured").retry_after(RETRY_AFTER_S);
-            self.refuse(waiting.request, refusal);
+            self.turn_down(now, waiting, refusal);
         } else if let Some(wanted) =
             waiting.request.wanted.as_ref().filter(|wanted| !self.engines.contains_key(wanted))
         {
             let refusal = Refusal::new(RefusalCode::NoEngine, format!("there is no engine {wanted}"));
-            self.refuse(waiting.request, refusal);
+            self.turn_down(now, waiting, refusal);
         } else if allowed.is_zero() {
             let refusal = self.refusal_for(now, &waiting);
-            self.refuse(waiting.request, refusal);
+            self.turn_down(now, waiting, refusal);
         } else if self.waiting.len() >= WAITING_MAX {
             let refusal =
                 Refusal::new(RefusalCode::MaxCapacity, "too many requests wait for an engine already");
-            self.refuse(waiting.request, refusal.retry_after(RETRY_AFTER_S));
+            self.turn_down(now, waiting, refusal.retry_after(RETRY_AFTER_S));
         } else {
             self.waiting.push_back(waiting);
             self.engines.values_mut().for_each(|engine| engine.health.hasten(now));
@@ -651,7 +684,7 @@ impl Plan {
                 }
                 _ => {
                     let refusal = self.refusal_for(now, &waiting);
-                    self.refuse(waiting.request, refusal);
+                    self.turn_down(now, waiting, refusal);
                 }
             }
         }
@@ -731,7 +764,73 @@ impl Plan {
         Some(engine)
     }
 
+    /// Refuses a request and says how that came about.
+    fn turn_down(&mut self, now: Instant, waiting: Waiting, refusal: Refusal) {
+        let candidates = self.candidates(now, &waiting);
+        self.note(now, &waiting, candidates, Err(refusal.code));
+        self.refuse(waiting.request, refusal);
+    }
+
+    /// Keeps what was decided for whoever looks at it after this turn.
+    fn note(
+        &mut self,
+        now: Instant,
+        waiting: &Waiting,
+        candidates: Vec<Seen>,
+        outcome: Result<(LeaseId, EngineId), RefusalCode>,
+    ) {
+        if self.decisions.len() < DECISIONS_MAX {
+            self.decisions.push(Decision {
+                shard: waiting.request.shard,
+                stream: waiting.request.stream.clone(),
+                asked: waiting.since,
+                decided: now,
+                outcome,
+                candidates,
+            });
+        }
+    }
+
+    /// How every engine looks to a request, when that is to be explained.
+    fn candidates(&self, now: Instant, waiting: &Waiting) -> Vec<Seen> {
+        if !self.is_explaining {
+            return Vec::new();
+        }
+        let seen = |(id, engine): (&EngineId, &Engine)| {
+            let candidate = engine.candidate(now);
+            Seen {
+                engine: id.clone(),
+                score: self.limits.selection.score(candidate),
+                obstacle: self.obstacle(now, waiting, id, engine),
+                is_poor: candidate.is_poor,
+                is_forwarded: engine.is_forwarded,
+                state: engine.health.state(),
+                streams: engine.leases.len(),
+                starts: engine.starts(now),
+            }
+        };
+        self.engines.iter().map(seen).collect()
+    }
+
+    /// The first of the things [`Plan::choose`] looks at that keeps an engine from a request.
+    fn obstacle(&self, now: Instant, waiting: &Waiting, id: &EngineId, engine: &Engine) -> Option<Obstacle> {
+        let request = &waiting.request;
+        let obstacles = [
+            (request.wanted.as_ref().is_some_and(|wanted| wanted != id), Obstacle::NotWanted),
+            (!engine.health.is_usable(now), Obstacle::NotUsable),
+            (engine.kind.is_draining(), Obstacle::Draining),
+            (engine.plays(waiting.broadcast), Obstacle::SameBroadcast),
+            (engine.room() == 0, Obstacle::Full),
+            (engine.starts(now) >= self.limits.engine_starts_max, Obstacle::BusyStarting),
+            (request.avoid.contains(id), Obstacle::FailedBefore),
+            (engine.kind == Kind::Fallback, Obstacle::LastResort),
+        ];
+        obstacles.into_iter().find(|(holds, _)| *holds).map(|(_, obstacle)| obstacle)
+    }
+
     fn grant(&mut self, now: Instant, waiting: Waiting, id: &EngineId) {
+        // How engines look before this one has another stream.
+        let candidates = self.candidates(now, &waiting);
         let Some((engine, address)) =
             self.engines.get_mut(id).and_then(|e| e.health.address().map(|a| (e, a)))
         else {
@@ -747,12 +846,14 @@ impl Plan {
             authority: engine.authority.as_str().clone(),
             group: engine.group.clone(),
         };
-        let Waiting { request: LeaseRequest { shard, ticket, .. }, broadcast, .. } = waiting;
+        let LeaseRequest { shard, ticket, .. } = waiting.request;
+        let broadcast = waiting.broadcast;
         engine.granted_at = self.leases_made;
         let start_until = Some(now + START_SLOT_MAX);
         engine.leases.insert(lease.id, Held { shard, broadcast, start_until, is_silent: false });
         self.home.insert(lease.id, id.clone());
         self.counts.granted += 1;
+        self.note(now, &waiting, candidates, Ok((lease.id, id.clone())));
         self.actions.push(Action::Answer { shard, ticket, answer: Ok(lease) });
     }
 
@@ -783,7 +884,7 @@ impl Plan {
             if waiting.request.wanted.as_ref().is_some_and(|wanted| wanted != id) {
                 continue;
             }
-            let same_broadcast = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
+            let same_broadcast = engine.plays(waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
             let can = engine.health.is_usable(now)
                 && !engine.kind.is_draining()
@@ -792,12 +893,7 @@ impl Plan {
                 && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = self.limits.selection.rank(Candidate {
-                        is_poor: engine.health.is_poor(now) || engine.is_connected == Some(false),
-                        is_forwarded: engine.is_forwarded,
-                        streams: engine.leases.len(),
-                        used_at: engine.granted_at,
-                    });
+                    let rank = self.limits.selection.rank(engine.candidate(now));
                     let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
                     if slot.is_none_or(|(other, _)| rank < other) {
                         *slot = Some((rank, id));

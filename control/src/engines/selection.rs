@@ -41,6 +41,12 @@ pub(crate) struct Candidate {
 pub(crate) type Rank = (bool, i64, bool, u64);
 
 impl Selection {
+    /// What a candidate is worth to whoever looks at the choice; higher is better.
+    pub(crate) fn score(&self, candidate: Candidate) -> i64 {
+        let (_, cost, ..) = self.rank(candidate);
+        -cost
+    }
+
     /// Where a candidate stands among others.
     pub(crate) fn rank(&self, candidate: Candidate) -> Rank {
         let Candidate { is_poor, is_forwarded, streams, used_at } = candidate;

@@ -7,7 +7,9 @@
 use super::Authority;
 use super::check::{CheckFault, Found, check, is_connected};
 use super::condition::condition;
+use super::entry::entry;
 use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
+use super::health::State;
 use super::jitter::Jitter;
 use super::live::Live;
 use super::plan::{Action, Limits, Outlook, Plan, Standing};
@@ -16,7 +18,9 @@ use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
+use crate::diagnosis::{self, Kind};
 use crate::docker::{ContainerId, Docker, Usage};
+use crate::events;
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
@@ -85,6 +89,10 @@ pub(crate) struct Options {
     pub(crate) engine_wait: Duration,
     /// Where further engines come from.
     pub(crate) source: Source,
+    /// Who is told how choices came about.
+    pub(crate) diagnosis: diagnosis::Handle,
+    /// Who is told of engines that come and go.
+    pub(crate) events: events::Handle,
 }
 
 enum Command {
@@ -299,6 +307,8 @@ struct Service {
     standing: watch::Sender<Arc<Standing>>,
     fleet: watch::Sender<Option<Arc<FleetStanding>>>,
     records: Arc<Records>,
+    diagnosis: diagnosis::Handle,
+    events: events::Handle,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<Board>,
@@ -382,6 +392,8 @@ pub(crate) fn start(
         standing,
         fleet,
         records: records.clone(),
+        diagnosis: options.diagnosis,
+        events: options.events,
         unconnected: shards.ids().collect(),
         shards,
         directory,
@@ -627,6 +639,7 @@ impl Service {
     /// Advances until nothing changes: a grant that could not be delivered frees its engine for whoever waits next.
     /// Ends, because each such grant takes one request out of the queue.
     fn advance(&mut self) {
+        self.plan.explain(self.diagnosis.is_debugging());
         loop {
             self.advance_fleet();
             let actions = self.plan.advance(Instant::now());
@@ -639,7 +652,13 @@ impl Service {
             if has_decided {
                 self.advance_fleet();
             }
-            return;
+            break;
+        }
+        self.diagnosis.decided(&self.plan.take_decisions());
+        let happenings = self.yard.as_mut().map(|yard| yard.fleet.take_happenings()).unwrap_or_default();
+        for happening in &happenings {
+            self.diagnosis.line(Kind::Provisioning, || diagnosis::provisioning(happening));
+            entry(happening).into_iter().for_each(|draft| self.events.record(draft));
         }
     }
 
@@ -750,6 +769,9 @@ impl Service {
         let is_news = self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let after = self.plan.state(engine);
         if let (true, Some(state)) = (before != after, after) {
+            let before = before.map(State::as_str);
+            self.diagnosis
+                .line(Kind::Health, || diagnosis::health(engine, before, state.as_str(), fault.as_deref()));
             tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
         }
         is_news

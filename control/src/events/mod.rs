@@ -118,6 +118,13 @@ impl Handle {
         Self(Arc::new(Inner { log: Mutex::new(log), hub: Hub::new(SystemTime::now()), store }))
     }
 
+    /// One that nothing outlives.
+    #[cfg(test)]
+    pub(crate) fn forgetful() -> Self {
+        let memory = store::Options { directory: None, pages_max: None };
+        Self::new(Vec::new(), store::open(&memory).expect("memory").0)
+    }
+
     /// Records an event: in the log, in the store, for whoever follows.
     pub(crate) fn record(&self, draft: Draft) {
         let mut log = self.log();

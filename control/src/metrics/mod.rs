@@ -13,7 +13,7 @@ mod transfer;
 mod writer;
 
 use crate::shards::Shards;
-use crate::{engines, events, resolve, store, streams};
+use crate::{diagnosis, engines, events, resolve, store, streams};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -43,6 +43,8 @@ pub(crate) struct Sources {
     pub(crate) streams: streams::Handle,
     /// Who follows changes.
     pub(crate) events: events::Handle,
+    /// What is told of the plane's own work.
+    pub(crate) diagnosis: diagnosis::Handle,
 }
 
 /// How an HTTP connection ended. The one closed list.

@@ -25,6 +25,7 @@ impl Collector for Plane {
         self.streams(&mut writer)?;
         self.fleet(&mut writer)?;
         self.store(&mut writer)?;
+        self.diagnosis(&mut writer)?;
         self.queues(&mut writer)
     }
 }
@@ -195,6 +196,24 @@ impl Plane {
             "sluice_store_records_dropped",
             "Records that were not stored, by reason",
             counts.dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
+        )
+    }
+
+    fn diagnosis(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let counts = self.0.diagnosis.counts();
+        let sent = [(Labels::new(), counts.traces_sent())];
+        writer.counters("sluice_traces_sent", "Traces of plays the collector took", sent)?;
+        writer.counters(
+            "sluice_traces_dropped",
+            "Traces of plays that were lost, by reason",
+            counts.traces_dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
+        )?;
+        let kept = [(Labels::new(), counts.lines_kept())];
+        writer.counters("sluice_debug_lines", "Lines written to the debug log", kept)?;
+        writer.counters(
+            "sluice_debug_lines_dropped",
+            "Lines missing in the debug log, by reason",
+            counts.lines_dropped().map(|(reason, count)| (vec![("reason", reason.to_owned())], count)),
         )
     }
 

@@ -20,10 +20,11 @@ pub(crate) const NAME_CHARS_MAX: usize = 128;
 const MEMBERS_MAX: usize = 64;
 const MEMBER_BYTES_MAX: u64 = 256 * 1024;
 
-const GROUPS: [(Group, &str); 3] = [
+const GROUPS: [(Group, &str); 4] = [
     (Group::Proxy, "proxy_settings.json"),
     (Group::Loop, "loop_detection_settings.json"),
     (Group::Engine, "engine_settings.json"),
+    (Group::Orchestrator, "orchestrator_settings.json"),
 ];
 const VARIANT: &str = "custom_engine_variant.json";
 const ACTIVE: &str = "active_template.json";
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) loops: bool,
     /// Engine settings.
     pub(crate) engine: bool,
+    /// Settings of the appliance itself.
+    pub(crate) orchestrator: bool,
 }
 
 /// What was taken.
@@ -53,6 +56,7 @@ pub(crate) struct Imported {
     proxy: bool,
     loop_detection: bool,
     engine: bool,
+    orchestrator: bool,
     /// What could not be taken; nothing was changed then.
     pub(crate) errors: Vec<String>,
 }
@@ -135,6 +139,7 @@ impl Found {
             Some(Group::Proxy) => parts.proxy,
             Some(Group::Loop) => parts.loops,
             Some(Group::Engine) => parts.engine,
+            Some(Group::Orchestrator) => parts.orchestrator,
             None if name == VARIANT => parts.variant,
             None => parts.templates && (is_template.is_some() || name == ACTIVE),
         };
@@ -153,6 +158,7 @@ impl Found {
                 Group::Proxy => self.imported.proxy = true,
                 Group::Loop => self.imported.loop_detection = true,
                 Group::Engine => self.imported.engine = true,
+                Group::Orchestrator => self.imported.orchestrator = true,
             }
         } else if let Some(number) = is_template {
             let slot = number.parse::<u8>().ok().filter(|slot| SLOTS.contains(slot));

@@ -1,6 +1,7 @@
 //! Every setting that can be changed while the appliance runs: name, bounds, default. One table; reading, checking, storing
 //! and backing up all go by it.
 
+use crate::diagnosis::Endpoint;
 use serde_json::{Map, Number, Value};
 
 /// What belongs together in the API.
@@ -12,6 +13,8 @@ pub(crate) enum Group {
     Loop,
     /// Engines kept in Docker.
     Engine,
+    /// The appliance itself.
+    Orchestrator,
 }
 
 impl Group {
@@ -21,6 +24,7 @@ impl Group {
             Self::Proxy => "proxy",
             Self::Loop => "loop_detection",
             Self::Engine => "engine",
+            Self::Orchestrator => "orchestrator",
         }
     }
 }
@@ -40,6 +44,8 @@ pub(crate) enum Kind {
     Bool,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Where a collector of traces is; empty for nowhere.
+    Endpoint,
 }
 
 /// One setting.
@@ -96,9 +102,14 @@ pub(crate) const AUTO_DELETE: &str = "auto_delete";
 /// What engines are made from.
 pub(crate) const VARIANT: &str = "engine_variant";
 
+/// Whether everything is written down.
+pub(crate) const DEBUG_MODE: &str = "debug_mode";
+/// Where traces are sent.
+pub(crate) const OTLP_ENDPOINT: &str = "otlp_endpoint";
+
 /// Those that do something. The others are kept, shown and backed up for the sake of clients that know them; whoever takes
 /// one up puts it in here.
-const ACTING: [&str; 10] = [
+const ACTING: [&str; 12] = [
     GRACE,
     STREAMS_PER_ENGINE,
     STREAM_MODE,
@@ -109,6 +120,8 @@ const ACTING: [&str; 10] = [
     AUTO_DELETE,
     VARIANT,
     "use_custom_variant",
+    DEBUG_MODE,
+    OTLP_ENDPOINT,
 ];
 
 /// All of them, in the order the API shows them.
@@ -186,6 +199,14 @@ pub(crate) static FIELDS: &[Field] = &[
         "\"krinkuto11-amd64\"",
     ),
     field(Group::Engine, "use_custom_variant", &[], Kind::Bool, "false"),
+    field(Group::Orchestrator, DEBUG_MODE, &["DEBUG_MODE"], Kind::Bool, "false"),
+    field(
+        Group::Orchestrator,
+        OTLP_ENDPOINT,
+        &["OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+        Kind::Endpoint,
+        "\"\"",
+    ),
 ];
 
 /// The settings of a group.
@@ -229,6 +250,13 @@ impl Field {
                 let found = value.as_str().and_then(|text| words.iter().find(|word| **word == text));
                 found.map(|word| Value::from(*word)).ok_or(outside)
             }
+            Kind::Endpoint => {
+                let text = value.as_str().ok_or(outside)?.trim();
+                if !text.is_empty() {
+                    text.parse::<Endpoint>().map_err(|fault| format!("{name} is no address: {fault}"))?;
+                }
+                Ok(text.into())
+            }
         }
     }
 
@@ -250,6 +278,7 @@ impl Field {
             (Kind::Bool, ..) => format!("{name} must be true or false"),
             (Kind::Choice([one, other]), ..) => format!("{name} must be either '{one}' or '{other}'"),
             (Kind::Choice(words), ..) => format!("{name} must be one of {}", words.join(", ")),
+            (Kind::Endpoint, ..) => format!("{name} must be empty or http://host:port"),
         }
     }
 
@@ -262,6 +291,7 @@ impl Field {
             Kind::Choice(words) => {
                 Value::from(*words.iter().find(|word| word.eq_ignore_ascii_case(text.trim()))?)
             }
+            Kind::Endpoint => text.into(),
         };
         self.check(&value).ok()
     }

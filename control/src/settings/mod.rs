@@ -14,6 +14,7 @@ pub(crate) mod variant;
 pub(crate) use fields::{Field, Group, Values};
 
 use crate::LoopDetection;
+use crate::diagnosis;
 use crate::engines::recipe::Variant as Recipe;
 use crate::engines::{Live, YardOptions};
 use crate::store::{self, Record, SettingRow, TemplateRow};
@@ -115,6 +116,7 @@ struct Inner {
     store: store::Handle,
     live: watch::Sender<Live>,
     looping: watch::Sender<LoopDetection>,
+    diagnosis: watch::Sender<diagnosis::Live>,
     dial: Arc<Dial>,
     /// One change at a time, so that what is checked together is stored together.
     gate: Mutex<()>,
@@ -137,7 +139,8 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
     }
     let live = watch::Sender::default();
     let looping = watch::Sender::new(options.looping);
-    let handle = Handle(Arc::new(Inner { options, store, live, looping, dial, gate: Mutex::new(()) }));
+    let (diagnosis, gate) = (watch::Sender::default(), Mutex::new(()));
+    let handle = Handle(Arc::new(Inner { options, store, live, looping, diagnosis, dial, gate }));
     handle.publish();
     handle
 }
@@ -169,6 +172,11 @@ impl Handle {
     /// How streams that loop are looked for now, and when that changes.
     pub(crate) fn watch_looping(&self) -> watch::Receiver<LoopDetection> {
         self.0.looping.subscribe()
+    }
+
+    /// What is told of the appliance's own work now, and when that changes.
+    pub(crate) fn watch_diagnosis(&self) -> watch::Receiver<diagnosis::Live> {
+        self.0.diagnosis.subscribe()
     }
 
     /// What a setting is, and where that comes from.
@@ -284,6 +292,7 @@ impl Handle {
         self.0.dial.set(self.tuning());
         replace(&self.0.live, self.live());
         replace(&self.0.looping, self.looping());
+        replace(&self.0.diagnosis, self.diagnosis());
     }
 
     /// The value of a setting that was changed while the appliance runs.
@@ -347,6 +356,14 @@ impl Handle {
                 Ok(name) => tracing::info!(slot, name, "no template was in force, so the first one is"),
                 Err(error) => tracing::warn!(slot, %error, "no template is in force"),
             }
+        }
+    }
+
+    fn diagnosis(&self) -> diagnosis::Live {
+        let (values, _) = self.group(Group::Orchestrator);
+        diagnosis::Live {
+            endpoint: values[fields::OTLP_ENDPOINT].as_str().and_then(|text| text.parse().ok()),
+            is_debugging: values[fields::DEBUG_MODE] == true,
         }
     }
 

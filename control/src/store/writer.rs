@@ -12,8 +12,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{oneshot, watch};
 
-/// Between two commits.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Between two commits. What comes after a pause is committed at once, so that with what it takes to get here nothing is lost that is older
+/// than a second.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// What comes together is committed together.
+const GATHER: Duration = Duration::from_millis(20);
 /// A batch this large is committed at once.
 const BATCH_MAX: usize = 8192;
 /// How often what only grows is cut back.
@@ -79,6 +82,7 @@ impl Writer {
         let mut batch = Batch::default();
         let mut due: Option<Instant> = None;
         let mut pruned_at = Instant::now();
+        let mut rested_at = Instant::now();
         let stopped = loop {
             let command = match due {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -93,15 +97,16 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => Next::Stop(None),
             };
             if !batch.is_empty() {
-                due.get_or_insert_with(|| Instant::now() + INTERVAL);
+                due.get_or_insert_with(|| rested_at.max(Instant::now() + GATHER));
             }
             let is_overdue = batch.len() >= BATCH_MAX || due.is_some_and(|due| due <= Instant::now());
             match next {
                 Next::On if !is_overdue => {}
                 Next::On | Next::Commit => {
                     self.commit(&mut batch);
+                    rested_at = Instant::now() + INTERVAL;
                     // A batch that could not be stored is tried again after the interval, not at once.
-                    due = (!batch.is_empty()).then(|| Instant::now() + INTERVAL);
+                    due = (!batch.is_empty()).then_some(rested_at);
                     if pruned_at.elapsed() >= PRUNE_INTERVAL {
                         pruned_at = Instant::now();
                         self.prune();

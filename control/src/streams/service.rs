@@ -11,6 +11,7 @@ use super::report::{EndReport, Report};
 use super::sample::Sample;
 use super::stream::{Shown, Start};
 use super::{poll, stale};
+use crate::docker::ContainerId;
 use crate::events::{Draft, EventType, Kind};
 use crate::shards::Shards;
 use crate::store::{LoopingRow, Record, Resolution, SampleRow, StreamRow};
@@ -18,7 +19,7 @@ use crate::{engines, events, store, worker};
 use serde_json::json;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{Directory, EndReason, ToShard};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -28,13 +29,15 @@ use tokio::task::JoinSet;
 /// Between two looks at the board at least; shards publish a few times a second.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// How long new figures wait for others to be handed to the store with them.
-const STORE_DELAY: Duration = Duration::from_millis(200);
+const STORE_DELAY: Duration = Duration::from_millis(100);
 /// Rows of statistics in one record.
 const ROWS_MAX: usize = 256;
 /// How often what is old is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A stop is sent again while the session goes on.
 const STOP_RETRY: Duration = Duration::from_secs(1);
+/// The reason of a stream whose engine was removed from Docker.
+const ENGINE_REMOVED: &str = "engine_removed";
 /// How long an engine may take to be told to stop.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Engines that are told to stop at once because their streams loop.
@@ -144,6 +147,11 @@ pub(crate) fn start(
     }));
     let (follower, keeper, detector, poller) =
         (handle.clone(), handle.clone(), handle.clone(), handle.clone());
+    let mourner = handle.clone();
+    tasks.spawn(async move {
+        follow_engines(mourner).await;
+        "streams of engines"
+    });
     tasks.spawn(async move {
         follow(follower).await;
         "streams"
@@ -322,11 +330,15 @@ impl Handle {
 
     /// Changes how loops are looked for, at once.
     pub(crate) fn set_looping(&self, looping: looping::Settings) {
-        self.0.settings.send_if_modified(|settings| {
+        let is_news = self.0.settings.send_if_modified(|settings| {
             let is_news = settings.looping != looping;
             settings.looping = looping;
             is_news
         });
+        if is_news {
+            // What is too old now is not listed for another half minute.
+            self.sweep();
+        }
     }
 
     /// Broadcasts that are not played because they loop: the id asked for, and what is known of it.
@@ -505,6 +517,21 @@ impl Handle {
         true
     }
 
+    /// Ends the streams others reported on engines that were in Docker and are no more. What our own data plane plays moves
+    /// to another engine, and says itself when it is over.
+    fn end_with(&self, gone: &HashSet<ContainerId>) {
+        let mut book = self.book();
+        let is_on_one = |shown: &&Arc<Shown>| {
+            let engine = &shown.stream.start.engine;
+            !shown.stream.is_own() && gone.iter().any(|id| *id.0 == *engine.id)
+        };
+        let over: Vec<String> =
+            book.active().filter(is_on_one).map(|shown| shown.stream.id().to_owned()).collect();
+        for id in over {
+            self.finish(&mut book, SystemTime::now(), &id, Some(ENGINE_REMOVED), None);
+        }
+    }
+
     fn repeat_stops(&self) {
         let mut stops = lock(&self.0.stops);
         stops.retain(|id, (reason, sent_at)| {
@@ -613,6 +640,27 @@ async fn follow(handle: Handle) {
         seen =
             if has_stops { wait.await.unwrap_or(seen) } else { handle.0.sources.board.changed(seen).await };
         tokio::time::sleep(FOLLOW_INTERVAL).await;
+    }
+}
+
+/// Follows which engines there are in Docker.
+async fn follow_engines(handle: Handle) {
+    let mut fleet = handle.0.sources.engines.watch_fleet();
+    let mut known = HashSet::new();
+    loop {
+        let there: HashSet<ContainerId> = {
+            let standing = fleet.borrow_and_update();
+            standing.iter().flat_map(|fleet| &fleet.members).filter_map(|member| member.id.clone()).collect()
+        };
+        let gone: HashSet<ContainerId> = known.difference(&there).cloned().collect();
+        if !gone.is_empty() {
+            handle.end_with(&gone);
+        }
+        known = there;
+        if fleet.changed().await.is_err() {
+            // The engines room is gone, and the plane about to end.
+            return std::future::pending().await;
+        }
     }
 }
 

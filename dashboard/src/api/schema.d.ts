@@ -951,6 +951,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/settings/orchestrator": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Settings of the appliance itself */
+        get: operations["orchestrator_settings"];
+        put?: never;
+        /**
+         * Change settings of the appliance itself
+         * @description Every value may be left out. All are taken, or none. They hold at once.
+         */
+        post: operations["set_orchestrator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/stream-loop-detection/config": {
         parameters: {
             query?: never;
@@ -1509,6 +1530,7 @@ export interface components {
             /** @description What could not be taken; nothing was changed then. */
             errors: string[];
             loop_detection: boolean;
+            orchestrator: boolean;
             proxy: boolean;
             templates: number;
         };
@@ -1578,6 +1600,16 @@ export interface components {
         Named: {
             detail: string;
             error: string;
+        };
+        /** @description The appliance itself. */
+        OrchestratorSettings: {
+            debug_mode: boolean;
+            otlp_endpoint: string;
+            sources: {
+                [key: string]: string;
+            };
+            /** @description What is kept and does nothing in this version. */
+            without_effect: string[];
         };
         /** @description Everything a proxy in front needs to know. */
         OrchestratorStatus: {
@@ -5181,6 +5213,8 @@ export interface operations {
                 import_loop_detection?: boolean;
                 /** @description Default true */
                 import_engine?: boolean;
+                /** @description Default true */
+                import_orchestrator?: boolean;
             };
             header?: never;
             path?: never;
@@ -5265,6 +5299,139 @@ export interface operations {
                 };
             };
             /** @description The settings could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    orchestrator_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrchestratorSettings"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_orchestrator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `debug_mode`: everything is written down, see DEBUG_MODE. `otlp_endpoint`: where the traces of plays are sent, `http://host:port`; empty for nowhere */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrchestratorSettings"];
+                };
+            };
+            /** @description A value is not allowed; nothing was changed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The change could not be stored; nothing was changed */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -39,6 +39,11 @@ impl Rival {
 }
 
 impl Machine {
+    /// Whether the engine that is waited for is for the second of two ids that race.
+    pub fn is_rival_waiting(&self) -> bool {
+        self.rival.is_leasing()
+    }
+
     /// The session can be had under so many ids, the first two of which may race.
     #[must_use]
     pub fn with_entries(mut self, count: u8, races: bool) -> Self {

@@ -13,12 +13,14 @@
 
 mod ground;
 mod hand;
+mod happening;
 mod member;
 mod scale;
 mod standing;
 
 pub(crate) use ground::{Ground, Ownership, Reach};
 pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
+pub(crate) use happening::{Happening, What};
 pub(crate) use member::{End, Phase, Why};
 pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
@@ -55,6 +57,8 @@ const ABSENCE_RETRY_MAX: Duration = Duration::from_secs(3);
 const RETURN_SETTLED: Duration = Duration::from_secs(5);
 /// Of one end Docker tells twice, for its cause and for the fact, at most so far apart.
 const END_TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// Why an engine is gone that nobody here removed.
+const REMOVED_BY_OTHERS: &str = "removed_by_others";
 /// Owner of ports held by containers that are not ours.
 const STRANGERS: &str = "(other containers)";
 
@@ -201,6 +205,7 @@ pub(crate) struct Fleet {
     rework: Option<hand::Rework>,
     outcomes: Vec<Outcome>,
     counts: standing::Counts,
+    happenings: Vec<Happening>,
     actions: Vec<Action>,
 }
 
@@ -237,6 +242,7 @@ impl Fleet {
             rework: None,
             outcomes: Vec::new(),
             counts: standing::Counts::default(),
+            happenings: Vec::new(),
             actions: Vec::new(),
         }
     }
@@ -449,6 +455,7 @@ impl Fleet {
                 "adopted an engine"
             );
             self.counts.adopted += 1;
+            self.happened(&container.name, What::Adopted);
         } else {
             self.dismiss(now, &container.name, Why::Leftover);
         }
@@ -475,6 +482,11 @@ impl Fleet {
         if let Some(id) = &member.id {
             let told = member.removal_tickets.iter().map(|ticket| Outcome::Removed(*ticket, Ok(id.clone())));
             self.outcomes.extend(told);
+            let why = match member.phase {
+                Phase::Removing(why) => why.as_str(),
+                _ => REMOVED_BY_OTHERS,
+            };
+            self.happened_to(name, Some(id.clone()), What::Gone(why));
         }
         match member.phase {
             Phase::Removing(why) => tracing::info!(name, why = why.as_str(), "an engine is gone"),
@@ -522,10 +534,12 @@ impl Fleet {
                 if member.authority.is_none() {
                     self.list_at = now;
                 }
+                self.happened(name, What::Made);
                 self.answer_made(ticket, Ok(made));
             }
             Err(error) if error.is_absence() => {
                 member.enter(now, Phase::Uncertain);
+                self.tried(name, &error);
                 self.list_at = now;
                 self.breaker.withdrawn();
                 self.answer_made(ticket, Err(HandError::from(&error)));
@@ -539,19 +553,21 @@ impl Fleet {
                     pool.shun(now, port);
                 }
                 tracing::warn!(name, %error, "another program has a port; the next one is tried");
+                self.tried(name, &error);
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
                 self.retry_wish(wish, HandError::from(&error));
             }
             Err(error @ Error::NameTaken { .. }) => {
                 self.names.insert(name.to_owned());
+                self.tried(name, &error);
                 self.note(now, error.code(), error.to_string(), error.remedy());
                 self.forget(now, name);
                 self.list_at = now;
                 self.retry_wish(wish, HandError::from(&error));
             }
             Err(error) => {
-                self.fail(now, error.code(), error.to_string(), error.remedy());
+                self.fail(now, name, error.code(), error.to_string(), error.remedy());
                 self.answer_made(ticket, Err(HandError::from(&error)));
                 self.forget(now, name);
                 // Should the undoing have failed, the list shows what was left.
@@ -594,16 +610,24 @@ impl Fleet {
         if is_adopted {
             self.note(now, code, text, remedy);
         } else {
-            self.fail(now, code, text, remedy);
+            self.fail(now, name, code, text, remedy);
         }
         self.dismiss(now, name, Why::Failed);
     }
 
-    fn fail(&mut self, now: Instant, code: &'static str, text: String, remedy: &'static str) {
+    /// A try that counts for nothing, since it says nothing about the next one.
+    fn tried(&mut self, name: &str, error: &Error) {
+        let what = What::Failed { code: error.code(), text: error.to_string(), pause: Duration::ZERO };
+        self.happened(name, what);
+    }
+
+    fn fail(&mut self, now: Instant, name: &str, code: &'static str, text: String, remedy: &'static str) {
         tracing::warn!(code, remedy, "no engine could be started: {text}");
         self.breaker.failed(now);
         self.counts.failed += 1;
-        self.provision_at = self.provision_at.max(now + doubled(self.breaker.failures()));
+        let pause = doubled(self.breaker.failures());
+        self.provision_at = self.provision_at.max(now + pause);
+        self.happened(name, What::Failed { code, text: text.clone(), pause });
         self.note(now, code, text, remedy);
     }
 
@@ -617,6 +641,7 @@ impl Fleet {
         member.enter(now, Phase::Removing(why));
         if let Some(id) = member.id.clone() {
             self.actions.push(Action::Remove { name: name.to_owned(), id });
+            self.happened(name, What::Leaving(why.as_str()));
         }
     }
 
@@ -645,7 +670,7 @@ impl Fleet {
 
     /// Moves members on by how their engines do.
     fn follow(&mut self, now: Instant, view: &View) {
-        let (mut late, mut empty) = (Vec::new(), Vec::new());
+        let (mut late, mut empty, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for (name, member) in &mut self.members {
             let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone()))).copied();
             let leases = load.map_or(0, |load| load.leases);
@@ -662,6 +687,7 @@ impl Fleet {
                         self.replacement_breaker.succeeded(now);
                         self.counts.started += 1;
                     }
+                    ready.push((name.clone(), took));
                 }
                 Phase::Starting if now >= member.since + self.limits.startup => late.push(name.clone()),
                 Phase::Ready => {
@@ -673,6 +699,9 @@ impl Fleet {
                 }
                 _ => {}
             }
+        }
+        for (name, took) in ready {
+            self.happened(&name, What::Ready { took });
         }
         for name in late {
             let text = format!("{name} did not answer within {:?} of its start", self.limits.startup);

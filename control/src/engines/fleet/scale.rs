@@ -5,7 +5,7 @@
 //! more places than that, for the whole of the grace period.
 
 use super::member::{Member, Phase, Why};
-use super::{Action, Fleet, Ground, HandError, NAME_PREFIX, View, Wish, recipe};
+use super::{Action, Fleet, Ground, HandError, NAME_PREFIX, View, What, Wish, recipe};
 use crate::engines::recipe::{Order, Ports};
 use sluice_contract::EngineId;
 use std::sync::Arc;
@@ -121,6 +121,8 @@ impl Fleet {
         let mut member = Member::reserved(now, ports, ground.recipe.name.clone());
         member.labels = Arc::new(spec.labels.clone());
         member.wish = is_asked.then_some(wish);
+        let begun = What::Begun { image: spec.image.clone(), failures: self.breaker.failures() };
+        self.happened(&name, begun);
         self.members.insert(name, member);
         self.actions.push(Action::Provision(Box::new(spec)));
         self.breaker.tried();

@@ -21,6 +21,8 @@ async fn engines_are_shown_before_the_service_has_run() {
         engine_starts_max: 1,
         no_response_timeout: std::time::Duration::from_secs(1),
         engine_wait: std::time::Duration::from_secs(1),
+        diagnosis: diagnosis::Handle::deaf(),
+        events: events::Handle::forgetful(),
         source: Source::Named,
     };
     let mut tasks = JoinSet::new();
@@ -47,6 +49,8 @@ async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
             engine_starts_max: 1,
             no_response_timeout: Duration::from_secs(1),
             engine_wait: Duration::from_secs(1),
+            diagnosis: diagnosis::Handle::deaf(),
+            events: events::Handle::forgetful(),
             source: Source::Docker {
                 yard: Box::new(yard(host.clone())),
                 docker: Arc::new(Client::new(host)),
@@ -133,6 +137,8 @@ fn started(
         engine_starts_max: 1,
         no_response_timeout: Duration::from_secs(1),
         engine_wait: Duration::from_secs(1),
+        diagnosis: diagnosis::Handle::deaf(),
+        events: events::Handle::forgetful(),
         source: Source::Docker { yard: Box::new(yard), docker: docker.clone(), assumed: None },
     };
     let board = Arc::new(Board::new(0));
@@ -261,6 +267,8 @@ async fn engines_that_are_not_well_are_told() {
         engine_starts_max: 1,
         no_response_timeout: Duration::from_secs(1),
         engine_wait: Duration::from_secs(1),
+        diagnosis: diagnosis::Handle::deaf(),
+        events: events::Handle::forgetful(),
         source: Source::Named,
     };
     let board = Arc::new(Board::new(0));

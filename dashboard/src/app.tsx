@@ -14,6 +14,7 @@ import { StreamsPage } from "./pages/streams";
 import { RootProvider, usePlace } from "./router";
 import { Live } from "./stores/live";
 import { applyTheme, prefs } from "./stores/prefs";
+import { Session } from "./stores/session";
 import { useStore } from "./stores/store";
 
 const MetricsPage = lazy(() => import("./pages/metrics"));
@@ -21,7 +22,7 @@ const WatchPage = lazy(() => import("./pages/watch"));
 
 export function services(api: Api): Services {
   const live = new Live(api, prefs.get().intervalS * 1000);
-  return { api, live };
+  return { api, live, session: new Session(api) };
 }
 
 export function App({ root, services }: { root: URL; services: Services }) {

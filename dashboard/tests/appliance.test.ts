@@ -111,3 +111,33 @@ test("what cannot be watched says why", async () => {
   await page.getByRole("alert").getByText("It does not play here").waitFor({ timeout: 40_000 });
   await close();
 });
+
+/** Guards: the key is asked for where it is needed, goes to no place a script can read, and lets changes through until signing out. */
+test("signs in with the key and out again", async () => {
+  const locked = await start({ API_KEY: "a-key-of-the-tests" });
+  const { page, faults, close } = await open(browser, `${locked.url}panel/`);
+  try {
+    await page.getByRole("button", { name: "Sign in" }).click();
+    const dialog = page.getByRole("dialog", { name: "Sign in with the API key" });
+    await dialog.getByLabel("API key").fill("nonsense");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.getByText("the API key is wrong").waitFor();
+    await dialog.getByLabel("API key").fill("a-key-of-the-tests");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.waitFor({ state: "hidden" });
+    const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));
+    expect(kept).not.toContain("a-key-of-the-tests");
+    expect(kept).not.toContain("sluice_");
+    const write = () => page.evaluate(async (url) => (await fetch(url, { method: "POST", headers: { "X-Sluice-Panel": "1" } })).status, `${locked.url}cache/clear`);
+    expect(await write()).toBe(200);
+    await page.reload();
+    await page.getByRole("button", { name: "View" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("button", { name: "Sign in" }).waitFor();
+    expect(await write()).toBe(401);
+    expect(faults).toEqual([]);
+  } finally {
+    await close();
+    await locked.stop();
+  }
+});

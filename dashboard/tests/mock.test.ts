@@ -134,13 +134,23 @@ describe("when something is wrong", () => {
     await close();
   });
 
-  /** Guards: a write that fails leaves a message that stays, with the reason. */
+  /** Guards: a write that fails leaves a message that stays, with the reason; want of the key asks for it, and then it works. */
   test("a refused write says so", async () => {
     const { page, close } = await open(browser, at("streams", "locked"));
     await page.locator(".table-body .table-row").first().getByRole("button", { name: /^Stop/ }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
     await page.getByRole("status").getByText("the API key is needed").waitFor();
     expect(await page.locator(".badge").textContent()).toBe("1");
+    const dialog = page.getByRole("dialog", { name: "Sign in with the API key" });
+    await dialog.getByLabel("API key").fill("wrong");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.getByText("the API key is wrong").waitFor();
+    await dialog.getByLabel("API key").fill("key");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.waitFor({ state: "hidden" });
+    await page.locator(".table-body .table-row").first().getByRole("button", { name: /^Stop/ }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+    await page.getByRole("status").getByText("is stopped").waitFor();
     await close();
   });
 });

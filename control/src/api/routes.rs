@@ -1,7 +1,8 @@
 //! Every route of this plane, and what the others get.
 
 use super::{
-    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service, vpn,
+    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service,
+    sign_in, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -36,6 +37,7 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
     let document = document.to_json().unwrap_or_default();
     let routes = described
         .merge(docs::routes(document.into()))
+        .merge(sign_in::routes())
         .route("/", get(panel::home))
         .route("/panel", get(panel::home))
         .route("/panel/", get(panel::index))

@@ -18,7 +18,17 @@ export interface ClientList {
 /** How a broadcast is delivered to a player. */
 export type Delivery = "ts" | "hls";
 
+/** Who this browser is to the appliance. */
+export interface Standing {
+  needsKey: boolean;
+  readsNeedKey: boolean;
+  isSignedIn: boolean;
+}
+
 export interface Api {
+  standing(signal: AbortSignal): Promise<Outcome<Standing>>;
+  signIn(key: string): Promise<Outcome<void>>;
+  signOut(): Promise<Outcome<void>>;
   version(signal: AbortSignal): Promise<Outcome<Version>>;
   health(signal: AbortSignal): Promise<Outcome<Health>>;
   /** Every session there is, those in their grace period included. */

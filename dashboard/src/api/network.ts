@@ -1,5 +1,5 @@
 // The API over HTTP, at the place the page itself came from.
-import type { Api, Dated, Delivery } from "./api";
+import type { Api, Dated, Delivery, Standing } from "./api";
 import { parse } from "./exposition";
 import { readEngine } from "./engine";
 import { readClient, readEndedClient, readHealth, readStream, readVersion, type Stream } from "./model";
@@ -120,6 +120,13 @@ export class NetworkApi implements Api {
     return mapped(await this.call(path, init), () => undefined);
   }
 
+  standing = (signal: AbortSignal) =>
+    this.json("panel/session", signal, (value): Standing => {
+      const raw = read.demanded(value, "session");
+      return { needsKey: raw["needs_key"] !== false, readsNeedKey: raw["reads_need_key"] === true, isSignedIn: raw["is_signed_in"] === true };
+    });
+  signIn = (key: string) => this.write("POST", "panel/session", { key });
+  signOut = () => this.write("DELETE", "panel/session");
   version = (signal: AbortSignal) => this.json("version", signal, readVersion);
   health = (signal: AbortSignal) => this.json("health", signal, readHealth);
 

@@ -8,6 +8,7 @@ import { useStore } from "../stores/store";
 import { useServices } from "./context";
 import { Icon, type IconName } from "./icon";
 import { Button, Moment } from "./parts";
+import { SignIn, SignInButton, SignOutButton } from "./sign-in";
 import { Banner, LiveStatus, usePopover } from "./status";
 
 export const PAGES = ["overview", "streams", "watch", "engines", "metrics", "doctor"] as const;
@@ -37,6 +38,7 @@ export function Shell({ children }: { children: ReactNode }) {
           <More current={current} />
         </nav>
         <div className="bar-end">
+          <SignInButton />
           <LiveStatus />
           <Notices />
           <View />
@@ -47,6 +49,7 @@ export function Shell({ children }: { children: ReactNode }) {
         {children}
       </main>
       <Toasts />
+      <SignIn />
     </div>
   );
 }
@@ -135,6 +138,7 @@ function View() {
               ))}
             </select>
           </label>
+          <SignOutButton />
           <p className="dim small">{version === null ? "" : t("menu.version", { version })}</p>
         </div>
       )}

@@ -118,7 +118,7 @@ export function usePopover() {
 
 /** One line above every page when something it shows does not come. */
 export function Banner() {
-  const { live } = useServices();
+  const { live, session } = useServices();
   const state = useLive((all) => all);
   const now = useNow();
   if (!state.isSettled) return null;
@@ -144,7 +144,13 @@ export function Banner() {
         <strong>{t(needsKey ? "banner.key" : isDown ? "banner.down" : "banner.partly")}</strong> <span>{text}</span>
         {isDown && fault && <span className="dim"> ({faultText(fault)})</span>}
       </div>
-      <Button onClick={live.refresh}>{t("banner.retry")}</Button>
+      {needsKey ? (
+        <Button icon="key" tone="main" onClick={session.ask}>
+          {t("session.in")}
+        </Button>
+      ) : (
+        <Button onClick={live.refresh}>{t("banner.retry")}</Button>
+      )}
     </div>
   );
 }

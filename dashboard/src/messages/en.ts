@@ -49,6 +49,12 @@ export const en = {
   "menu.language.system": "As the browser",
   "menu.version": "Version {version}",
 
+  "session.in": "Sign in",
+  "session.out": "Sign out",
+  "session.title": "Sign in with the API key",
+  "session.text": "Changing something needs the key. It is sent to the appliance once and kept nowhere in this browser; a cookie stands for it for a week.",
+  "session.key": "API key",
+
   "notices.title": "Notices",
   "notices.none": "Nothing has been told since this page was opened.",
   "notices.clear": "Clear all",

@@ -51,6 +51,12 @@ export const es: Messages = {
   "menu.language.system": "El del navegador",
   "menu.version": "Versión {version}",
 
+  "session.in": "Entrar",
+  "session.out": "Salir",
+  "session.title": "Entrar con la clave de la API",
+  "session.text": "Cambiar algo exige la clave. Se envía una vez al servicio y no se guarda en este navegador; una cookie la sustituye durante una semana.",
+  "session.key": "Clave de la API",
+
   "notices.title": "Avisos",
   "notices.none": "No ha habido avisos desde que se abrió la página.",
   "notices.clear": "Borrar todos",

@@ -1,5 +1,5 @@
 // The API on an invented appliance. Answers go through the same readers as those of a real one.
-import type { Api, Dated, Delivery } from "../api";
+import type { Api, Dated, Delivery, Standing } from "../api";
 import { parse } from "../exposition";
 import { readEngine } from "../engine";
 import { readClient, readEndedClient, readHealth, readStream, readVersion, type Stream } from "../model";
@@ -14,6 +14,7 @@ export class MockApi implements Api {
   private readonly scene: Scene;
   private readonly world: World;
   private looks = 0;
+  private isSignedIn = false;
 
   constructor(
     scene: string,
@@ -55,6 +56,22 @@ export class MockApi implements Api {
     });
   }
 
+  async standing(): Promise<Outcome<Standing>> {
+    const needsKey = this.scene.locked ?? false;
+    return success({ needsKey, readsNeedKey: false, isSignedIn: !needsKey || this.isSignedIn });
+  }
+
+  /** The mock's key is `key`. */
+  async signIn(key: string): Promise<Outcome<void>> {
+    this.isSignedIn = key === "key";
+    return this.isSignedIn ? success(undefined) : failure({ kind: "key_wrong", message: "invalid token", status: 403 });
+  }
+
+  async signOut(): Promise<Outcome<void>> {
+    this.isSignedIn = false;
+    return success(undefined);
+  }
+
   version = (signal: AbortSignal) => this.answer("version", signal, () => readVersion({ version: "0.1.0-mock", title: "Sluice" }));
 
   health = (signal: AbortSignal) =>
@@ -84,13 +101,13 @@ export class MockApi implements Api {
   async move(key: string, engine: string | null): Promise<Outcome<void>> {
     const outcome = await this.answer("move", null, () => this.world.move(key, engine));
     if (outcome.status !== "success") return outcome;
-    if (this.scene.locked) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
+    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
     const refusal = outcome.value;
     return refusal ? failure({ kind: refusal.status === 404 ? "not_found" : "refused", ...refusal }) : success(undefined);
   }
 
   async stop(stream: Stream): Promise<Outcome<void>> {
-    if (this.scene.locked) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
+    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
     const outcome = await this.answer("stop", null, () => this.world.stop(stream.key, Date.now()));
     if (outcome.status !== "success") return outcome;
     return outcome.value ? success(undefined) : failure({ kind: "not_found", message: "no such stream", status: 404 });

@@ -10,8 +10,17 @@ SHELL := bash
 
 CARGO := cargo
 LOCKED := --locked
+# Tests of the suite at a time. They mostly wait: one run of it takes a minute of CPU.
+SUITE_THREADS := 6
+# Test programs of the libraries' packages: a file, or a directory with its main file, each.
+LIBRARY_TESTS := $(basename $(notdir $(wildcard control/tests/*.rs bench/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard control/tests/*/main.rs bench/tests/*/main.rs)))
+# What runs under every driver.
+SUITE_TESTS := appliance tree
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
+# Tests of real players that play for a minute, and of what other programs make of the metrics: once, beside the fuzzers, and
+# not once per driver.
+LONG := browser:: dashboards:: hls_players::players_play_on
 # What `make bench` runs: any words sluice-bench knows.
 BENCH := floor
 
@@ -28,7 +37,7 @@ run: tools-build panel release ## Install what is missing, build everything, ser
 	@exec target/release/sluice --demo
 
 .PHONY: test
-test: tools-test panel lint build-test unit suite panel-test fuzz-short ## Install what is missing, run every test
+test: tools-test panel lint build-test unit suite described docker panel-test fuzz-and-play ## Install what is missing, run every test
 	$(call say,all tests passed)
 
 .PHONY: lint
@@ -86,7 +95,7 @@ tools-fuzz:
 tools-lint:
 	@tests/support/install build lint
 tools-test:
-	@tests/support/install build lint fuzz play panel browser
+	@tests/support/install build lint fuzz play panel browser api docker
 
 .PHONY: fmt clippy rustdoc
 fmt:
@@ -102,32 +111,51 @@ rustdoc:
 .PHONY: build-test
 build-test:
 	$(call say,build programs and tests)
-	@$(CARGO) build $(LOCKED) --quiet --workspace --bins
 	@$(CARGO) test $(LOCKED) --quiet --workspace --no-run
 
-# All tests of the three libraries' packages, and of the appliance those that do not start it.
+# All tests of the three libraries' packages, and of the appliance those that do not start it. Every step names tests of
+# the whole workspace: with other packages chosen dependencies would have other features and be built anew.
 .PHONY: unit
 unit:
 	$(call say,unit tests)
-	@$(CARGO) test $(LOCKED) --quiet --workspace --exclude sluice
-	@$(CARGO) test $(LOCKED) --quiet --package sluice --lib --bins
+	@$(CARGO) test $(LOCKED) --quiet --workspace --lib --bins $(LIBRARY_TESTS:%=--test %)
+	@$(CARGO) test $(LOCKED) --quiet --workspace --doc
 
-# The whole appliance under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
+# The whole appliance, but for players that play for long, under every driver a shard may get. `seccomp` leaves the driver to the appliance and takes io_uring
 # away from it, as Docker does.
 .PHONY: suite
 suite:
-	@for driver in io_uring epoll seccomp; do \
+	@export RUST_TEST_THREADS=$(SUITE_THREADS); for driver in io_uring epoll seccomp; do \
 		printf '\n== the appliance, driver %s\n' "$$driver"; \
-		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --package sluice --test '*'; \
+		SLUICE_TEST_DRIVER="$$driver" $(CARGO) test $(LOCKED) --quiet --workspace $(SUITE_TESTS:%=--test %) -- $(LONG:%=--skip %); \
 	done
+
+# Whatever is sent, what comes back is what the description says.
+.PHONY: described
+described:
+	$(call say,the API against its description)
+	@tests/support/schemathesis 25
+
+# Engines in a real Docker, once: the driver makes no difference there.
+.PHONY: docker
+docker:
+	$(call say,engines in Docker)
+	@$(CARGO) test $(LOCKED) --quiet --workspace --test docker
+
+# Players mostly wait, fuzzers never do, and stand back.
+.PHONY: fuzz-and-play
+fuzz-and-play:
+	$(call say,fuzz targets for $(FUZZ_SECONDS) s each and beside them players that play for a minute)
+	@SLUICE_TEST_DRIVER=io_uring $(CARGO) test $(LOCKED) --quiet --workspace --test appliance -- \
+		--test-threads $(SUITE_THREADS) $(LONG) \
+		>target/players.log 2>&1 & players=$$!; failed=0; \
+	nice -n 10 tests/fuzz/run $(FUZZ_SECONDS) || failed=1; \
+	wait "$$players" || failed=1; \
+	cat target/players.log; \
+	exit "$$failed"
 
 # Types, the components' own tests, and the panel in a browser: on its mock, and in the binary that `build-test` made.
 .PHONY: panel-test
 panel-test: panel
 	$(call say,the panel)
 	@cd dashboard && npm run --silent typecheck && npm test --silent && npm run --silent test:browser
-
-.PHONY: fuzz-short
-fuzz-short:
-	$(call say,fuzz targets for $(FUZZ_SECONDS) s each)
-	@tests/fuzz/run $(FUZZ_SECONDS)

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod engine;
+pub mod handover;
 pub mod http;
 pub mod listen;
 pub mod media;
@@ -12,5 +13,7 @@ pub mod metrics;
 pub mod session;
 pub mod settings;
 pub mod shard;
+pub mod supervisor;
+pub mod upgrade;
 pub mod uring;
 pub mod window;

@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod channel;
 pub mod chaos;
 pub mod cli;
@@ -11,4 +12,5 @@ pub mod floor;
 pub mod play;
 pub mod player;
 pub mod report;
+pub mod stall;
 mod sys;

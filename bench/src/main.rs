@@ -17,10 +17,19 @@ struct Arguments {
 enum Command {
     /// Run a simulated AceStream engine.
     Engine(cli::engine::Args),
+    /// Run a simulated engine as an image starts it: told by environment and command.
+    #[command(hide = true)]
+    Image(cli::image::Args),
     /// Play with thousands of players and measure what they and the server experience.
     Play(Box<cli::play::Args>),
     /// Let engines fail under players that check every packet.
     Chaos(Box<cli::chaos::Args>),
+    /// Measure what keeping engines in Docker costs, and how fast it is.
+    Fleet(cli::fleet::Args),
+    /// Measure how quickly the REST API answers with a great deal in state.
+    Api(cli::api::Args),
+    /// Measure what players notice of a control plane that stands still.
+    Stall(cli::stall::Args),
     /// Measure the least CPU that fan-out can cost on this machine.
     Floor(cli::floor::Args),
     /// The players' process of `floor`.
@@ -31,8 +40,12 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Engine(args) => cli::engine::run(args),
+        Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
+        Command::Fleet(args) => cli::fleet::run(args),
+        Command::Api(args) => cli::api::run(args),
+        Command::Stall(args) => cli::stall::run(args),
         Command::Floor(args) => cli::floor::run(args),
         Command::FloorPlayers(args) => cli::floor::run_players(args),
     }

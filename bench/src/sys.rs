@@ -38,6 +38,21 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
 }
 
+/// Ends the process with success on SIGTERM. The first process of a container is spared what ends others.
+///
+/// # Errors
+/// The kernel refuses; it has no reason to.
+pub(crate) fn end_on_terminate() -> io::Result<()> {
+    extern "C" fn end(_signal: libc::c_int) {
+        // SAFETY: of what a handler may call this is the plainest: it ends the process and nothing else.
+        unsafe { libc::_exit(0) }
+    }
+    let handler: extern "C" fn(libc::c_int) = end;
+    // SAFETY: the handler has the signature the kernel calls it with and lives as long as the program.
+    let before = unsafe { libc::signal(libc::SIGTERM, handler as libc::sighandler_t) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Raises the limit on open descriptors as far as this process may, and returns it.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -21,7 +22,10 @@ pub(crate) enum Error {
     /// The connection was refused, reset or has no route.
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
-    /// No complete answer within the time allowed.
+    /// No connection within the time allowed.
+    #[error("no connection within {0:?}")]
+    Unconnected(Duration),
+    /// Connected, and no complete answer within the time allowed.
     #[error("no answer within {0:?}")]
     Late(Duration),
     /// The peer does not speak HTTP, or closed early.
@@ -64,10 +68,15 @@ pub(crate) struct Call<'a> {
 /// # Errors
 /// Every way in which there is no JSON, see [`Error`].
 pub(crate) async fn json(call: Call<'_>) -> Result<serde_json::Value, Error> {
-    tokio::time::timeout(call.timeout, attempt(call)).await.unwrap_or(Err(Error::Late(call.timeout)))
+    let is_connected = AtomicBool::new(false);
+    let answer = tokio::time::timeout(call.timeout, attempt(call, &is_connected)).await;
+    answer.unwrap_or_else(|_| match is_connected.load(Ordering::Relaxed) {
+        true => Err(Error::Late(call.timeout)),
+        false => Err(Error::Unconnected(call.timeout)),
+    })
 }
 
-async fn attempt(call: Call<'_>) -> Result<serde_json::Value, Error> {
+async fn attempt(call: Call<'_>, is_connected: &AtomicBool) -> Result<serde_json::Value, Error> {
     let request = http::Request::get(call.target)
         .header(http::header::HOST, call.authority)
         .header(http::header::ACCEPT_ENCODING, "identity")
@@ -75,6 +84,7 @@ async fn attempt(call: Call<'_>) -> Result<serde_json::Value, Error> {
         .body(Empty::<Bytes>::new())
         .map_err(Error::Request)?;
     let stream = TcpStream::connect(call.address).await.map_err(Error::Connect)?;
+    is_connected.store(true, Ordering::Relaxed);
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))

@@ -4,8 +4,8 @@
 //! under shards that keep playing. It never touches a player's stream; it owns no media and knows no ring.
 //!
 //! Rooms: `docker` (the calls to its daemon), `engines` (which exist, how they do, who holds a lease), `resolve` (which
-//! broadcast an id names), `api` (HTTP on connections handed over by shards), `store` (what survives a restart) and
-//! `metrics` (Prometheus text). Each is started with its options and
+//! broadcast an id names), `streams` (what plays, whoever plays it), `events` (what happened, and who follows it), `api` (HTTP
+//! on connections handed over by shards), `settings` (what is changed while it runs), `store` (what survives a restart) and `metrics` (Prometheus text). Each is started with its options and
 //! talked to through a handle; none knows another's insides. What the rooms may share is read-only or lock-free:
 //! the directory, the board and the shards' inboxes.
 
@@ -13,29 +13,40 @@
 
 mod api;
 pub mod docker;
+pub mod doctor;
 mod engines;
+mod events;
 mod fetch;
 mod key;
 mod metrics;
 mod plane;
 mod priority;
 mod resolve;
+mod settings;
 mod shards;
 #[allow(
     dead_code,
     unused_imports,
-    reason = "its vocabulary is whole; the rooms for events, streams and settings use the rest of it"
+    reason = "its vocabulary is whole; the room for settings and templates uses the rest of it"
 )]
 mod store;
+mod streams;
+mod worker;
 
-pub use engines::{Error as EngineError, ports, recipe};
+pub use engines::{
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Selection, Setup, YardOptions, instance, ports,
+    recipe,
+};
 pub use key::ApiKey;
 pub use plane::{Handle, start};
+pub use settings::variables;
 pub use store::Error as StoreError;
+pub use streams::looping::Settings as LoopDetection;
 
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Directory, ToControl, ToShard};
+use sluice_contract::{Dial, Directory, ToControl, ToShard, Tuning};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +65,24 @@ pub struct Options {
     pub static_engines: Vec<StaticEngine>,
     /// Used when no other engine can be had in time.
     pub fallback_engine: Option<StaticEngine>,
+    /// Used while engines were to be kept in Docker and there was none yet.
+    pub assumed_engine: Option<StaticEngine>,
     /// Leases per engine. `None`: nobody set a cap, and no request is refused for it.
     pub streams_per_engine: Option<u32>,
+    /// How the best of several engines is found.
+    pub selection: Selection,
     /// Starts in flight per engine; more make an engine slower, not faster.
     pub engine_starts_max: usize,
     /// The longest search for the broadcast behind an id.
     pub resolve_timeout: Duration,
     /// A request for an engine is refused after this while no engine shows any sign of life.
     pub no_response_timeout: Duration,
+    /// A request for an engine waits at most this long.
+    pub engine_wait: Duration,
+    /// How engines are kept in Docker, when they are.
+    pub docker: Option<YardOptions>,
+    /// Whether engines were asked for behind a VPN, which is not supported: then there is none at all.
+    pub is_vpn_asked: bool,
     /// `Access-Control-Allow-Origin`: `*` or one origin.
     pub cors_origin: String,
     /// HTTP connections served at once; the next is answered 503.
@@ -82,8 +103,28 @@ pub struct Options {
     pub api_key: ApiKey,
     /// Whether routes that only read ask for the key too.
     pub reads_need_key: bool,
+    /// What the shards' dial stands at before any setting was changed.
+    pub tuning: Tuning,
+    /// How far players may fall behind, where that is bounded: no setting lets them join further back.
+    pub join_behind_max: Option<Duration>,
+    /// What the environment says of [`variables`], as it was given.
+    pub environment: BTreeMap<String, String>,
+    /// Whether settings are what the environment says and cannot be changed.
+    pub is_pinned: bool,
+    /// The newest link generation of the process whose shards are taken over: this one's come after it.
+    pub epoch_before: u64,
+    /// How long a directory that another process holds is waited for, because that one is ending.
+    pub lock_wait: Duration,
     /// Directory of everything that survives a restart; `None` keeps it in memory until the plane stops.
     pub data_dir: Option<PathBuf>,
+    /// Between two looks at the figures of a stream that another proxy reported.
+    pub collect_interval: Duration,
+    /// Samples kept in memory per stream at most.
+    pub stats_history_max: usize,
+    /// An engine that says for so long that it does not know a playback ends the stream.
+    pub stale_after: Duration,
+    /// How streams that loop are looked for.
+    pub loop_detection: LoopDetection,
 }
 
 impl Default for Options {
@@ -91,10 +132,15 @@ impl Default for Options {
         Self {
             static_engines: Vec::new(),
             fallback_engine: None,
+            assumed_engine: None,
             streams_per_engine: None,
+            selection: Selection::default(),
             engine_starts_max: 2,
             resolve_timeout: Duration::from_secs(10),
             no_response_timeout: Duration::from_secs(20),
+            engine_wait: Duration::from_secs(45),
+            docker: None,
+            is_vpn_asked: false,
             cors_origin: "*".to_owned(),
             connections_max: 1024,
             head_bytes_max: 16 * 1024,
@@ -105,7 +151,17 @@ impl Default for Options {
             worker_threads: 2,
             api_key: ApiKey::Generated,
             reads_need_key: false,
+            tuning: Tuning::default(),
+            join_behind_max: None,
+            environment: BTreeMap::new(),
+            is_pinned: false,
+            epoch_before: 0,
+            lock_wait: Duration::ZERO,
             data_dir: None,
+            collect_interval: Duration::from_secs(1),
+            stats_history_max: 720,
+            stale_after: Duration::from_secs(10),
+            loop_detection: LoopDetection::default(),
         }
     }
 }
@@ -120,6 +176,8 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Written by shards, read by control.
     pub board: Arc<Board>,
+    /// Written by control, read by shards.
+    pub dial: Arc<Dial>,
 }
 
 /// Why the plane cannot be started, or could not be stopped in order.

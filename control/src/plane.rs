@@ -4,14 +4,17 @@
 use crate::key::{self, KeyHash};
 use crate::shards::Shards;
 use crate::store::{self, Record};
-use crate::{ApiKey, Error, Options, Wiring, api, engines, metrics, priority, resolve};
+use crate::{
+    ApiKey, Error, LoopDetection, Options, Wiring, api, engines, events, metrics, priority, resolve,
+    settings, streams,
+};
 use sluice_contract::link::Receiver;
-use sluice_contract::{Directory, Epoch, ToControl};
+use sluice_contract::{Dial, Directory, Epoch, ToControl};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Messages taken from the inbox before other tasks of the thread get their turn.
@@ -20,6 +23,8 @@ const BATCH_MAX: usize = 64;
 const BLOCKING_THREADS_MAX: usize = 4;
 /// What the store is given for its last commit, whatever is left until the deadline.
 const STORE_GRACE: Duration = Duration::from_secs(2);
+/// What the other rooms are given to stop in when the plane is to be started anew.
+const PAUSE_GRACE: Duration = Duration::from_secs(5);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
 /// Under which name the store keeps the hash of a generated key; no setting has such a name.
@@ -34,9 +39,11 @@ pub struct Handle {
     main: Option<JoinHandle<Receiver<ToControl>>>,
     stop: Option<oneshot::Sender<Instant>>,
     generated_key: Option<String>,
+    epoch: Epoch,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
+    dial: Arc<Dial>,
 }
 
 /// Starts the plane on threads of its own and tells every shard of the new link generation.
@@ -48,8 +55,9 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
     let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
-    let (store, loaded) =
-        store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None })?;
+    let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
+    let (store, loaded) = open_store(&options)?;
+    EPOCH.fetch_max(options.epoch_before, Ordering::Relaxed);
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
@@ -63,11 +71,25 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .map_err(Error::Threads)?;
     let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
-    let Wiring { inbox, shards, directory, board } = wiring;
+    let Wiring { inbox, shards, directory, board, dial } = wiring;
     let shards = Arc::new(Shards::new(shards));
     for (number, infohash) in loaded.aliases {
         directory.learn(number, infohash);
     }
+    let settings = settings::start(
+        settings::Options {
+            environment: options.environment.clone(),
+            tuning: options.tuning,
+            streams_per_engine: options.streams_per_engine,
+            fleet: options.docker.as_ref().map(settings::Fleet::of),
+            looping: options.loop_detection,
+            join_behind_max: options.join_behind_max,
+            is_pinned: options.is_pinned,
+        },
+        store.clone(),
+        dial.clone(),
+    );
+    runtime.block_on(settings.choose_template());
     let (stop, stopped) = oneshot::channel();
     let entered = runtime.enter();
     let mut tasks = JoinSet::new();
@@ -76,9 +98,12 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             pool,
             fallback,
             epoch,
-            streams_per_engine: options.streams_per_engine,
+            live: settings.watch(),
+            selection: options.selection,
             engine_starts_max: options.engine_starts_max,
             no_response_timeout: options.no_response_timeout,
+            engine_wait: options.engine_wait,
+            source: source(&options, assumed),
         },
         shards.clone(),
         directory.clone(),
@@ -93,6 +118,32 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         store.clone(),
         &mut tasks,
     );
+    let events = events::Handle::new(loaded.events, store.clone());
+    let watch = events::watch(events.clone(), engines.clone(), store.clone(), board.clone());
+    tasks.spawn(async move {
+        watch.await;
+        "events"
+    });
+    let looping = settings.watch_looping();
+    let streams = streams::start(
+        streams::Settings {
+            collect_interval: options.collect_interval,
+            history_max: options.stats_history_max,
+            stale_after: options.stale_after,
+            looping: *looping.borrow(),
+        },
+        streams::Sources {
+            board: board.clone(),
+            directory: directory.clone(),
+            shards: shards.clone(),
+            engines: engines.clone(),
+            events: events.clone(),
+            store: store.clone(),
+        },
+        loaded.streams,
+        loaded.looping,
+        &mut tasks,
+    );
     let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
@@ -100,8 +151,13 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         engines: engines.clone(),
         resolve: resolve.counts(),
         store: store.clone(),
+        streams: streams.clone(),
+        events: events.clone(),
     }));
     tasks.spawn(metrics::observe(metrics.clone()));
+    #[cfg(feature = "faults")]
+    tasks.spawn(api::faults::fail());
+    tasks.spawn(follow(looping, streams.clone()));
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -109,12 +165,18 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             directory: directory.clone(),
             shards: shards.clone(),
             engines: engines.clone(),
+            settings,
             metrics,
             access: Arc::new(api::Access::new(key, options.reads_need_key)),
             body_bytes_max: options.body_bytes_max,
+            streams: streams.clone(),
+            events: events.clone(),
+            idle_timeout: options.idle_timeout,
+            looks: Arc::new(api::Looks::new()),
         },
     );
-    let plane = Plane { inbox, engines, resolve, api, directory: directory.clone(), store, tasks };
+    let plane =
+        Plane { inbox, engines, resolve, api, directory: directory.clone(), events, streams, store, tasks };
     let main = runtime.spawn(plane.run(stopped));
     drop(entered);
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
@@ -123,10 +185,42 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         main: Some(main),
         stop: Some(stop),
         generated_key,
+        epoch,
         shards,
         directory,
         board,
+        dial,
     })
+}
+
+/// Opens the store, as soon as nobody else holds its directory.
+fn open_store(options: &Options) -> Result<(store::Handle, store::Loaded), store::Error> {
+    /// Between two looks.
+    const LOOK: Duration = Duration::from_millis(20);
+    let until = Instant::now() + options.lock_wait;
+    loop {
+        match store::open(&store::Options { directory: options.data_dir.clone(), pages_max: None }) {
+            Err(store::Error::InUse { .. }) if Instant::now() < until => {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "there is no runtime yet, only the thread that starts it"
+                )]
+                std::thread::sleep(LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn source(options: &Options, assumed: Option<engines::Authority>) -> engines::Source {
+    match &options.docker {
+        _ if options.is_vpn_asked => engines::Source::VpnRefused,
+        Some(yard) => {
+            let client = crate::docker::Client::new(yard.setup.host.clone());
+            engines::Source::Docker { yard: Box::new(yard.clone()), docker: Arc::new(client), assumed }
+        }
+        None => engines::Source::Named,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -210,6 +304,11 @@ impl Handle {
         self.main.as_ref().is_some_and(|main| !main.is_finished())
     }
 
+    /// The link generation of this control.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The API key, if this start generated it; it can be had once, because only a hash of it is kept.
     pub fn take_generated_key(&mut self) -> Option<String> {
         self.generated_key.take()
@@ -222,7 +321,20 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Late`] or [`Error::Internal`]; the wiring is lost then.
-    pub fn stop(mut self, deadline: Instant) -> Result<Wiring, Error> {
+    pub fn stop(self, deadline: Instant) -> Result<Wiring, Error> {
+        self.end(deadline, deadline)
+    }
+
+    /// The same for a plane that must not be lost: responses under way are cut at the deadline, and what follows takes the
+    /// time it takes, within bounds.
+    ///
+    /// # Errors
+    /// As for [`Handle::stop`].
+    pub fn pause(self, deadline: Instant) -> Result<Wiring, Error> {
+        self.end(deadline, deadline + 2 * STORE_GRACE + PAUSE_GRACE)
+    }
+
+    fn end(mut self, deadline: Instant, ended_by: Instant) -> Result<Wiring, Error> {
         if let Some(stop) = self.stop.take() {
             // A plane that ended by itself no longer listens; its inbox is collected just the same.
             let _ = stop.send(deadline);
@@ -230,7 +342,7 @@ impl Handle {
         let (Some(runtime), Some(main)) = (self.runtime.take(), self.main.take()) else {
             return Err(Error::Internal);
         };
-        let outcome = runtime.block_on(async { tokio::time::timeout_at(deadline.into(), main).await });
+        let outcome = runtime.block_on(async { tokio::time::timeout_at(ended_by.into(), main).await });
         // A name look-up may still block a thread; nothing waits for it.
         runtime.shutdown_background();
         let inbox = outcome.map_err(|_| Error::Late)?.map_err(|_| Error::Internal)?;
@@ -239,6 +351,7 @@ impl Handle {
             shards: self.shards.inboxes().to_vec(),
             directory: self.directory.clone(),
             board: self.board.clone(),
+            dial: self.dial.clone(),
         })
     }
 }
@@ -251,12 +364,23 @@ impl Drop for Handle {
     }
 }
 
+/// Passes on to streams what settings say of them.
+async fn follow(mut looping: watch::Receiver<LoopDetection>, streams: streams::Handle) -> &'static str {
+    // The sender lives as long as anybody can change settings.
+    while looping.changed().await.is_ok() {
+        streams.set_looping(*looping.borrow_and_update());
+    }
+    "settings"
+}
+
 struct Plane {
     inbox: Receiver<ToControl>,
     engines: engines::Handle,
     resolve: resolve::Handle,
     api: api::Handle,
     directory: Arc<Directory>,
+    events: events::Handle,
+    streams: streams::Handle,
     store: store::Handle,
     tasks: JoinSet<&'static str>,
 }
@@ -288,10 +412,13 @@ impl Plane {
                 tokio::task::yield_now().await;
             }
         };
+        // Whoever follows changes would otherwise keep its connection until the deadline.
+        self.events.close();
         self.api.stop(deadline).await;
         self.resolve.stop().await;
         self.engines.stop().await;
         self.tasks.shutdown().await;
+        self.streams.close();
         // Last, so that what the others did while they stopped is stored as well.
         self.store.stop(deadline.max(Instant::now() + STORE_GRACE)).await;
         tracing::info!("control stopped");

@@ -84,6 +84,7 @@ fn session(n: u8, clients: usize) -> Session {
             ..Splices::default()
         },
         stat: Some(EngineStat { status: "dl".into(), peers: 7, ..EngineStat::default() }),
+        stat_at: None,
         formats: vec!["h264", "aac"],
     }
 }
@@ -95,6 +96,7 @@ fn publish(bench: &Bench, shard: u16, sessions: Vec<Session>, metrics: Vec<Sampl
         taken_at: at(10),
         sessions: sessions.into_iter().map(Arc::new).collect(),
         ended: Vec::new(),
+        ended_sessions: Vec::new(),
         metrics,
     });
 }
@@ -187,6 +189,7 @@ fn ended_clients_stay_visible_with_their_reason() {
             ended(8, 2, EndReason::ClientLeft, 6),
             ended(9, 1, EndReason::WriteTimeout, 7),
         ],
+        ended_sessions: Vec::new(),
         metrics: Vec::new(),
     });
     for name in [number(1).to_string(), number(101).to_string(), stream(101).to_string()] {

@@ -112,6 +112,7 @@ fn options_that_cannot_work_are_named() {
             shards: Vec::new(),
             directory: bench.directory.clone(),
             board: bench.board.clone(),
+            dial: Default::default(),
         };
         sluice_control::start(options, wiring).err().map(|error| error.to_string())
     };

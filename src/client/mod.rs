@@ -10,15 +10,18 @@ mod refusal;
 mod request;
 mod status;
 
+pub use State as ClientState;
 pub use refusal::{answer, status_of};
 pub use request::{PlayRequest, play_request};
 pub use status::{health, stream_status, totals};
 
+use crate::handover::age;
 use crate::media::ts::stitch;
 use crate::metrics::Counters;
 use crate::session::{Phase, Session};
 use crate::uring::{is_writable, send_now, set_buffered_bytes_max};
 use crate::window::{Behind, LagMax, Sent};
+use serde::{Deserialize, Serialize};
 use sluice_contract::{ClientId, EndReason, Guard};
 use std::io;
 use std::net::IpAddr;
@@ -92,7 +95,7 @@ impl Prefix {
 }
 
 /// Who a client is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Identity {
     /// Random.
     pub id: ClientId,
@@ -102,6 +105,36 @@ pub struct Identity {
     pub user_agent: Arc<str>,
     /// When it asked.
     pub connected_at: SystemTime,
+}
+
+/// A client as another process is told of it, its socket aside.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State {
+    identity: Identity,
+    cursor: u64,
+    /// What goes out before the cursor moves on.
+    prefix: Vec<u8>,
+    fell_behind: bool,
+    skips: u32,
+    skipped_bytes: u64,
+    bytes_sent: u64,
+    #[serde(with = "age")]
+    rate_taken: Instant,
+    rate: (u64, u64),
+    #[serde(with = "age::option")]
+    last_delivery: Option<Instant>,
+    #[serde(with = "age")]
+    last_progress: Instant,
+    #[serde(with = "age::option")]
+    last_keepalive: Option<Instant>,
+    last_active: SystemTime,
+}
+
+impl State {
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.identity.address
+    }
 }
 
 /// One connected player.
@@ -182,6 +215,48 @@ impl Client {
             last_keepalive: None,
             last_active: SystemTime::now(),
             unsent_bytes_max: 0,
+            _guards: guards,
+        }
+    }
+
+    /// What another process needs to go on with it.
+    pub fn state(&self) -> State {
+        let (rate_taken, bytes, rate) = self.rate;
+        State {
+            identity: self.identity.clone(),
+            cursor: self.cursor,
+            prefix: self.prefix.rest().to_vec(),
+            fell_behind: self.fell_behind,
+            skips: self.skips,
+            skipped_bytes: self.skipped_bytes,
+            bytes_sent: self.bytes_sent,
+            rate_taken,
+            rate: (bytes, rate),
+            last_delivery: self.last_delivery,
+            last_progress: self.last_progress,
+            last_keepalive: self.last_keepalive,
+            last_active: self.last_active,
+        }
+    }
+
+    /// Goes on with a client of another process, with the very next byte.
+    pub fn going_on(fd: OwnedFd, session: Rc<Session>, state: State, guards: [Guard; 2]) -> Self {
+        Self {
+            fd,
+            session,
+            cursor: state.cursor,
+            prefix: Prefix::Owned(state.prefix.into(), 0),
+            fell_behind: state.fell_behind,
+            skips: state.skips,
+            skipped_bytes: state.skipped_bytes,
+            bytes_sent: state.bytes_sent,
+            rate: (state.rate_taken, state.rate.0, state.rate.1),
+            last_delivery: state.last_delivery,
+            last_progress: state.last_progress,
+            last_keepalive: state.last_keepalive,
+            last_active: state.last_active,
+            unsent_bytes_max: 0,
+            identity: state.identity,
             _guards: guards,
         }
     }

@@ -16,6 +16,7 @@ pub const fn status_of(code: RefusalCode) -> u16 {
         Code::HeadTimeout => 408,
         Code::RangeNotSatisfiable => 416,
         Code::AddressClientsMax | Code::AddressRate => 429,
+        Code::LoopingStream => 422,
         Code::HeadTooLarge => 431,
         Code::Internal => 500,
         Code::EngineUnreachable | Code::EngineError | Code::NotMpegTs => 502,
@@ -25,6 +26,9 @@ pub const fn status_of(code: RefusalCode) -> u16 {
         | Code::Descriptors
         | Code::NoEngine
         | Code::MaxCapacity
+        | Code::CircuitBreaker
+        | Code::NoDocker
+        | Code::VpnNotSupported
         | Code::ControlUnavailable
         | Code::SessionEnding
         | Code::Shutdown => 503,
@@ -32,10 +36,15 @@ pub const fn status_of(code: RefusalCode) -> u16 {
     }
 }
 
-/// The whole answer to a refused request. `detail` repeats the text for older clients.
+/// The whole answer to a refused request. `detail` repeats the text for older clients, which know a looping stream by an
+/// object there.
 pub fn answer(refusal: &Refusal, close: bool, head_only: bool) -> Vec<u8> {
     let mut body =
         json!({ "error": refusal.detail, "code": refusal.code.as_str(), "detail": refusal.detail });
+    if refusal.code == RefusalCode::LoopingStream {
+        let code = refusal.code.as_str();
+        body["detail"] = json!({ "error": "stream_blacklisted", "code": code, "message": refusal.detail });
+    }
     if let Some(seconds) = refusal.retry_after_s {
         body["retry_after"] = seconds.into();
     }
@@ -69,6 +78,18 @@ mod tests {
             String::from_utf8(answer(&Refusal::new(RefusalCode::NotFound, "no such route"), true, false))
                 .unwrap();
         assert!(!text.to_lowercase().contains("retry"), "a retry that does not help is suggested: {text}");
+    }
+
+    /// Guards: clients of the earlier orchestrator find what they know of a looping stream in `detail`.
+    #[test]
+    fn a_looping_stream_is_told_as_before() {
+        let refusal = Refusal::new(RefusalCode::LoopingStream, "it loops");
+        let text = String::from_utf8(answer(&refusal, true, false)).unwrap();
+        assert!(text.starts_with("HTTP/1.1 422 "), "{text}");
+        let body: serde_json::Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let detail =
+            json!({ "error": "stream_blacklisted", "code": "looping_stream", "message": "it loops" });
+        assert_eq!((&body["detail"], &body["code"]), (&detail, &json!("looping_stream")));
     }
 
     #[test]

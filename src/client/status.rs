@@ -1,7 +1,8 @@
 //! Status answers that shards give from published snapshots.
 
 use serde_json::{Value, json};
-use sluice_contract::snapshot::{Session, Shard};
+use sluice_contract::snapshot::{Control, Session, Shard};
+use sluice_contract::{DockerState, Supply};
 use std::sync::Arc;
 
 /// Totals over all shards: what acexy's `/ace/status` says, and more.
@@ -35,9 +36,41 @@ pub fn stream_status(session: &Session) -> Value {
     })
 }
 
-/// Liveness: a shard that answers this is serving.
-pub fn health(shards: &[Arc<Shard>]) -> Value {
+/// Liveness: a shard that answers this is serving, whatever is said of engines and of the disk. What fails beside playing is
+/// named, and no reason to restart anything.
+pub fn health(shards: &[Arc<Shard>], control: &Control, supply: &Supply) -> Value {
     let drivers: Vec<Value> =
         shards.iter().map(|shard| json!({ "shard": shard.id, "driver": shard.driver })).collect();
-    json!({ "status": "ok", "worker": format!("sluice:{}", std::process::id()), "shards": drivers })
+    let fault = control.storage_fault.as_deref();
+    json!({
+        "status": if fault.is_some() { "degraded" } else { "ok" },
+        "worker": format!("sluice:{}", std::process::id()),
+        "storage": { "ok": fault.is_none(), "fault": fault },
+        "shards": drivers,
+        "engines": engines(supply),
+    })
+}
+
+fn engines(supply: &Supply) -> Value {
+    let blocked = supply.blocked.as_ref().map(|refusal| {
+        json!({ "code": refusal.code, "detail": refusal.detail, "retry_after_s": refusal.retry_after_s })
+    });
+    let docker_error = match &supply.docker {
+        DockerState::Away(text) => Some(text),
+        DockerState::Unused | DockerState::Unknown | DockerState::Up => None,
+    };
+    let unwell: Vec<Value> = supply
+        .unwell
+        .iter()
+        .map(|unwell| json!({ "engine": unwell.engine, "condition": unwell.condition, "reason": unwell.reason }))
+        .collect();
+    json!({
+        "source": supply.source,
+        "assumed": supply.assumed,
+        "docker": supply.docker.as_str(),
+        "docker_error": docker_error,
+        "blocked": blocked,
+        "unwell": unwell,
+        "unwell_total": supply.unwell_total,
+    })
 }

@@ -4,6 +4,7 @@ use crate::http::body::Truncated;
 use crate::http::chunked::ChunkError;
 use crate::http::url::UrlError;
 use crate::http::{HeadError, ResponseHead, ResponseParsed, parse_response};
+use crate::media::hls::reading;
 use crate::uring::Socket;
 use monoio::time::timeout;
 use std::future::Future;
@@ -14,9 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Engines sit on the same host or network; a connection that takes longer than this will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Answers that are read whole are small JSON documents or one line of text.
-const ANSWER_BYTES_MAX: usize = 256 << 10;
 
 /// Where an engine answers and how it is spoken to.
 #[derive(Clone, Debug)]
@@ -87,6 +85,9 @@ pub enum Error {
     /// A link in the answer cannot be used.
     #[error("unusable link in the engine's answer: {0}")]
     Link(#[from] UrlError),
+    /// A playlist that cannot be played.
+    #[error("unusable playlist from the engine: {0}")]
+    Playlist(#[from] reading::Fault),
     /// JSON that says something else than it should.
     #[error("unexpected JSON from the engine: {0}")]
     Json(String),
@@ -143,21 +144,9 @@ pub(super) async fn get(endpoint: &Endpoint, target: &str) -> Result<Exchange, E
 }
 
 impl Exchange {
-    /// Reads the body to its end, at most [`ANSWER_BYTES_MAX`]. A body without framing ends when the engine closes.
+    /// Reads the body to its end. A body without framing ends when the engine closes.
     pub(super) async fn text(self) -> Result<String, Error> {
-        let mut body = super::Body::new(self);
-        let mut text = Vec::new();
-        let mut chunk = vec![0; 16 << 10];
-        loop {
-            let count = body.read(&mut chunk).await?;
-            if count == 0 {
-                return Ok(String::from_utf8_lossy(&text).into_owned());
-            }
-            text.extend_from_slice(&chunk[..count]);
-            if text.len() > ANSWER_BYTES_MAX {
-                return Err(Error::TooLong(ANSWER_BYTES_MAX));
-            }
-        }
+        super::body::Body::new(self).text().await
     }
 
     /// The beginning of a body that is only wanted for an error text; what does not come at once is not waited for.

@@ -10,11 +10,14 @@
 
 mod body;
 mod exchange;
+mod media;
+mod segments;
 mod start;
 mod stat;
 
-pub use body::Body;
+pub use body::{Body, State as BodyState};
 pub(crate) use exchange::clip;
 pub use exchange::{Endpoint, Error};
-pub use start::{Started, open_playback, probe, start, stop};
+pub use media::{Came, Media};
+pub use start::{Form, Started, probe, start, stop};
 pub use stat::{fetch as fetch_stat, progress};

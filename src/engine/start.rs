@@ -5,6 +5,7 @@ use super::exchange::{Endpoint, Error, clip, get, json, until, within};
 use crate::http::url::{is_foreign, path_and_query};
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_contract::{Hex40, Options, Selector};
 use std::pin::pin;
@@ -19,9 +20,18 @@ const REDIRECTS_MAX: usize = 3;
 /// An engine asked too early answers 500 instead of waiting.
 const RETRY_EARLY: Duration = Duration::from_secs(1);
 
+/// How the media of a session is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// As one body.
+    Progressive,
+    /// As a playlist: all there is of encrypted content.
+    Playlist,
+}
+
 /// What an engine answered to a start. Links are reduced to path and query: their authority is only what the engine
 /// believes of itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
     /// Where the media is.
     pub playback: String,
@@ -37,6 +47,13 @@ pub struct Started {
     pub is_live: i8,
     /// Encrypted content cannot be played as TS.
     pub is_encrypted: bool,
+}
+
+impl Started {
+    /// Whether the media is a playlist of segments.
+    pub fn is_playlist(&self) -> bool {
+        self.playback.split('?').next().is_some_and(|path| path.ends_with(".m3u8"))
+    }
 }
 
 /// Whether the engine's HTTP API answers with JSON.
@@ -57,14 +74,18 @@ pub async fn probe(endpoint: &Endpoint) -> Result<(), Error> {
 /// [`Error::Unknown`] when the engine does not know the selector, [`Error::Hung`] without a sign of life.
 pub async fn start(
     endpoint: &Endpoint,
-    selector: Selector,
+    (selector, form): (Selector, Form),
     options: &Options,
     pid: &str,
     patience: Duration,
     no_response: Duration,
 ) -> Result<Started, Error> {
+    let route = match form {
+        Form::Progressive => "getstream",
+        Form::Playlist => "manifest.m3u8",
+    };
     let mut target =
-        format!("/ace/getstream?format=json&pid={pid}&{}={}", selector.parameter(), selector.value());
+        format!("/ace/{route}?format=json&pid={pid}&{}={}", selector.parameter(), selector.value());
     if !options.is_empty() {
         target.push('&');
         target.push_str(options.as_str());
@@ -114,16 +135,27 @@ fn read_started(answer: &Value) -> Result<Started, Error> {
     })
 }
 
-/// Fetches the media of a started session: follows redirects on the same engine, repeats what was asked too early,
-/// waits for the head as long as it takes. The caller watches progress and drops the call when it has seen enough.
-///
-/// # Errors
-/// Everything an engine can answer instead of media.
-pub async fn open_playback(endpoint: &Endpoint, started: &Started, deadline: Instant) -> Result<Body, Error> {
-    let mut target = started.playback.clone();
+/// Fetches what a playback link leads to; what was asked too early is asked again.
+pub(super) async fn open_playback(endpoint: &Endpoint, link: &str, deadline: Instant) -> Result<Body, Error> {
+    loop {
+        match within(until(deadline), fetch(endpoint, link)).await {
+            Err(Error::Refused(text))
+                if text.to_ascii_lowercase().contains("download not found")
+                    && Instant::now() + RETRY_EARLY < deadline =>
+            {
+                sleep(RETRY_EARLY).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Fetches what a link leads to, by redirects on the same engine.
+pub(super) async fn fetch(endpoint: &Endpoint, link: &str) -> Result<Body, Error> {
+    let mut target = link.to_owned();
     let mut redirects = 0;
     loop {
-        let exchange = within(until(deadline), get(endpoint, &target)).await?;
+        let exchange = get(endpoint, &target).await?;
         let status = exchange.head.status;
         match status {
             200 | 206 => return Ok(Body::new(exchange)),
@@ -139,18 +171,7 @@ pub async fn open_playback(endpoint: &Endpoint, started: &Started, deadline: Ins
                 }
                 target = path;
             }
-            500 => {
-                let text = exchange.excerpt().await;
-                if !text.to_ascii_lowercase().contains("download not found") {
-                    return Err(Error::Refused(text));
-                }
-                if Instant::now() + RETRY_EARLY >= deadline {
-                    return Err(Error::Refused(text));
-                }
-                target.clone_from(&started.playback);
-                redirects = 0;
-                sleep(RETRY_EARLY).await;
-            }
+            500 => return Err(Error::Refused(exchange.excerpt().await)),
             _ => return Err(Error::Status { status, text: exchange.excerpt().await }),
         }
     }
@@ -190,6 +211,9 @@ mod tests {
         assert_eq!(started.command.as_deref(), Some("/ace/cmd/ih/key?x=1"));
         assert_eq!(started.infohash.map(|hash| hash.to_string()), Some(infohash));
         assert_eq!((started.is_live, started.is_encrypted), (1, false));
+        assert!(!started.is_playlist());
+        let playback = "/ace/m/ih/key.m3u8?x=/ace/r/".to_owned();
+        assert!(Started { playback, ..started }.is_playlist());
     }
 
     #[test]

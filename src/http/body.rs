@@ -1,5 +1,6 @@
 //! Where a response body ends, and its bytes as they arrive.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::chunked::{self, ChunkError, ChunkedDecoder};
@@ -43,12 +44,12 @@ pub enum Truncated {
 }
 
 /// Decodes one body incrementally, without copying. What comes out does not depend on where the input is split.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BodyDecoder {
     state: State,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     Counted { left: u64 },
     Chunked(ChunkedDecoder),

@@ -4,6 +4,7 @@
 //! bounds; lines may end in LF alone. What comes out does not depend on where the input is split. After an error the
 //! decoder gives the same error for ever: there is no way to find the next chunk.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest line of a chunk size with its extensions.
@@ -12,7 +13,7 @@ pub const SIZE_LINE_BYTES_MAX: u32 = 4 * 1024;
 pub const TRAILER_BYTES_MAX: u32 = 16 * 1024;
 
 /// Why a body is not chunked as declared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ChunkError {
     /// A chunk size does not begin with a hexadecimal digit, or ends in the middle of a number.
     #[error("invalid byte 0x{byte:02x} in a chunk size")]
@@ -49,12 +50,12 @@ pub enum Event<'a> {
 }
 
 /// Decodes one body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChunkedDecoder {
     state: State,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum State {
     /// In a chunk size; `digits` of it were seen.
     Size {

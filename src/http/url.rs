@@ -65,6 +65,21 @@ pub fn path_and_query(url: &str) -> Result<(Option<String>, String), UrlError> {
     Ok((authority, format!("{}{query}", uri.path())))
 }
 
+/// Path and query that `reference` names, as it stands in a document that was fetched from the path `base`. The authority
+/// of an absolute one is left out, for the reason above.
+///
+/// # Errors
+/// [`UrlError`] if the URL must not be used.
+pub fn resolve(base: &str, reference: &str) -> Result<String, UrlError> {
+    let is_relative = !reference.is_empty() && !reference.starts_with('/') && !reference.contains("://");
+    let directory = || {
+        let path = base.split('?').next().unwrap_or(base);
+        &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
+    };
+    let joined = is_relative.then(|| format!("{}{reference}", directory()));
+    path_and_query(joined.as_deref().unwrap_or(reference)).map(|(_, path)| path)
+}
+
 /// Whether a redirect to `authority` leads away from the engine that was reached as `known` (both `host` or
 /// `host:port`). Taken for the engine's own spelling of itself: the same host, any host with the same port, and
 /// loopback, unspecified or private addresses and names. Everything else, unreadable authorities included, is
@@ -122,6 +137,26 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards: what a playlist of an engine lists is asked for at the engine's own path, however it is written.
+    #[test]
+    fn references_are_resolved_to_a_path() {
+        for (reference, expected) in [
+            ("http://127.0.0.1:6878/ace/c/ih/7.ts", "/ace/c/ih/7.ts"),
+            ("/ace/c/ih/7.ts?x=1", "/ace/c/ih/7.ts?x=1"),
+            ("7.ts", "/ace/m/ih/7.ts"),
+            ("c/7.ts?a=/b", "/ace/m/ih/c/7.ts?a=/b"),
+        ] {
+            assert_eq!(
+                resolve("/ace/m/ih/key.m3u8?q=/z/", reference).as_deref(),
+                Ok(expected),
+                "{reference}"
+            );
+        }
+        for bad in ["", "https://h/7.ts", "7 8.ts", "http://u:p@h/7.ts"] {
+            assert!(resolve("/ace/m/ih/key.m3u8", bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn only_authority_path_and_query_are_taken() {

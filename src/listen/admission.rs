@@ -119,6 +119,24 @@ impl Admission {
         Ok(Guard::new((place, AddressPlace(entry))))
     }
 
+    /// A place for a connection that is there already, whatever the limit.
+    pub fn adopt_connection(&self) -> Guard {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        Guard::new(Place(self.connections.clone()))
+    }
+
+    /// A place for a player that is there already, whatever the limits.
+    pub fn adopt_client(&self, address: IpAddr, now: Instant) -> Guard {
+        self.clients.fetch_add(1, Ordering::AcqRel);
+        let place = Place(self.clients.clone());
+        if self.bounds.address_clients_max.is_none() && self.bounds.address_plays.is_none() {
+            return Guard::new(place);
+        }
+        let entry = self.address(address, now);
+        entry.clients.fetch_add(1, Ordering::AcqRel);
+        Guard::new((place, AddressPlace(entry)))
+    }
+
     /// Players now.
     pub fn clients(&self) -> u32 {
         self.clients.load(Ordering::Relaxed)

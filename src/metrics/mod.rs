@@ -123,6 +123,8 @@ pub struct Counters {
     pub engine_starts: Counter,
     /// Engine sessions given back.
     pub engine_stops: Counter,
+    /// Segments that an engine listed and could not give.
+    pub segments_missed: Counter,
     /// Sources joined to a stream where another one had stopped, by how.
     pub splices: [Counter; SpliceKind::ALL.len()],
     /// Bytes of media that players missed at such joints, as far as the clock tells.
@@ -224,6 +226,7 @@ impl Counters {
             (names::SKIPPED_BYTES, &self.skipped_bytes),
             (names::ENGINE_STARTS, &self.engine_starts),
             (names::ENGINE_STOPS, &self.engine_stops),
+            (names::SEGMENTS_MISSED, &self.segments_missed),
             (names::SPLICE_LOST_BYTES, &self.splice_lost_bytes),
             (names::SPLICE_REPEATED_BYTES, &self.splice_repeated_bytes),
             (names::MOVES_DONE, &self.moves_done),

@@ -27,6 +27,10 @@ pub(super) const ENGINE_STARTS: Name =
     Name { name: "sluice_engine_session_starts", help: "Engine sessions asked for" };
 pub(super) const ENGINE_STOPS: Name =
     Name { name: "sluice_engine_session_stops", help: "Engine sessions given back" };
+pub(super) const SEGMENTS_MISSED: Name = Name {
+    name: "sluice_engine_segments_missed",
+    help: "Segments that an engine listed and could not give, of streams it gives as a playlist",
+};
 pub(super) const SPLICES: Name = Name {
     name: "sluice_splices",
     help: "Sources joined to a stream where another one had stopped, by kind",

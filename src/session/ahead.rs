@@ -4,7 +4,9 @@
 //! time is no fault of the players that play it in real time, and nobody suffers when the rest of it is read a little
 //! later.
 
+use crate::handover::age;
 use crate::media::ts::MediaTime;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Real time runs faster here by this share, so that the clock of a broadcaster that is slightly fast, or a burst of
@@ -12,9 +14,10 @@ use std::time::{Duration, Instant};
 const HURRY: u32 = 1_000;
 
 /// The media ahead of real time.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ahead {
     level: Duration,
+    #[serde(with = "age")]
     at: Instant,
     newest: MediaTime,
 }

@@ -7,14 +7,18 @@
 
 mod replacement;
 
+use crate::handover::age;
 use crate::media::ts::{
     Continuity, Event, MediaTime, NEEDLE_BYTES_MAX, NULL_PID, Needle, PACKET, Packet, Pcr, Scanner,
     StreamKind, Tables, clock::Step, clock::TICKS_PER_S, stitch,
 };
-use crate::window::{AccessPoint, Retention, Window};
+use crate::window::{self, AccessIndex, AccessPoint, Budget, Retention, Window};
 use replacement::{End, Join, Place, Replacement};
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{Amount, SpliceKind, Splices};
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Media kept for late and slow clients.
@@ -105,6 +109,27 @@ pub struct Feed {
     kept: Kept,
 }
 
+/// A feed as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State<A, S> {
+    window: window::State<A>,
+    scanner: S,
+    unannounced: Vec<Unannounced>,
+    last_pcr: Option<(u64, Pcr)>,
+    seam: u64,
+    last_jump: Option<u64>,
+    is_clock_cut: bool,
+    #[serde(with = "age::option")]
+    first_media: Option<Instant>,
+    own_discontinuities: u64,
+    stitched_flags: u64,
+    discarded_bytes: u64,
+    splices: Splices,
+}
+
+/// The same as it is read.
+pub(super) type Told = State<AccessIndex, Scanner>;
+
 /// What has to stay in the window beyond what continuous players need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -115,7 +140,7 @@ pub struct Kept {
 }
 
 /// A packet id whose first packet of the new source has to be announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unannounced {
     pid: u16,
     /// Only if it does not go on where the former source stopped.
@@ -143,6 +168,55 @@ impl Feed {
             splices: Splices::default(),
             kept: Kept::default(),
         }
+    }
+
+    /// What another process needs to go on with it, and the window's file. `None` while a source is being joined: what is
+    /// known of that is not told.
+    pub fn state(&self) -> Option<(State<&AccessIndex, &Scanner>, BorrowedFd<'_>)> {
+        if self.replacement.is_some() || self.follower.is_some() {
+            return None;
+        }
+        let (window, file) = self.window.state();
+        let state = State {
+            window,
+            scanner: &self.scanner,
+            unannounced: self.unannounced.clone(),
+            last_pcr: self.last_pcr,
+            seam: self.seam,
+            last_jump: self.last_jump,
+            is_clock_cut: self.is_clock_cut,
+            first_media: self.first_media,
+            own_discontinuities: self.own_discontinuities,
+            stitched_flags: self.stitched_flags,
+            discarded_bytes: self.discarded_bytes,
+            splices: self.splices,
+        };
+        Some((state, file))
+    }
+
+    /// Goes on with the feed of another process, with the very next packet.
+    ///
+    /// # Errors
+    /// When the window is not what its state says.
+    pub fn going_on(now: Instant, file: OwnedFd, told: Told, budget: &Arc<Budget>) -> io::Result<Self> {
+        Ok(Self {
+            window: Window::going_on(now, file, told.window, budget)?,
+            scanner: told.scanner,
+            replacement: None,
+            follower: None,
+            unannounced: told.unannounced,
+            last_pcr: told.last_pcr,
+            seam: told.seam,
+            last_jump: told.last_jump,
+            is_clock_cut: told.is_clock_cut,
+            first_media: told.first_media,
+            raps: Vec::new(),
+            own_discontinuities: told.own_discontinuities,
+            stitched_flags: told.stitched_flags,
+            discarded_bytes: told.discarded_bytes,
+            splices: told.splices,
+            kept: Kept::default(),
+        })
     }
 
     /// Has more kept than continuous players need, as far as memory goes.
@@ -344,6 +418,7 @@ impl Feed {
         self.first_media.get_or_insert(now);
         let mut newest = None;
         let mut gap = None;
+        let mut jumps = Vec::new();
         let Self { raps, scanner, last_pcr, last_jump, is_clock_cut, .. } = self;
         scanner.scan(head, packets, &mut |event| match event {
             Event::RandomAccess(rap) => raps.push(AccessPoint {
@@ -359,6 +434,7 @@ impl Feed {
                 *last_pcr = pcr.map(|pcr| (offset, pcr)).or(*last_pcr);
                 if step == Step::Jump && !std::mem::take(is_clock_cut) {
                     *last_jump = Some(offset);
+                    jumps.push(offset);
                 }
             }
             Event::ContinuityError { offset, .. } => gap = Some(offset),
@@ -373,6 +449,7 @@ impl Feed {
         if let Some(time) = newest {
             self.window.access_mut().set_head_time(time);
         }
+        jumps.into_iter().for_each(|at| self.window.access_mut().note_break(at));
         Ok(())
     }
 

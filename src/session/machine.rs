@@ -30,17 +30,19 @@
 mod quest;
 mod rhythm;
 
+use crate::handover::age;
 use quest::{Purpose, Quest};
 use rhythm::Rhythm;
+use serde::{Deserialize, Serialize};
 use sluice_contract::{EndReason, EngineFault, EngineId, Lease, LeaseId, Refusal, RefusalCode, Selector};
 use std::time::{Duration, Instant};
 
 /// One engine session within this session; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceId(pub u32);
 
 /// The times and bounds a session lives by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// How long an unwatched session that has played stays warm.
     pub grace: Duration,
@@ -111,6 +113,8 @@ pub enum Event {
     Refused(Refusal),
     /// The engine answered the start: from now on there is an engine session.
     Opened(SourceId),
+    /// A source says how long it may pause between two deliveries.
+    Pauses(SourceId, Duration),
     /// A source delivered useful media (null packets do not count).
     Media(SourceId),
     /// The engine answered a question for its figures.
@@ -129,6 +133,8 @@ pub enum Event {
     Withdrawn(LeaseId),
     /// Move to another engine: this one, or any.
     Move(Option<EngineId>),
+    /// Open nothing beside what plays, and give up what is; or go on.
+    Hold(bool),
     /// End it.
     End(EndReason),
     /// Time has passed.
@@ -187,7 +193,7 @@ pub enum Action {
 }
 
 /// With which selector an engine is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// The session's own.
     Own,
@@ -205,7 +211,7 @@ impl Ask {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Source {
     id: SourceId,
     lease: Lease,
@@ -213,6 +219,8 @@ struct Source {
     opened: bool,
     /// Media has come from it.
     has_media: bool,
+    /// How long it pauses, as it says itself.
+    pause: Duration,
     closing: bool,
     /// Told to control with the returned lease.
     fault: Option<EngineFault>,
@@ -220,7 +228,7 @@ struct Source {
     again: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Life {
     /// Nobody has joined yet.
     New,
@@ -233,9 +241,10 @@ enum Life {
 }
 
 /// The source that plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Playing {
     source: SourceId,
+    #[serde(with = "age")]
     since: Instant,
 }
 
@@ -253,24 +262,30 @@ pub enum Phase {
 }
 
 /// The state machine of one session.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     limits: Limits,
     life: Life,
     playing: Option<Playing>,
+    #[serde(skip)]
     quest: Quest,
+    #[serde(skip)]
     purpose: Purpose,
     sources: Vec<Source>,
     /// A lease that waits for an engine's previous source to close: of that source itself, or newly granted.
     kept: Option<Lease>,
     clients: u32,
     /// When the last player left; the session ends a while after it.
+    #[serde(with = "age::option")]
     idle_since: Option<Instant>,
     /// Media has flowed at least once.
     played: bool,
+    #[serde(with = "age")]
     last_media: Instant,
+    #[serde(with = "age")]
     last_sign: Instant,
     /// When the present engine last answered a question; `None` when it never did, which then says nothing.
+    #[serde(with = "age::option")]
     last_answer: Option<Instant>,
     /// How the source that plays pauses.
     rhythm: Rhythm,
@@ -289,6 +304,9 @@ pub struct Machine {
     ask: Ask,
     next_source: u32,
     jitter: u64,
+    /// What plays is to be left as it is for a moment: nothing is opened beside it.
+    #[serde(skip)]
+    is_held: bool,
 }
 
 impl Machine {
@@ -318,7 +336,52 @@ impl Machine {
             ask: Ask::Own,
             next_source: 0,
             jitter: seed | 1,
+            is_held: false,
         }
+    }
+
+    /// As another process is to have it, or `None` while that is impossible: nothing has played yet, it is ending, or a source
+    /// other than the one that plays is open. What is merely looked for is looked for anew there.
+    pub fn state(&self) -> Option<Self> {
+        let is_settled = match (self.playing, self.sources.as_slice()) {
+            (Some(playing), [source]) => {
+                source.id == playing.source && source.opened && source.has_media && !source.closing
+            }
+            (None, []) => true,
+            _ => false,
+        };
+        let is_settled = is_settled && self.life == Life::Alive && self.played && self.kept.is_none();
+        is_settled.then(|| Self {
+            quest: Quest::None,
+            purpose: Purpose::Recovery,
+            is_silent: false,
+            is_held: false,
+            ..self.clone()
+        })
+    }
+
+    /// Goes on where another process has stopped, with so many clients of those it had.
+    pub fn go_on(&mut self, now: Instant, clients: u32) {
+        self.clients = clients;
+        if clients > 0 {
+            self.idle_since = None;
+        } else {
+            self.idle_since.get_or_insert(now);
+        }
+        if self.playing.is_none() {
+            self.quest = Quest::Backoff { until: now };
+        }
+    }
+
+    /// The times and bounds it lives by.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The source that plays, and what it plays on.
+    pub fn playing(&self) -> Option<(SourceId, &Lease)> {
+        let playing = self.playing?.source;
+        self.sources.iter().find(|source| source.id == playing).map(|source| (source.id, &source.lease))
     }
 
     /// Where the session is.
@@ -400,6 +463,7 @@ impl Machine {
             Event::Granted(lease) => self.granted(now, lease, actions),
             Event::Refused(refusal) => self.refused(now, refusal, actions),
             Event::Opened(id) => self.change(id, |source| source.opened = true),
+            Event::Pauses(id, pause) => self.pauses(now, id, pause),
             Event::Media(id) => self.media(now, id, actions),
             Event::Answered(id) => {
                 if self.current() == Some(id) {
@@ -417,10 +481,29 @@ impl Machine {
             Event::Closed(id) => self.closed(now, id, actions),
             Event::Withdrawn(lease) => self.withdrawn(now, lease, actions),
             Event::Move(wanted) => self.start_move(now, wanted, actions),
+            Event::Hold(is_held) => self.hold(now, is_held, actions),
             Event::End(reason) => self.end(reason, None, actions),
             Event::Tick => {}
         }
         self.tick(now, actions);
+    }
+
+    fn hold(&mut self, now: Instant, is_held: bool, actions: &mut Vec<Action>) {
+        self.is_held = is_held;
+        if self.playing.is_none() || self.life != Life::Alive {
+            return;
+        }
+        let purpose = self.purpose;
+        if is_held && self.quest != Quest::None {
+            self.give_quest_up(actions);
+        }
+        // A lease that control wants back is left all the same, in its time.
+        if matches!(purpose, Purpose::Withdrawn { .. }) {
+            self.purpose = purpose;
+            if !is_held && self.quest == Quest::None {
+                self.lease(now, actions);
+            }
+        }
     }
 
     fn join(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -482,12 +565,21 @@ impl Machine {
         self.last_sign = now;
     }
 
+    fn pauses(&mut self, now: Instant, id: SourceId, pause: Duration) {
+        self.change(id, |source| source.pause = pause);
+        if self.playing.is_some_and(|playing| playing.source == id) {
+            self.rhythm.note(now, pause);
+        }
+    }
+
     /// From now on the stream comes from this source.
     fn plays(&mut self, now: Instant, source: SourceId) {
         self.playing = Some(Playing { source, since: now });
         self.purpose = Purpose::Recovery;
         (self.last_media, self.last_sign, self.last_answer) = (now, now, None);
         self.rhythm = Rhythm::new(now);
+        let pause = self.sources.iter().find(|known| known.id == source).map(|known| known.pause);
+        self.rhythm.note(now, pause.unwrap_or_default());
         self.is_silent = false;
     }
 

@@ -12,15 +12,18 @@ mod model;
 mod simulation;
 mod source;
 
-pub use feed::{Counts, Feed, Followed, Kept, Splice, Taken};
+pub use feed::{Counts, Feed, Followed, Kept, Splice, State as FeedState, Taken};
 pub use machine::{Limits, Phase};
 
-use crate::engine::{Endpoint, Started};
+use crate::engine::{Endpoint, Form, Started};
+use crate::handover::age;
+use crate::media::ts::Scanner;
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
-use crate::window::{LagMax, Reservation};
+use crate::window::{AccessIndex, Budget, LagMax, Reservation};
 use ahead::Ahead;
 use machine::{Action, Event, Machine, SourceId};
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{EngineStat, SessionEngine};
 use sluice_contract::{
     EndReason, EngineFault, EngineId, Hex40, LeaseId, Refusal, RefusalCode, Selector, StreamKey, Ticket,
@@ -28,6 +31,7 @@ use sluice_contract::{
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -87,7 +91,7 @@ pub struct Timing {
 }
 
 /// What is shown of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Info {
     /// The selector of the first player.
     pub asked_as: Selector,
@@ -105,12 +109,73 @@ pub struct Info {
     pub engine: Option<SessionEngine>,
     /// Its figures.
     pub stat: Option<EngineStat>,
+    /// When they were taken.
+    pub stat_at: Option<SystemTime>,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes that belonged to no packet.
     pub garbage_bytes: u64,
     /// Sources opened.
     pub sources: u64,
+}
+
+impl Info {
+    /// Another engine serves the session; the figures of the one before are not its own.
+    fn serve_from(&mut self, engine: SessionEngine) {
+        self.engine = Some(engine);
+        (self.stat, self.stat_at) = (None, None);
+    }
+}
+
+/// A session as another process is told of it, its clients aside. With it go the window's file and, if a body is being
+/// read, the engine's connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State<F> {
+    key: StreamKey,
+    serial: u64,
+    machine: Machine,
+    feed: F,
+    source: Option<source::State>,
+    form: Form,
+    info: Info,
+    garbage_before: (Option<SourceId>, u64),
+    #[serde(with = "age")]
+    last_media: Instant,
+    ahead: Ahead,
+    lag_floor: u64,
+}
+
+/// The same as it is read.
+pub type Told = State<FeedState<AccessIndex, Scanner>>;
+
+impl Told {
+    /// What it plays.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// Distinguishes it from other sessions of that process.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The broadcast, once known.
+    pub fn infohash(&self) -> Option<Hex40> {
+        self.info.infohash
+    }
+
+    /// Whether the engine's connection comes with it.
+    pub fn has_connection(&self) -> bool {
+        self.source.as_ref().is_some_and(source::State::has_connection)
+    }
+}
+
+/// What goes with a session that is told.
+pub struct Files<'a> {
+    /// The window's file.
+    pub window: std::os::fd::BorrowedFd<'a>,
+    /// The engine's connection.
+    pub connection: Option<Rc<crate::uring::Socket>>,
 }
 
 /// A session on its shard.
@@ -130,6 +195,8 @@ pub struct Session {
     opened: RefCell<HashMap<SourceId, SessionEngine>>,
     ticket: Cell<Option<Ticket>>,
     refusal: RefCell<Option<Refusal>>,
+    /// The form engines are asked for the media in.
+    form: Cell<Form>,
     info: RefCell<Info>,
     garbage_before: Cell<(Option<SourceId>, u64)>,
     last_media: Cell<Instant>,
@@ -185,6 +252,7 @@ impl Session {
                 infohash: key.infohash(),
                 engine: None,
                 stat: None,
+                stat_at: None,
                 bytes_in: 0,
                 garbage_bytes: 0,
                 sources: 0,
@@ -201,6 +269,7 @@ impl Session {
             opened: RefCell::default(),
             ticket: Cell::new(None),
             refusal: RefCell::default(),
+            form: Cell::new(Form::Progressive),
             garbage_before: Cell::new((None, 0)),
             last_media: Cell::new(now),
             changed: Signal::default(),
@@ -215,6 +284,116 @@ impl Session {
         let failed = session.clone();
         spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
         Ok(session)
+    }
+
+    /// Shows `told` what another process needs to go on with this session. Answers why that is impossible now, if it is:
+    /// a start, a change of sources or an end is under way and will be over soon.
+    ///
+    /// # Errors
+    /// Those of `told`.
+    pub fn tell<T, E>(
+        &self,
+        told: impl FnOnce(State<feed::State<&AccessIndex, &Scanner>>, Files<'_>) -> Result<T, E>,
+    ) -> Result<Result<T, E>, &'static str> {
+        let Some(machine) = self.machine.borrow().state() else {
+            return Err("a source is being opened or closed");
+        };
+        let feed = self.feed.borrow();
+        let Some((feed, window)) = feed.state() else { return Err("a source is being joined to the stream") };
+        let closing = machine.playing().and_then(|(id, _)| self.sources.borrow().get(&id).cloned());
+        let (source, connection) = match closing.as_ref().map(|closing| closing.state()) {
+            Some(None) => return Err("a source is being opened"),
+            Some(Some((source, connection))) => (Some(source), connection),
+            None => (None, None),
+        };
+        let state = State {
+            key: self.key.clone(),
+            serial: self.serial,
+            machine,
+            feed,
+            source,
+            form: self.form.get(),
+            info: self.info.borrow().clone(),
+            garbage_before: self.garbage_before.get(),
+            last_media: self.last_media.get(),
+            ahead: self.ahead.borrow().clone(),
+            lag_floor: self.lag_floor.get(),
+        };
+        Ok(told(state, Files { window, connection }))
+    }
+
+    /// Whether another process could go on with it now; if not, why.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn is_settled(&self) -> Result<(), &'static str> {
+        self.tell(|_, _| Ok::<(), ()>(())).map(|_| ())
+    }
+
+    /// Goes on with a session of another process, for so many of its clients.
+    ///
+    /// # Errors
+    /// When what was told does not fit what came with it, or descriptors are short.
+    pub fn going_on(
+        host: Rc<dyn Host>,
+        told: Told,
+        (window, connection): (OwnedFd, Option<OwnedFd>),
+        (clients, timing): (u32, Timing),
+        budget: &Arc<Budget>,
+    ) -> std::io::Result<Rc<Self>> {
+        let now = Instant::now();
+        let State { mut machine, info, .. } = told;
+        machine.go_on(now, clients);
+        let playing = machine.playing().map(|(id, lease)| (id, lease.clone()));
+        let closing = match (&playing, told.source) {
+            (Some(_), Some(source)) => Some(source::going_on(source, connection)?),
+            (None, None) => None,
+            _ => return Err(std::io::Error::other("a session without its source")),
+        };
+        let sources: HashMap<SourceId, Rc<Closing>> =
+            playing.iter().zip(&closing).map(|((id, _), closing)| (*id, closing.clone())).collect();
+        let opened = playing.iter().filter_map(|(id, _)| Some((*id, info.engine.clone()?))).collect();
+        let session = Rc::new(Self {
+            key: told.key,
+            serial: told.serial,
+            host,
+            timing,
+            limits: machine.limits(),
+            machine: RefCell::new(machine),
+            feed: RefCell::new(Feed::going_on(now, window, told.feed, budget)?),
+            sources: RefCell::new(sources),
+            following: Cell::new(None),
+            opened: RefCell::new(opened),
+            ticket: Cell::new(None),
+            refusal: RefCell::default(),
+            form: Cell::new(told.form),
+            info: RefCell::new(info),
+            garbage_before: Cell::new(told.garbage_before),
+            last_media: Cell::new(told.last_media),
+            changed: Signal::default(),
+            rescheduled: Signal::default(),
+            hindmost: Cell::new((u64::MAX, u64::MAX)),
+            ahead: RefCell::new(told.ahead),
+            lag_floor: Cell::new(told.lag_floor),
+            pending: RefCell::default(),
+            handling: Cell::new(false),
+        });
+        if clients == 0 {
+            session.info.borrow_mut().idle_since.get_or_insert_with(SystemTime::now);
+        }
+        let (timer, failed) = (session.clone(), session.clone());
+        spawn(async move { timer.keep_time().await }, move |panic| failed.panicked(panic));
+        if let (Some((id, lease)), Some(closing)) = (playing, closing) {
+            let order = Order { id, lease, ask: machine::Ask::Own, closing };
+            let failed = session.clone();
+            spawn(source::go_on(session.clone(), order), move |panic| failed.panicked(panic));
+        }
+        Ok(session)
+    }
+
+    /// Opens nothing beside what plays, and gives up what is, until it is told to go on.
+    pub fn hold(self: &Rc<Self>, is_held: bool) {
+        self.handle(Event::Hold(is_held));
     }
 
     /// What it plays.
@@ -471,6 +650,15 @@ impl Session {
         &self.timing
     }
 
+    pub(super) fn form(&self) -> Form {
+        self.form.get()
+    }
+
+    /// Engines are asked for this form from now on.
+    pub(super) fn set_form(&self, form: Form) {
+        self.form.set(form);
+    }
+
     /// Whether a source has to wait with what it brings, because the window is full. One that follows adds nothing to it.
     pub(super) fn holds_up(&self, source: SourceId) -> bool {
         self.machine.borrow().current() == Some(source) && self.is_window_full()
@@ -548,7 +736,7 @@ impl Session {
         let now = Instant::now();
         self.following.set(None);
         if let Some(started) = self.opened.borrow().get(&source) {
-            self.info.borrow_mut().engine = Some(started.clone());
+            self.info.borrow_mut().serve_from(started.clone());
         }
         let promoted = self.feed.borrow_mut().promote(now);
         match promoted {
@@ -595,7 +783,9 @@ impl Session {
 
     pub(super) fn figures(&self, source: SourceId, stat: EngineStat) {
         if self.machine.borrow().current() == Some(source) {
-            self.info.borrow_mut().stat = Some(stat);
+            let mut info = self.info.borrow_mut();
+            info.stat = Some(stat);
+            info.stat_at = Some(SystemTime::now());
         }
     }
 
@@ -605,7 +795,7 @@ impl Session {
             self.opened.borrow_mut().insert(order.id, engine.clone());
             let mut info = self.info.borrow_mut();
             if self.machine.borrow().current() == Some(order.id) {
-                info.engine = Some(engine);
+                info.serve_from(engine);
             }
             info.infohash = info.infohash.or(started.infohash);
             self.host.changed();

@@ -141,6 +141,8 @@ pub(crate) struct World {
     feeding: Option<SourceId>,
     /// The engine of the source that plays is to be left by then.
     leaving: Option<Instant>,
+    /// Moves that came to their end within this event.
+    moved: u32,
     /// The source that plays is about to be followed by one that has caught up.
     is_handing_over: bool,
     is_silent: bool,
@@ -194,6 +196,7 @@ impl World {
             ask: Ask::Own,
             feeding: None,
             leaving: None,
+            moved: 0,
             is_handing_over: false,
             is_silent: false,
             pauses: (now, Duration::ZERO, Duration::ZERO),
@@ -428,7 +431,7 @@ impl World {
         self.trace.push((self.now - self.start, event.clone()));
         self.seen.events += 1;
         let was_over = self.ended;
-        (self.blamed, self.is_handing_over) = (None, false);
+        (self.blamed, self.is_handing_over, self.moved) = (None, false, 0);
         self.happened(&event);
         let mut actions = Vec::new();
         self.machine.on(self.now, event.clone(), &mut actions);
@@ -566,9 +569,14 @@ impl World {
             Action::Moved(is_done) => {
                 self.moves_owed = self.moves_owed.checked_sub(1).expect("nobody asked for a move");
                 self.seen.moved += u32::from(*is_done);
-                // A move that could not even begin leaves another one that is under way alone.
-                if !matches!(event, Event::Move(_)) {
-                    self.leaving = self.leaving.filter(|_| matches!(event, Event::Withdrawn(_)));
+                self.moved += 1;
+                // A move that could not even begin leaves another one that is under way alone, unless that one's time
+                // was over unnoticed and it ends in the same moment.
+                if !matches!(event, Event::Move(_)) || self.moved > 1 {
+                    // It goes on as a withdrawal only of the lease that plays.
+                    let plays = self.playing_since.and(self.feeding).and_then(|id| self.lease_of(id));
+                    let is_withdrawal = matches!(event, Event::Withdrawn(lease) if plays == Some(*lease));
+                    self.leaving = self.leaving.filter(|_| is_withdrawal);
                 }
             }
             Action::Open { source, lease, selector } => self.judge_open(*source, lease, *selector),

@@ -1,4 +1,5 @@
-//! One engine session as a task: start, read, report, stop.
+//! One engine session as a task: start, read, report, stop. Content that an engine gives only as a playlist is started a
+//! second time, as one, after the first engine session was stopped.
 //!
 //! The task reports to its session and is told only one thing: to close. Whatever happens, it ends by stopping the
 //! engine session exactly once if there is one, and by reporting that it closed. It holds no borrow of the session
@@ -6,14 +7,17 @@
 
 use super::machine::{Ask, Event, SourceFault, SourceId};
 use super::{Session, Timing};
-use crate::engine::{self, Body, Endpoint, Error, Started};
+use crate::engine::{self, Came, Endpoint, Error, Form, Media, Started};
 use crate::media::ts::{Aligner, SYNC, Verdict};
+use crate::uring::Socket;
 use futures_util::future::{Either, select};
 use monoio::time::sleep;
+use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::SessionEngine;
 use sluice_contract::{EngineFault, Lease, Refusal, RefusalCode};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,17 +32,77 @@ const STAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the reader looks whether a full window has drained.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
-/// Tells a source to close, once.
-#[derive(Debug, Default)]
+/// Tells a source to close, once, and shows how far its reading has come.
+#[derive(Default)]
 pub(super) struct Closing {
     asked: Cell<bool>,
     signal: crate::uring::Signal,
+    /// What the engine answered to the start.
+    started: RefCell<Option<Started>>,
+    /// What is being read, while the task waits; the task has it while it works.
+    reader: RefCell<Option<Reader>>,
+}
+
+/// A source as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    started: Started,
+    /// `None` when its media has to be asked for anew, on the same engine session.
+    reading: Option<Reading>,
+}
+
+impl State {
+    /// Whether a connection comes with it.
+    pub(super) fn has_connection(&self) -> bool {
+        self.reading.is_some()
+    }
+}
+
+/// What has been read and not been taken, and where reading stands.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reading {
+    body: engine::BodyState,
+    rest: Vec<u8>,
+    aligner: Aligner,
+}
+
+/// Media being read: the connection, and what is left of the last read.
+struct Reader {
+    media: Media,
+    buffer: Vec<u8>,
+    filled: usize,
+    aligner: Aligner,
+}
+
+impl Reader {
+    fn new(media: Media) -> Self {
+        Self { media, buffer: vec![0; READ_BYTES], filled: 0, aligner: Aligner::default() }
+    }
 }
 
 impl Closing {
     pub(super) fn ask(&self) {
         self.asked.set(true);
         self.signal.notify();
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.get()
+    }
+
+    /// What another process needs to go on with this source, and its connection; a playlist's connections are its own
+    /// business. `None` while there is nothing to go on with.
+    pub(super) fn state(&self) -> Option<(State, Option<Rc<Socket>>)> {
+        let started = self.started.borrow().clone()?;
+        let reader = self.reader.borrow();
+        Some(match reader.as_ref() {
+            Some(Reader { media: Media::Progressive(body), buffer, filled, aligner }) => {
+                let rest = buffer[..*filled].to_vec();
+                let reading = Reading { body: body.state(), rest, aligner: aligner.clone() };
+                (State { started, reading: Some(reading) }, Some(body.socket()))
+            }
+            _ => (State { started, reading: None }, None),
+        })
     }
 
     /// Waits until closing is asked for. Cancel safe.
@@ -59,45 +123,83 @@ pub(super) struct Order {
 
 /// Runs a source from its opening to its end, and reports `Closed`.
 pub(super) async fn run(session: Rc<Session>, order: Order) {
-    let endpoint = Endpoint {
-        address: order.lease.address,
-        authority: order.lease.authority.clone(),
-        user_agent: session.timing().user_agent.clone(),
-    };
+    let endpoint = endpoint_of(&session, &order);
     if let Some(started) = open(&session, &order, &endpoint).await {
         play(&session, &order, &endpoint, &started).await;
         order.closing.asked().await;
-        if let Err(error) = engine::stop(&endpoint, &started).await {
-            tracing::debug!(engine = %endpoint.authority, %error, "the engine did not confirm a stop");
-        }
-        session.host().counters().engine_stops.add(1);
+        stop(&session, &endpoint, &started).await;
     }
     session.handle(Event::Closed(order.id));
 }
 
+/// Goes on with a source of another process, to its end.
+pub(super) async fn go_on(session: Rc<Session>, order: Order) {
+    let endpoint = endpoint_of(&session, &order);
+    let started = order.closing.started.borrow().clone();
+    if let Some(started) = started {
+        play(&session, &order, &endpoint, &started).await;
+        order.closing.asked().await;
+        stop(&session, &endpoint, &started).await;
+    }
+    session.handle(Event::Closed(order.id));
+}
+
+/// Where a source of another process stands, to be gone on with.
+///
+/// # Errors
+/// When descriptors are short, or its connection was not handed over.
+pub(super) fn going_on(state: State, connection: Option<OwnedFd>) -> io::Result<Rc<Closing>> {
+    let closing = Closing::default();
+    if let Some(Reading { body, rest, aligner }) = state.reading {
+        let connection = connection.ok_or_else(|| io::Error::other("the engine's connection is missing"))?;
+        let mut reader = Reader::new(Media::Progressive(engine::Body::going_on(connection, body)?));
+        let place = reader.buffer.get_mut(..rest.len());
+        place
+            .ok_or_else(|| io::Error::other("more is left of a read than one brings"))?
+            .copy_from_slice(&rest);
+        (reader.filled, reader.aligner) = (rest.len(), aligner);
+        *closing.reader.borrow_mut() = Some(reader);
+    }
+    *closing.started.borrow_mut() = Some(state.started);
+    Ok(Rc::new(closing))
+}
+
+fn endpoint_of(session: &Session, order: &Order) -> Endpoint {
+    Endpoint {
+        address: order.lease.address,
+        authority: order.lease.authority.clone(),
+        user_agent: session.timing().user_agent.clone(),
+    }
+}
+
+async fn stop(session: &Session, endpoint: &Endpoint, started: &Started) {
+    if let Err(error) = engine::stop(endpoint, started).await {
+        tracing::debug!(engine = %endpoint.authority, %error, "the engine did not confirm a stop");
+    }
+    session.host().counters().engine_stops.add(1);
+}
+
 /// Starts the engine session. `None` when there is none to stop.
 async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Option<Started> {
-    let timing = session.timing().clone();
-    session.host().counters().engine_starts.add(1);
-    // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
-    // more: only its answer tells how to stop what it opened.
-    let selector = order.ask.selector(session.key().selector());
-    let pid = uuid::Uuid::new_v4().to_string();
-    let answer =
-        engine::start(endpoint, selector, &session.key().options, &pid, timing.start, timing.no_response)
-            .await;
+    let mut answer = start(session, order, endpoint).await;
+    if let Ok(started) = &answer
+        && started.is_encrypted
+        && session.form() == Form::Progressive
+    {
+        tracing::info!(stream = %session.key(), "encrypted: the engine gives it as a playlist only");
+        session.set_form(Form::Playlist);
+        // An engine has one session per broadcast: the second would end the first in its own way.
+        stop(session, endpoint, started).await;
+        if order.closing.is_asked() {
+            return None;
+        }
+        answer = start(session, order, endpoint).await;
+    }
     match answer {
         Ok(started) => {
             session.engine_opened(order, endpoint, &started);
             session.handle(Event::Opened(order.id));
-            if started.is_encrypted {
-                let refusal = Refusal::new(
-                    RefusalCode::EngineError,
-                    "the content is encrypted, the engine gives it only to its own player",
-                );
-                let fault = SourceFault { fault: EngineFault::Error, refusal, elsewhere: false };
-                session.handle(Event::Failed(order.id, fault));
-            }
+            *order.closing.started.borrow_mut() = Some(started.clone());
             Some(started)
         }
         Err(error) => {
@@ -111,6 +213,16 @@ async fn open(session: &Rc<Session>, order: &Order, endpoint: &Endpoint) -> Opti
             None
         }
     }
+}
+
+async fn start(session: &Session, order: &Order, endpoint: &Endpoint) -> Result<Started, Error> {
+    let timing = session.timing();
+    session.host().counters().engine_starts.add(1);
+    // From here on the request may have reached the engine, so it is seen to its end even when nobody wants it any
+    // more: only its answer tells how to stop what it opened.
+    let ask = (order.ask.selector(session.key().selector()), session.form());
+    let pid = uuid::Uuid::new_v4().to_string();
+    engine::start(endpoint, ask, &session.key().options, &pid, timing.start, timing.no_response).await
 }
 
 /// Reads the media until it ends, fails, or closing is asked for; polls the engine's figures meanwhile.
@@ -131,6 +243,8 @@ async fn play(session: &Rc<Session>, order: &Order, endpoint: &Endpoint, started
     };
     let (media, side) = (pin!(media), pin!(side));
     let _ = select(select(media, side), pin!(order.closing.asked())).await;
+    // The connection ends before the engine session is stopped.
+    *order.closing.reader.borrow_mut() = None;
 }
 
 /// What the reader and the poller of one source tell each other.
@@ -150,89 +264,131 @@ async fn read(
 ) -> Result<Never, SourceFault> {
     let timing = session.timing().clone();
     let begun = Instant::now();
-    let mut body = {
-        let opening = pin!(engine::open_playback(endpoint, started, begun + timing.start_max));
-        match select(opening, pin!(no_progress(watch, begun, &timing))).await {
-            Either::Left((body, _)) => body.map_err(|error| describe(&error))?,
-            Either::Right((waited, _)) => return Err(describe(&Error::NoMedia(waited))),
-        }
-    };
-    watch.last_progress.set(Instant::now());
-    let mut buffer = vec![0u8; READ_BYTES];
-    let mut filled = 0;
-    let mut aligner = Aligner::default();
-    session.media_begins(order.id);
+    if order.closing.reader.borrow().is_some() {
+        // Another process has read so far.
+        watch.flowing.set(true);
+    } else {
+        let media = {
+            let opening = pin!(Media::open(endpoint, started, begun + timing.start_max));
+            match select(opening, pin!(no_progress(watch, begun, &timing))).await {
+                Either::Left((media, _)) => media.map_err(|error| describe(&error))?,
+                Either::Right((waited, _)) => return Err(describe(&Error::NoMedia(waited))),
+            }
+        };
+        watch.last_progress.set(Instant::now());
+        session.handle(Event::Pauses(order.id, media.pause()));
+        session.media_begins(order.id);
+        *order.closing.reader.borrow_mut() = Some(Reader::new(media));
+    }
     loop {
         while session.holds_up(order.id) {
             sleep(FULL_WAIT).await;
         }
-        let count = if watch.flowing.get() {
-            body.read(&mut buffer[filled..]).await
+        let came = if watch.flowing.get() {
+            next(order).await
         } else {
-            first_bytes(&mut body, &mut buffer[filled..], watch, begun, &timing).await
+            match select(pin!(next(order)), pin!(no_progress(watch, begun, &timing))).await {
+                Either::Left((came, _)) => came,
+                Either::Right((waited, _)) => Err(Error::NoMedia(waited)),
+            }
         };
-        let (count, ended) = match count {
-            Ok(0) => (0, Some(None)),
-            Ok(count) => (count, None),
-            Err(error) => (0, Some(Some(error))),
-        };
-        filled += count;
-        session.received(count as u64);
-        let mut start = 0;
-        loop {
-            let found = if ended.is_some() {
-                aligner.finish(&buffer[start..filled])
-            } else {
-                aligner.push(&buffer[start..filled])
-            };
-            let packets = &buffer[start + found.packets.start..start + found.packets.end];
-            if !packets.is_empty() {
-                watch.flowing.set(true);
-                session.media(order.id, packets).map_err(|error| local_fault(&error))?;
-            }
-            start += found.consumed;
-            if found.consumed == 0 || ended.is_some() {
-                break;
-            }
-        }
-        buffer.copy_within(start..filled, 0);
-        filled -= start;
-        if let Verdict::NotTs { prefix } = aligner.verdict() {
-            // A body that broke off before it could be judged failed for the reason it broke off, unless it says why.
-            let says_nothing = prefix.first().is_none_or(|first| *first == SYNC);
-            match &ended {
-                Some(Some(error)) if says_nothing => return Err(describe(error)),
-                Some(None) if says_nothing => return Err(end_of_stream()),
-                _ => return Err(not_ts(prefix)),
-            }
-        }
-        if aligner.unsynced_bytes() > UNSYNCED_BYTES_MAX {
-            return Err(not_ts(&[]));
-        }
-        session.garbage(order.id, aligner.skipped_bytes());
-        if let Some(error) = ended {
-            return Err(match error {
-                None => end_of_stream(),
-                Some(error) => describe(&error),
-            });
-        }
+        take(session, order, watch, came)?;
         // A burst keeps the socket readable for seconds: the others of this shard get their turn after every read.
         session.host().turns().park_once().await;
     }
 }
 
-/// Reads with an eye on progress: headers may come long before the first media.
-async fn first_bytes(
-    body: &mut Body,
-    buffer: &mut [u8],
+/// Waits for what comes next; it lies in the reader's buffer then, behind what is left of the last read.
+///
+/// While it waits for a body, everything that is known of it is in its place and nothing is under way: whoever hands the
+/// source over may look at any moment. A playlist's reading is its own: it is begun anew by whoever goes on.
+async fn next(order: &Order) -> Result<Came, Error> {
+    loop {
+        let mut taken = order.closing.reader.borrow_mut().take();
+        let Some(reader) = taken.as_mut() else { return Ok(Came::End) };
+        let room = &mut reader.buffer[reader.filled..];
+        let (came, socket) = match &mut reader.media {
+            Media::Progressive(body) => match body.try_read(room) {
+                Ok(None) => (None, Some(body.socket())),
+                Ok(Some(0)) => (Some(Ok(Came::End)), None),
+                Ok(Some(count)) => (Some(Ok(Came::Bytes { count, continues: true })), None),
+                Err(error) => (Some(Err(error)), None),
+            },
+            segmented => (Some(segmented.read(room).await), None),
+        };
+        *order.closing.reader.borrow_mut() = taken;
+        match (came, socket) {
+            (Some(came), _) => return came,
+            (None, Some(socket)) => socket.readable().await?,
+            (None, None) => {}
+        }
+    }
+}
+
+/// Takes what came: packets go to the session, the rest stays for the next time.
+fn take(
+    session: &Rc<Session>,
+    order: &Order,
     watch: &Watch,
-    begun: Instant,
-    timing: &Timing,
-) -> Result<usize, Error> {
-    let reading = pin!(body.read(buffer));
-    match select(reading, pin!(no_progress(watch, begun, timing))).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right((waited, _)) => Err(Error::NoMedia(waited)),
+    came: Result<Came, Error>,
+) -> Result<(), SourceFault> {
+    let mut place = order.closing.reader.borrow_mut();
+    let Some(reader) = place.as_mut() else { return Err(end_of_stream()) };
+    let (count, continues, ended) = match came {
+        Ok(Came::Bytes { count, continues }) => (count, continues, None),
+        Ok(Came::Missed(count)) => {
+            session.host().counters().segments_missed.add(count);
+            return Ok(());
+        }
+        Ok(Came::End) => (0, true, Some(None)),
+        Err(error) => (0, true, Some(Some(error))),
+    };
+    let Reader { buffer, filled, aligner, .. } = reader;
+    if !continues {
+        // What is left of a packet has no other half any more.
+        buffer.copy_within(*filled..*filled + count, 0);
+        *filled = 0;
+        *aligner = Aligner::default();
+        session.media_begins(order.id);
+    }
+    *filled += count;
+    session.received(count as u64);
+    let mut start = 0;
+    loop {
+        let found = if ended.is_some() {
+            aligner.finish(&buffer[start..*filled])
+        } else {
+            aligner.push(&buffer[start..*filled])
+        };
+        let packets = &buffer[start + found.packets.start..start + found.packets.end];
+        if !packets.is_empty() {
+            watch.flowing.set(true);
+            session.media(order.id, packets).map_err(|error| local_fault(&error))?;
+        }
+        start += found.consumed;
+        if found.consumed == 0 || ended.is_some() {
+            break;
+        }
+    }
+    buffer.copy_within(start..*filled, 0);
+    *filled -= start;
+    if let Verdict::NotTs { prefix } = aligner.verdict() {
+        // A body that broke off before it could be judged failed for the reason it broke off, unless it says why.
+        let says_nothing = prefix.first().is_none_or(|first| *first == SYNC);
+        return Err(match &ended {
+            Some(Some(error)) if says_nothing => describe(error),
+            Some(None) if says_nothing => end_of_stream(),
+            _ => not_ts(prefix),
+        });
+    }
+    if aligner.unsynced_bytes() > UNSYNCED_BYTES_MAX {
+        return Err(not_ts(&[]));
+    }
+    session.garbage(order.id, aligner.skipped_bytes());
+    match ended {
+        None => Ok(()),
+        Some(None) => Err(end_of_stream()),
+        Some(Some(error)) => Err(describe(&error)),
     }
 }
 
@@ -324,6 +480,7 @@ fn describe(error: &Error) -> SourceFault {
         | Error::Chunks(_)
         | Error::TooLong(_)
         | Error::Redirect(_)
+        | Error::Playlist(_)
         | Error::Link(_)
         | Error::Json(_) => (Fault::Protocol, Code::EngineError, true, Some(10)),
     };

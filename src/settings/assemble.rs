@@ -1,13 +1,14 @@
 //! Puts the settings together from what the reader finds, and checks how they fit together and onto the host.
 
+use super::docker;
 use super::error::{Error, Shown};
 use super::host::Host;
 use super::names::{self, Effect, Variable};
 use super::parse::{self, EngineAddress};
 use super::reader::Reader;
 use super::{
-    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Settings,
-    Shards, SlowClient, SlowClients, Tick, Timeouts, Warm, Window,
+    ApiKey, Driver, Engines, Hls, JoinBehind, Limits, Listen, Loaded, LogLevel, PlayRate, Secret, Selection,
+    Settings, Shards, SlowClient, SlowClients, Streams, Tick, Timeouts, Warm, Window,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -63,19 +64,24 @@ pub(super) fn settings(
         limits: limits(&mut reader, host),
         timeouts: timeouts(&mut reader),
         engines: engines(&mut reader),
+        docker: docker::docker(&mut reader),
+        is_vpn_asked: docker::is_vpn_asked(&mut reader),
         strict_pid: reader.switch(&names::STRICT_PID),
         hls: hls(&mut reader),
         data_dir: data_dir(&mut reader),
         api_key: api_key(&mut reader),
         reads_need_key: reader.switch(&names::READS_NEED_KEY),
         cors_origin: reader.value(&names::CORS_ORIGIN, cors_origin).unwrap_or_default(),
+        streams: streams(&mut reader),
+        is_pinned: reader.choice(&names::SETTINGS) == Some(1),
         log_level: log_level(&mut reader),
     };
     for variable in names::ALL.iter().filter(|variable| variable.effect != Effect::Acts) {
         reader.ineffective(variable);
     }
     if reader.errors.is_empty() {
-        Ok(Loaded { settings, warnings: reader.warnings })
+        let environment = reader.environment();
+        Ok(Loaded { settings, warnings: reader.warnings, environment })
     } else {
         Err(reader.errors)
     }
@@ -291,9 +297,11 @@ fn engines(reader: &mut Reader) -> Engines {
         [&names::ACEXY_HOST, &names::ACEXY_PORT].into_iter().any(|variable| reader.given(variable).is_some());
     let port = reader.count(&names::ACEXY_PORT).and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
     let host = reader.value(&names::ACEXY_HOST, engine_host).unwrap_or_else(|| "localhost".to_owned());
-    let fallback_engine = (is_fallback_given || static_engines.is_empty())
-        .then(|| EngineAddress::new(&host, port).ok())
-        .flatten();
+    // Where engines are made, one that nobody named would only be waited for in vain.
+    let is_default = static_engines.is_empty() && !docker::is_wanted(reader);
+    let usual = EngineAddress::new(&host, port).ok();
+    let assumed_engine = usual.clone().filter(|_| docker::is_tried(reader));
+    let fallback_engine = usual.filter(|_| is_fallback_given || is_default);
 
     let scheme = reader.given(&names::ACEXY_SCHEME);
     if let Some(given) = scheme.filter(|given| !given.value.eq_ignore_ascii_case("http")) {
@@ -305,10 +313,20 @@ fn engines(reader: &mut Reader) -> Engines {
         });
     }
     let user_agent = reader.value(&names::ENGINE_USER_AGENT, user_agent);
+    let mut weight = |variable| reader.count(variable).and_then(|count| u32::try_from(count).ok());
+    let forwarded_bonus = weight(&names::ENGINE_FORWARDED_BONUS).unwrap_or_default();
+    let stream_cost = weight(&names::ENGINE_STREAM_COST).unwrap_or_default();
+    let selection = match reader.choice(&names::ENGINE_SELECTION) {
+        Some(1) => Selection::Spread,
+        _ => Selection::Score { forwarded_bonus, stream_cost },
+    };
     Engines {
         static_engines,
         fallback_engine,
+        assumed_engine,
         streams_per_engine_max: maximum(reader, &names::MAX_STREAMS_PER_ENGINE),
+        wait: reader.span(&names::ENGINE_WAIT_S).unwrap_or_default(),
+        selection,
         spare_clients_min: maximum(reader, &names::WARM_SPARE_CLIENTS_MIN),
         user_agent: user_agent.unwrap_or_default(),
     }
@@ -360,6 +378,18 @@ fn api_key(reader: &mut Reader) -> ApiKey {
     }
 }
 
+fn streams(reader: &mut Reader) -> Streams {
+    let retention_minutes = reader.count(&names::STREAM_LOOP_RETENTION_MINUTES).unwrap_or(0);
+    Streams {
+        collect_interval: reader.span(&names::COLLECT_INTERVAL_S).unwrap_or_default(),
+        history_max: reader.count(&names::STATS_HISTORY_MAX).unwrap_or(0) as usize,
+        finds_loops: reader.switch(&names::STREAM_LOOP_DETECTION_ENABLED),
+        loop_threshold: reader.span(&names::STREAM_LOOP_DETECTION_THRESHOLD_S).unwrap_or_default(),
+        loop_check_interval: reader.span(&names::STREAM_LOOP_CHECK_INTERVAL_S).unwrap_or_default(),
+        loop_retention: Duration::from_secs(60 * retention_minutes),
+    }
+}
+
 /// `*` or scheme, host and port, which is all an origin has.
 fn cors_origin(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
@@ -382,7 +412,7 @@ fn log_level(reader: &mut Reader) -> LogLevel {
 }
 
 /// Collects a contradiction of a variable somebody set; of two defaults it would be our own mistake.
-fn contradiction(reader: &mut Reader, variable: &Variable, other: String, remedy: &'static str) {
+pub(super) fn contradiction(reader: &mut Reader, variable: &Variable, other: String, remedy: &'static str) {
     let (name, value) = match reader.given(variable) {
         Some(given) => (given.name, Shown::new(&given.value, variable.is_secret())),
         None => (variable.name, Shown::new("(its default)", false)),

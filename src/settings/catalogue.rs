@@ -384,16 +384,8 @@ const REASONS: &[Reason] = &[
         ],
     },
     Reason {
-        why: "figures of streams come from their sessions; no loop is looked for in this version",
-        names: &[
-            ("COLLECT_INTERVAL_S", "1"),
-            ("STATS_HISTORY_MAX", "720"),
-            ("STREAM_LOOP_DETECTION_ENABLED", "false"),
-            ("STREAM_LOOP_DETECTION_THRESHOLD_S", "3600"),
-            ("STREAM_LOOP_CHECK_INTERVAL_S", "10"),
-            ("STREAM_LOOP_RETENTION_MINUTES", "0"),
-            ("STREAM_RETENTION_S", "300"),
-        ],
+        why: "a stream that ended stays listed for an hour, over restarts too",
+        names: &[("STREAM_RETENTION_S", "300")],
     },
     Reason {
         why: "media is read once into a window and handed to players without copying: there are no chunks and no pauses \

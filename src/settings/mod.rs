@@ -12,6 +12,7 @@
 mod assemble;
 #[cfg(test)]
 mod catalogue;
+mod docker;
 mod dotenv;
 mod error;
 pub mod foreign;
@@ -27,8 +28,9 @@ pub use host::Host;
 pub use parse::EngineAddress;
 
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,6 +57,10 @@ pub struct Settings {
     pub slow_clients: SlowClients,
     /// Engines that exist already.
     pub engines: Engines,
+    /// Engines kept in Docker, when they are. `ENGINE_PROVISIONING`.
+    pub docker: Option<Docker>,
+    /// Whether engines were asked for behind a VPN. `GLUETUN_CONTAINER_NAME`, `VPN_MODE`.
+    pub is_vpn_asked: bool,
     /// Whether `pid` in a play request is answered 400 instead of being ignored. Default false; `STRICT_PID`.
     pub strict_pid: bool,
     /// Players over HLS.
@@ -67,8 +73,29 @@ pub struct Settings {
     pub reads_need_key: bool,
     /// Which origin's pages may read the REST API. Default `*`; `CORS_ORIGIN`.
     pub cors_origin: String,
+    /// What is kept of streams, and which of them are stopped.
+    pub streams: Streams,
+    /// Whether what can be changed while the appliance runs is pinned to the environment. Default false; `SETTINGS`.
+    pub is_pinned: bool,
     /// How much is logged. Default info, debug with `DEBUG_MODE=true`; `LOG_LEVEL`.
     pub log_level: LogLevel,
+}
+
+/// What is kept of streams, and which of them are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Between two looks at the figures of a reported stream. Default 1 s; `COLLECT_INTERVAL_S`.
+    pub collect_interval: Duration,
+    /// Figures kept in memory per stream. Default 720; `STATS_HISTORY_MAX`.
+    pub history_max: usize,
+    /// Whether streams that loop are looked for. Default false; `STREAM_LOOP_DETECTION_ENABLED`.
+    pub finds_loops: bool,
+    /// How long nothing new may come. Default 3600 s; `STREAM_LOOP_DETECTION_THRESHOLD_S`.
+    pub loop_threshold: Duration,
+    /// Between two looks. Default 10 s; `STREAM_LOOP_CHECK_INTERVAL_S`.
+    pub loop_check_interval: Duration,
+    /// How long what was found is not played; zero is for ever. Default zero; `STREAM_LOOP_RETENTION_MINUTES`.
+    pub loop_retention: Duration,
 }
 
 /// Players over HLS.
@@ -246,15 +273,35 @@ pub struct Timeouts {
 pub struct Engines {
     /// Engines named by the operator, in that order, without duplicates. `STATIC_ENGINES`.
     pub static_engines: Vec<EngineAddress>,
-    /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named at all. Where other engines
+    /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named and none is kept in Docker. Where other engines
     /// can be had it is the last resort.
     pub fallback_engine: Option<EngineAddress>,
+    /// `localhost:6878`, taken to be there as long as there is no Docker, when nothing at all is said of engines.
+    pub assumed_engine: Option<EngineAddress>,
     /// Streams one engine may carry, if somebody said so. `MAX_STREAMS_PER_ENGINE`.
     pub streams_per_engine_max: Option<NonZeroU32>,
+    /// A play request waits so long for an engine. Default 45 s; `ENGINE_WAIT_S`.
+    pub wait: Duration,
+    /// How the best of several engines is found. `ENGINE_SELECTION`.
+    pub selection: Selection,
     /// Players of a stream from which on a spare source is kept; none means never. `WARM_SPARE_CLIENTS_MIN`.
     pub spare_clients_min: Option<NonZeroU32>,
     /// `User-Agent` of requests to engines. `ENGINE_USER_AGENT`.
     pub user_agent: String,
+}
+
+/// How the best of several engines is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The highest score.
+    Score {
+        /// What a VPN's forwarded port is worth. `ENGINE_FORWARDED_BONUS`.
+        forwarded_bonus: u32,
+        /// What each stream costs. `ENGINE_STREAM_COST`.
+        stream_cost: u32,
+    },
+    /// The fewest streams.
+    Spread,
 }
 
 impl Engines {
@@ -263,6 +310,80 @@ impl Engines {
         let fallback = self.fallback_engine.iter().filter(|engine| !self.static_engines.contains(engine));
         self.static_engines.iter().chain(fallback)
     }
+}
+
+/// Engines kept in Docker: what they are made from, where they are put, how many there are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Docker {
+    /// Where Docker is, as its own tools write it; the usual socket when absent. `DOCKER_HOST`.
+    pub host: Option<String>,
+    /// Directory of certificates when TLS is spoken. `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`.
+    pub certificates: Option<PathBuf>,
+    /// Where engines are attached. `ENGINE_NETWORK`.
+    pub network: Option<EngineNetwork>,
+    /// Address ports are published on. `ENGINE_PUBLISH_ADDR`.
+    pub publish: Option<IpAddr>,
+    /// Key and value of the label of managed containers. `CONTAINER_LABEL`.
+    pub label: (String, String),
+    /// Mark of this appliance's engines; kept in the data directory when absent. `INSTANCE_ID`.
+    pub instance: Option<String>,
+    /// Name of the recipe; by Docker's architecture when absent. `ENGINE_VARIANT`.
+    pub variant: Option<&'static str>,
+    /// Image tags of the ARM recipes. `ENGINE_ARM32_VERSION`, `ENGINE_ARM64_VERSION`.
+    pub arm_tags: (String, String),
+    /// Memory limit of an engine, bytes. `ENGINE_MEMORY_LIMIT`.
+    pub memory_bytes: Option<u64>,
+    /// How long a pull may take. Default 900 s; `IMAGE_PULL_TIMEOUT_S`.
+    pub pull_timeout: Duration,
+    /// A cache on disk that is larger is emptied. `ENGINE_CACHE_MAX_MIB`.
+    pub cache_bytes_max: Option<u64>,
+    /// Ports of engines, both ends inclusive. `PORT_RANGE_HOST`.
+    pub host_ports: (u16, u16),
+    /// HTTPS ports inside. `ACE_HTTPS_RANGE`.
+    pub https_ports: (u16, u16),
+    /// Whether HTTPS is published. `ACE_MAP_HTTPS`.
+    pub has_https_mapped: bool,
+    /// P2P ports, one for each engine. `P2P_PORT_RANGE`.
+    pub p2p_ports: Option<(u16, u16)>,
+    /// From a container's start to the engine's first answer. `STARTUP_TIMEOUT_S`.
+    pub startup_timeout: Duration,
+    /// Between two lists of containers. `MONITOR_INTERVAL_S`.
+    pub monitor_interval: Duration,
+    /// How long an engine may be down. `HEALTH_UNHEALTHY_GRACE_PERIOD_S`.
+    pub unhealthy_grace: Duration,
+    /// Between two replacements. `HEALTH_REPLACEMENT_COOLDOWN_S`.
+    pub replacement_cooldown: Duration,
+    /// Failures and recovery of the breaker of starts. `CIRCUIT_BREAKER_FAILURE_THRESHOLD`, `…_RECOVERY_TIMEOUT_S`.
+    pub breaker: (u32, Duration),
+    /// The same of replacements. `CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD`, `…_REPLACEMENT_TIMEOUT_S`.
+    pub replacement_breaker: (u32, Duration),
+    /// Engines at least. `MIN_REPLICAS`.
+    pub replicas_min: u32,
+    /// Engines at most, at least 1 and not below the minimum. `MAX_REPLICAS`.
+    pub replicas_max: u32,
+    /// Engines above that while one is replaced. `MAX_SURGE`.
+    pub surge_max: u32,
+    /// Free engines idle deletion leaves. `MIN_FREE_REPLICAS`.
+    pub replicas_free_min: u32,
+    /// Whether idle engines are removed. `AUTO_DELETE`.
+    pub is_auto_delete: bool,
+    /// How long an engine must be spare. `ENGINE_GRACE_PERIOD_S`.
+    pub grace: Duration,
+    /// Containers made at the same time. `MAX_CONCURRENT_PROVISIONS`.
+    pub provisions_max: u32,
+    /// Between two beginnings. `MIN_PROVISION_INTERVAL_S`.
+    pub provision_interval: Duration,
+}
+
+/// Where engines are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineNetwork {
+    /// The host's own network.
+    Host,
+    /// Docker's default bridge.
+    Bridge,
+    /// A network of this name.
+    Named(String),
 }
 
 /// What routes that change something ask for.
@@ -321,6 +442,24 @@ impl LogLevel {
     }
 }
 
+/// What the process environment and `.env` set, whatever became of it. Values are told for names that are asked for, and
+/// never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// What these variables were set to.
+    pub fn of(&self, names: impl Iterator<Item = &'static str>) -> BTreeMap<String, String> {
+        names.filter_map(|name| Some((name.to_owned(), self.0.get(name)?.clone()))).collect()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// Checked settings and what an operator should know about how they came about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
@@ -328,6 +467,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// One line each, for the log once logging runs.
     pub warnings: Vec<String>,
+    /// What was set, by name.
+    pub environment: Environment,
 }
 
 impl Settings {

@@ -49,6 +49,12 @@ pub enum Group {
     Timeouts,
     /// Engines.
     Engines,
+    /// Engines in Docker.
+    Docker,
+    /// How many engines.
+    Scaling,
+    /// VPN.
+    Vpn,
     /// Everything else that acts.
     General,
     /// Names of acexy that have another or no effect here.
@@ -57,13 +63,16 @@ pub enum Group {
 
 impl Group {
     /// All headings in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Listening,
         Self::Shards,
         Self::Window,
         Self::Limits,
         Self::Timeouts,
         Self::Engines,
+        Self::Docker,
+        Self::Scaling,
+        Self::Vpn,
         Self::General,
         Self::Acexy,
     ];
@@ -77,6 +86,9 @@ impl Group {
             Self::Limits => "Limits",
             Self::Timeouts => "Timeouts",
             Self::Engines => "Engines",
+            Self::Docker => "Engines in Docker",
+            Self::Scaling => "How many engines",
+            Self::Vpn => "VPN",
             Self::General => "General",
             Self::Acexy => "Names of acexy that act differently or not at all",
         }
@@ -532,7 +544,7 @@ pub(super) static ACEXY_HOST: Variable = acting(
     "ACEXY_HOST",
     &[],
     Kind::Text("a host name or address"),
-    Default::Means("`localhost`, when no engine is named at all or `ACEXY_PORT` is set"),
+    Default::Means("`localhost`, when `ACEXY_PORT` is set or there is no engine and no Docker"),
     "One more engine that exists already. Every other engine is preferred to it.",
 );
 
@@ -556,6 +568,48 @@ pub(super) static MAX_STREAMS_PER_ENGINE: Variable = acting(
     "Streams one engine carries at a time; when all are full a new stream gets 503 `max_capacity`.",
 );
 
+/// `ENGINE_WAIT_S`
+pub(super) static ENGINE_WAIT_S: Variable = acting(
+    Group::Engines,
+    "ENGINE_WAIT_S",
+    &["ENGINE_SELECTION_TIMEOUT"],
+    seconds(SECOND, 10 * 60 * SECOND),
+    Default::Is("45"),
+    "A play request waits so long for an engine, first come, first served, and calls for another one meanwhile. Then it gets 503 with the cause.",
+);
+
+/// `ENGINE_SELECTION`
+pub(super) static ENGINE_SELECTION: Variable = acting(
+    Group::Engines,
+    "ENGINE_SELECTION",
+    &[],
+    Kind::Choice(&["score", "spread"]),
+    Default::Is("score"),
+    "Which of several engines a stream gets. `score`: the highest of `ENGINE_FORWARDED_BONUS` for the engine with its VPN's \
+     forwarded port minus `ENGINE_STREAM_COST` for each stream it has; `spread`: the fewest streams, then the one with the \
+     forwarded port. Among equals the longest unused; engines in doubt come last.",
+);
+
+/// `ENGINE_FORWARDED_BONUS`
+pub(super) static ENGINE_FORWARDED_BONUS: Variable = acting(
+    Group::Engines,
+    "ENGINE_FORWARDED_BONUS",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("1000"),
+    "What its VPN's forwarded port is worth to an engine when one is chosen.",
+);
+
+/// `ENGINE_STREAM_COST`
+pub(super) static ENGINE_STREAM_COST: Variable = acting(
+    Group::Engines,
+    "ENGINE_STREAM_COST",
+    &[],
+    count(0, 1_000_000),
+    Default::Is("10"),
+    "What each stream on an engine, active or about to be, costs it when one is chosen.",
+);
+
 /// `WARM_SPARE_CLIENTS_MIN`
 pub(super) static WARM_SPARE_CLIENTS_MIN: Variable = acting(
     Group::Engines,
@@ -575,6 +629,415 @@ pub(super) static ENGINE_USER_AGENT: Variable = acting(
     Kind::Text("printable ASCII, at most 256 characters"),
     Default::Is("VLC/3.0.21 LibVLC/3.0.21"),
     "`User-Agent` of requests to engines. The default is what engines have met for years.",
+);
+
+/// `ENGINE_PROVISIONING`
+pub(super) static ENGINE_PROVISIONING: Variable = acting(
+    Group::Docker,
+    "ENGINE_PROVISIONING",
+    &[],
+    Kind::Choice(&["auto", "on", "off"]),
+    Default::Is("auto"),
+    "Whether engines are kept in Docker. `auto` does unless engines are named (`STATIC_ENGINES`, `ACEXY_HOST`, `ACEXY_PORT`) \
+     and nothing is said of engines in Docker (`DOCKER_HOST`, `ENGINE_VARIANT`, `MIN_REPLICAS`, `MAX_REPLICAS`). When \
+     nothing is said of either and there is no Docker, an engine at `localhost:6878` is used until there is one.",
+);
+
+/// `DOCKER_HOST`
+pub(super) static DOCKER_HOST: Variable = acting(
+    Group::Docker,
+    "DOCKER_HOST",
+    &[],
+    Kind::Text("unix:///path or tcp://host:port"),
+    Default::Means("`unix:///var/run/docker.sock`"),
+    "Where Docker is. On another machine, engines are reached there on their published ports.",
+);
+
+/// `DOCKER_TLS_VERIFY`
+pub(super) static DOCKER_TLS_VERIFY: Variable = acting(
+    Group::Docker,
+    "DOCKER_TLS_VERIFY",
+    &[],
+    Kind::Text("anything means yes"),
+    Default::Means("plain TCP"),
+    "Speak TLS to a Docker at `tcp://`. Needs `DOCKER_CERT_PATH`.",
+);
+
+/// `DOCKER_CERT_PATH`
+pub(super) static DOCKER_CERT_PATH: Variable = acting(
+    Group::Docker,
+    "DOCKER_CERT_PATH",
+    &[],
+    Kind::Text("a directory"),
+    Default::Means("not set"),
+    "Where `ca.pem`, `cert.pem` and `key.pem` are.",
+);
+
+/// `ENGINE_NETWORK`
+pub(super) static ENGINE_NETWORK: Variable = acting(
+    Group::Docker,
+    "ENGINE_NETWORK",
+    &["DOCKER_NETWORK"],
+    Kind::Text("host, bridge, or the name of a network"),
+    Default::Means("this container's own network, or `bridge`"),
+    "Where engines are attached. With `host` they may open ports in a router by UPnP, and nothing is published.",
+);
+
+/// `ENGINE_PUBLISH_ADDR`
+pub(super) static ENGINE_PUBLISH_ADDR: Variable = acting(
+    Group::Docker,
+    "ENGINE_PUBLISH_ADDR",
+    &[],
+    Kind::Text("an IPv4 or IPv6 address"),
+    Default::Means("127.0.0.1, or 0.0.0.0 when Docker is on another machine"),
+    "Address of Docker's host on which the engines' HTTP ports are published. Whoever reaches it controls the engines.",
+);
+
+/// `CONTAINER_LABEL`
+pub(super) static CONTAINER_LABEL: Variable = acting(
+    Group::Docker,
+    "CONTAINER_LABEL",
+    &[],
+    Kind::Text("key=value"),
+    Default::Is("ondemand.app=myservice"),
+    "Label of every container made here, and of those taken over at start.",
+);
+
+/// `INSTANCE_ID`
+pub(super) static INSTANCE_ID: Variable = acting(
+    Group::Docker,
+    "INSTANCE_ID",
+    &[],
+    Kind::Text("letters, digits, dots and dashes, at most 64"),
+    Default::Means("made once and kept in `DATA_DIR`"),
+    "Marks engines as those of this appliance. Another one on the same Docker leaves them alone.",
+);
+
+/// `ENGINE_VARIANT`
+pub(super) static ENGINE_VARIANT: Variable = acting(
+    Group::Docker,
+    "ENGINE_VARIANT",
+    &[],
+    Kind::Choice(&[
+        "krinkuto11-amd64",
+        "jopsis-amd64",
+        "jopsis-arm32",
+        "jopsis-arm64",
+        "AceServe-amd64",
+        "AceServe-arm32",
+        "AceServe-arm64",
+    ]),
+    Default::Means("by Docker's architecture: `krinkuto11-amd64`, `jopsis-arm64` or `jopsis-arm32`"),
+    "What engines are made from.",
+);
+
+/// `ENGINE_ARM32_VERSION`
+pub(super) static ENGINE_ARM32_VERSION: Variable = acting(
+    Group::Docker,
+    "ENGINE_ARM32_VERSION",
+    &[],
+    Kind::Text("a tag"),
+    Default::Is("arm32-v3.2.13"),
+    "Tag of the image of `jopsis-arm32`.",
+);
+
+/// `ENGINE_ARM64_VERSION`
+pub(super) static ENGINE_ARM64_VERSION: Variable = acting(
+    Group::Docker,
+    "ENGINE_ARM64_VERSION",
+    &[],
+    Kind::Text("a tag"),
+    Default::Is("arm64-v3.2.13"),
+    "Tag of the image of `jopsis-arm64`.",
+);
+
+/// `ENGINE_MEMORY_LIMIT`
+pub(super) static ENGINE_MEMORY_LIMIT: Variable = acting(
+    Group::Docker,
+    "ENGINE_MEMORY_LIMIT",
+    &[],
+    Kind::Text("a number with b, k, m or g, 32m to 128g, or 0"),
+    Default::Means("no limit"),
+    "Memory an engine may use; 0 is no limit.",
+);
+
+/// `IMAGE_PULL_TIMEOUT_S`
+pub(super) static IMAGE_PULL_TIMEOUT_S: Variable = acting(
+    Group::Docker,
+    "IMAGE_PULL_TIMEOUT_S",
+    &[],
+    seconds(10 * SECOND, 24 * HOUR),
+    Default::Is("900"),
+    "How long a missing image may take to be pulled.",
+);
+
+/// `ENGINE_CACHE_MAX_MIB`
+pub(super) static ENGINE_CACHE_MAX_MIB: Variable = acting(
+    Group::Docker,
+    "ENGINE_CACHE_MAX_MIB",
+    &[],
+    count(0, 1 << 30),
+    Default::Is("1024"),
+    "A cache on disk above this many MiB is emptied as soon as its engine has no stream; after the last stream of an engine \
+     it is emptied anyway. 0 is no bound.",
+);
+
+/// `PORT_RANGE_HOST`
+pub(super) static PORT_RANGE_HOST: Variable = acting(
+    Group::Docker,
+    "PORT_RANGE_HOST",
+    &[],
+    Kind::Text("low-high"),
+    Default::Is("19000-19999"),
+    "Ports for the engines' HTTP, the same inside and outside.",
+);
+
+/// `ACE_HTTPS_RANGE`
+pub(super) static ACE_HTTPS_RANGE: Variable = acting(
+    Group::Docker,
+    "ACE_HTTPS_RANGE",
+    &[],
+    Kind::Text("low-high"),
+    Default::Is("45000-49999"),
+    "Ports for the engines' HTTPS, inside their containers.",
+);
+
+/// `ACE_HTTP_RANGE`
+pub(super) static ACE_HTTP_RANGE: Variable = Variable {
+    name: "ACE_HTTP_RANGE",
+    aliases: &[],
+    group: Group::Docker,
+    kind: Kind::Text("low-high"),
+    default: Default::Means("not set"),
+    meaning: "No effect: an engine's HTTP port is the same inside and outside, from `PORT_RANGE_HOST`.",
+    effect: Effect::Nothing("an engine's HTTP port is the same inside and outside, from PORT_RANGE_HOST"),
+};
+
+/// `ACE_MAP_HTTPS`
+pub(super) static ACE_MAP_HTTPS: Variable = acting(
+    Group::Docker,
+    "ACE_MAP_HTTPS",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Publishes HTTPS too, on another port of `PORT_RANGE_HOST`.",
+);
+
+/// `P2P_PORT_RANGE`
+pub(super) static P2P_PORT_RANGE: Variable = acting(
+    Group::Docker,
+    "P2P_PORT_RANGE",
+    &[],
+    Kind::Text("low-high"),
+    Default::Means("every engine uses its own default"),
+    "Gives each engine a P2P port of its own, published for TCP and UDP on all addresses.",
+);
+
+/// `STARTUP_TIMEOUT_S`
+pub(super) static STARTUP_TIMEOUT_S: Variable = acting(
+    Group::Docker,
+    "STARTUP_TIMEOUT_S",
+    &[],
+    seconds(SECOND, HOUR),
+    Default::Is("60"),
+    "From a container's start to the engine's first answer. One that takes longer is removed and counts as failed.",
+);
+
+/// `MONITOR_INTERVAL_S`
+pub(super) static MONITOR_INTERVAL_S: Variable = acting(
+    Group::Docker,
+    "MONITOR_INTERVAL_S",
+    &[],
+    seconds(SECOND, HOUR),
+    Default::Is("10"),
+    "Between two looks at all containers. Docker's own events make one come at once.",
+);
+
+/// `HEALTH_UNHEALTHY_GRACE_PERIOD_S`
+pub(super) static HEALTH_UNHEALTHY_GRACE_PERIOD_S: Variable = acting(
+    Group::Docker,
+    "HEALTH_UNHEALTHY_GRACE_PERIOD_S",
+    &[],
+    seconds(0, 24 * HOUR),
+    Default::Is("60"),
+    "An engine that does not answer for so long is replaced. Its streams move at once.",
+);
+
+/// `HEALTH_REPLACEMENT_COOLDOWN_S`
+pub(super) static HEALTH_REPLACEMENT_COOLDOWN_S: Variable = acting(
+    Group::Docker,
+    "HEALTH_REPLACEMENT_COOLDOWN_S",
+    &[],
+    seconds(0, 24 * HOUR),
+    Default::Is("60"),
+    "Between two replacements.",
+);
+
+/// `CIRCUIT_BREAKER_FAILURE_THRESHOLD`
+pub(super) static CIRCUIT_BREAKER_FAILURE_THRESHOLD: Variable = acting(
+    Group::Docker,
+    "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
+    &[],
+    count(1, 1000),
+    Default::Is("5"),
+    "After so many failed starts in a row no engine is started for a while.",
+);
+
+/// `CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S`
+pub(super) static CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S: Variable = acting(
+    Group::Docker,
+    "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S",
+    &[],
+    seconds(SECOND, 24 * HOUR),
+    Default::Is("300"),
+    "For so long; then one start is tried.",
+);
+
+/// `CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD`
+pub(super) static CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD: Variable = acting(
+    Group::Docker,
+    "CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD",
+    &[],
+    count(1, 1000),
+    Default::Is("3"),
+    "The same for replacements.",
+);
+
+/// `CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S`
+pub(super) static CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S: Variable = acting(
+    Group::Docker,
+    "CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S",
+    &[],
+    seconds(SECOND, 24 * HOUR),
+    Default::Is("180"),
+    "The same for replacements.",
+);
+
+/// `MIN_REPLICAS`
+pub(super) static MIN_REPLICAS: Variable =
+    acting(Group::Scaling, "MIN_REPLICAS", &[], count(0, 1000), Default::Is("2"), "Engines kept at least.");
+
+/// `MAX_REPLICAS`
+pub(super) static MAX_REPLICAS: Variable = acting(
+    Group::Scaling,
+    "MAX_REPLICAS",
+    &[],
+    count(1, 1000),
+    Default::Is("6"),
+    "Engines at most; always holds. When all are full a new stream gets 503 `max_capacity`.",
+);
+
+/// `MAX_SURGE`
+pub(super) static MAX_SURGE: Variable = acting(
+    Group::Scaling,
+    "MAX_SURGE",
+    &[],
+    count(0, 1000),
+    Default::Is("0"),
+    "Engines above `MAX_REPLICAS` while one is replaced. With 0 the old one stops before the new one starts once there are `MAX_REPLICAS`.",
+);
+
+/// `MIN_FREE_REPLICAS`
+pub(super) static MIN_FREE_REPLICAS: Variable = acting(
+    Group::Scaling,
+    "MIN_FREE_REPLICAS",
+    &[],
+    count(0, 1000),
+    Default::Is("1"),
+    "Engines without a stream that are not removed.",
+);
+
+/// `AUTO_DELETE`
+pub(super) static AUTO_DELETE: Variable = acting(
+    Group::Scaling,
+    "AUTO_DELETE",
+    &[],
+    Kind::Switch,
+    Default::Is("true"),
+    "Removes engines nobody needs.",
+);
+
+/// `ENGINE_GRACE_PERIOD_S`
+pub(super) static ENGINE_GRACE_PERIOD_S: Variable = acting(
+    Group::Scaling,
+    "ENGINE_GRACE_PERIOD_S",
+    &[],
+    seconds(SECOND, 24 * HOUR),
+    Default::Is("30"),
+    "How long an engine must not be needed before it is removed.",
+);
+
+/// `MAX_CONCURRENT_PROVISIONS`
+pub(super) static MAX_CONCURRENT_PROVISIONS: Variable = acting(
+    Group::Scaling,
+    "MAX_CONCURRENT_PROVISIONS",
+    &[],
+    count(1, 1000),
+    Default::Is("5"),
+    "Containers made at the same time.",
+);
+
+/// `MIN_PROVISION_INTERVAL_S`
+pub(super) static MIN_PROVISION_INTERVAL_S: Variable = acting(
+    Group::Scaling,
+    "MIN_PROVISION_INTERVAL_S",
+    &[],
+    seconds(0, 10 * 60 * SECOND),
+    Default::Is("0.5"),
+    "Between two beginnings.",
+);
+
+/// `AUTOSCALE_INTERVAL_S`
+pub(super) static AUTOSCALE_INTERVAL_S: Variable = Variable {
+    name: "AUTOSCALE_INTERVAL_S",
+    aliases: &[],
+    group: Group::Scaling,
+    kind: seconds(0, 24 * HOUR),
+    default: Default::Means("not set"),
+    meaning: "No effect: engines are added and removed when something changes, not by the clock.",
+    effect: Effect::Nothing("engines are added and removed when something changes, not by the clock"),
+};
+
+/// `IDLE_TTL_S`
+pub(super) static IDLE_TTL_S: Variable = Variable {
+    name: "IDLE_TTL_S",
+    aliases: &[],
+    group: Group::Scaling,
+    kind: seconds(0, 24 * HOUR),
+    default: Default::Means("not set"),
+    meaning: "No effect: `ENGINE_GRACE_PERIOD_S` says when an idle engine is removed.",
+    effect: Effect::Nothing("ENGINE_GRACE_PERIOD_S says when an idle engine is removed"),
+};
+
+/// `MAX_ACTIVE_REPLICAS`
+pub(super) static MAX_ACTIVE_REPLICAS: Variable = Variable {
+    name: "MAX_ACTIVE_REPLICAS",
+    aliases: &[],
+    group: Group::Scaling,
+    kind: count(0, 1000),
+    default: Default::Means("not set"),
+    meaning: "No effect: `MAX_REPLICAS` limits engines.",
+    effect: Effect::Nothing("MAX_REPLICAS limits engines"),
+};
+
+/// `GLUETUN_CONTAINER_NAME`
+pub(super) static GLUETUN_CONTAINER_NAME: Variable = acting(
+    Group::Vpn,
+    "GLUETUN_CONTAINER_NAME",
+    &[],
+    Kind::Text("a container's name"),
+    Default::Means("no VPN"),
+    "Asks for engines behind this VPN container. Not supported yet: no engine is used at all, and play requests get 503 `vpn_not_supported`.",
+);
+
+/// `VPN_MODE`
+pub(super) static VPN_MODE: Variable = acting(
+    Group::Vpn,
+    "VPN_MODE",
+    &[],
+    Kind::Choice(&["single", "redundant"]),
+    Default::Is("single"),
+    "`redundant` asks for engines behind two VPN containers. Not supported yet, as above.",
 );
 
 /// `STRICT_PID`
@@ -629,6 +1092,17 @@ pub(super) static READS_NEED_KEY: Variable = acting(
     "Asks for the key on routes that only read, too. Playing, health and the panel's pages stay open.",
 );
 
+/// `SETTINGS`
+pub(super) static SETTINGS: Variable = acting(
+    Group::General,
+    "SETTINGS",
+    &[],
+    Kind::Choice(&["api", "env"]),
+    Default::Is("api"),
+    "With `env`, what the environment says holds and nothing can be changed through the API. Otherwise a change through the \
+     API holds until the variable says something else than it did then.",
+);
+
 /// `CORS_ORIGIN`
 pub(super) static CORS_ORIGIN: Variable = acting(
     Group::General,
@@ -637,6 +1111,68 @@ pub(super) static CORS_ORIGIN: Variable = acting(
     Kind::Text("`*` or one origin, such as `https://tv.example`"),
     Default::Is("*"),
     "Pages of which origin may read the REST API in a browser.",
+);
+
+/// `COLLECT_INTERVAL_S`
+pub(super) static COLLECT_INTERVAL_S: Variable = acting(
+    Group::General,
+    "COLLECT_INTERVAL_S",
+    &[],
+    seconds(1_000, 60_000),
+    Default::Is("1"),
+    "Between two looks at the figures of a stream that another proxy reported. Those of our own streams come each second.",
+);
+
+/// `STATS_HISTORY_MAX`
+pub(super) static STATS_HISTORY_MAX: Variable = acting(
+    Group::General,
+    "STATS_HISTORY_MAX",
+    &[],
+    count(1, 100_000),
+    Default::Is("720"),
+    "Figures kept in memory per stream; with more than some 300 streams, less. Means of ten seconds are kept on disk.",
+);
+
+/// `STREAM_LOOP_DETECTION_ENABLED`
+pub(super) static STREAM_LOOP_DETECTION_ENABLED: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_ENABLED",
+    &[],
+    Kind::Switch,
+    Default::Is("false"),
+    "Stops live streams that do not go on: their live edge is behind, stands still, or repeats itself. Then they are not \
+     played until taken off the list, `/looping-streams`. This and the next three can be changed while streams play, \
+     `POST /stream-loop-detection/config`, which holds until the value here is another one.",
+);
+
+/// `STREAM_LOOP_DETECTION_THRESHOLD_S`
+pub(super) static STREAM_LOOP_DETECTION_THRESHOLD_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_DETECTION_THRESHOLD_S",
+    &[],
+    seconds(60_000, 30 * 24 * 3_600_000),
+    Default::Is("3600"),
+    "How long nothing new may come.",
+);
+
+/// `STREAM_LOOP_CHECK_INTERVAL_S`
+pub(super) static STREAM_LOOP_CHECK_INTERVAL_S: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_CHECK_INTERVAL_S",
+    &[],
+    seconds(1_000, 24 * 3_600_000),
+    Default::Is("10"),
+    "Between two looks for such streams; it takes two that find the same.",
+);
+
+/// `STREAM_LOOP_RETENTION_MINUTES`
+pub(super) static STREAM_LOOP_RETENTION_MINUTES: Variable = acting(
+    Group::General,
+    "STREAM_LOOP_RETENTION_MINUTES",
+    &[],
+    count(0, 5_256_000),
+    Default::Is("0"),
+    "How long a stream stays on the list after it was last found; 0 is for ever.",
 );
 
 /// `LOG_LEVEL`
@@ -775,14 +1311,65 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_HOST,
     &ACEXY_PORT,
     &MAX_STREAMS_PER_ENGINE,
+    &ENGINE_WAIT_S,
+    &ENGINE_SELECTION,
+    &ENGINE_FORWARDED_BONUS,
+    &ENGINE_STREAM_COST,
     &WARM_SPARE_CLIENTS_MIN,
     &ENGINE_USER_AGENT,
+    &ENGINE_PROVISIONING,
+    &DOCKER_HOST,
+    &DOCKER_TLS_VERIFY,
+    &DOCKER_CERT_PATH,
+    &ENGINE_NETWORK,
+    &ENGINE_PUBLISH_ADDR,
+    &CONTAINER_LABEL,
+    &INSTANCE_ID,
+    &ENGINE_VARIANT,
+    &ENGINE_ARM32_VERSION,
+    &ENGINE_ARM64_VERSION,
+    &ENGINE_MEMORY_LIMIT,
+    &IMAGE_PULL_TIMEOUT_S,
+    &ENGINE_CACHE_MAX_MIB,
+    &PORT_RANGE_HOST,
+    &ACE_HTTPS_RANGE,
+    &ACE_HTTP_RANGE,
+    &ACE_MAP_HTTPS,
+    &P2P_PORT_RANGE,
+    &STARTUP_TIMEOUT_S,
+    &MONITOR_INTERVAL_S,
+    &HEALTH_UNHEALTHY_GRACE_PERIOD_S,
+    &HEALTH_REPLACEMENT_COOLDOWN_S,
+    &CIRCUIT_BREAKER_FAILURE_THRESHOLD,
+    &CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S,
+    &CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD,
+    &CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S,
+    &MIN_REPLICAS,
+    &MAX_REPLICAS,
+    &MAX_SURGE,
+    &MIN_FREE_REPLICAS,
+    &AUTO_DELETE,
+    &ENGINE_GRACE_PERIOD_S,
+    &MAX_CONCURRENT_PROVISIONS,
+    &MIN_PROVISION_INTERVAL_S,
+    &AUTOSCALE_INTERVAL_S,
+    &IDLE_TTL_S,
+    &MAX_ACTIVE_REPLICAS,
+    &GLUETUN_CONTAINER_NAME,
+    &VPN_MODE,
     &STRICT_PID,
     &PROXY_STREAM_MODE,
     &DATA_DIR,
     &API_KEY,
     &READS_NEED_KEY,
+    &SETTINGS,
     &CORS_ORIGIN,
+    &COLLECT_INTERVAL_S,
+    &STATS_HISTORY_MAX,
+    &STREAM_LOOP_DETECTION_ENABLED,
+    &STREAM_LOOP_DETECTION_THRESHOLD_S,
+    &STREAM_LOOP_CHECK_INTERVAL_S,
+    &STREAM_LOOP_RETENTION_MINUTES,
     &LOG_LEVEL,
     &DEBUG_MODE,
     &ACEXY_SCHEME,

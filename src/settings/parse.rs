@@ -127,6 +127,17 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     Ok(nets)
 }
 
+/// Two ports joined by a dash, the lower one first.
+pub(super) fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').ok_or("it is not low-high")?;
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        (Some(_), Some(_)) => Err("its first port is above its last".to_owned()),
+        _ => Err("its ends are not ports from 1 to 65535".to_owned()),
+    }
+}
+
 /// Engines separated by commas or blanks, each once, in the given order.
 pub(super) fn engines(text: &str) -> Result<Vec<EngineAddress>, String> {
     let mut engines: Vec<EngineAddress> = Vec::new();

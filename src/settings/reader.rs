@@ -1,6 +1,7 @@
 //! Looks variables up in their sources and by their spellings, reads them by their kind, and collects every fault on
 //! the way instead of stopping at the first.
 
+use super::Environment;
 use super::dotenv;
 use super::error::{Error, Shown};
 use super::foreign;
@@ -93,6 +94,14 @@ impl Reader {
                 .push(format!("{}={shown} is ignored: {} is set too and wins", loser.name, winner.name));
         }
         Some(winner)
+    }
+
+    /// Everything that was set, the process before the file; what is set to nothing is not set.
+    pub(super) fn environment(&self) -> Environment {
+        let plain = |raw: &String| dotenv::plain(raw).unwrap_or_else(|_| raw.clone());
+        let process = self.process.iter().map(|(name, raw)| (name.clone(), plain(raw)));
+        let file = self.file.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Environment(file.chain(process).filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// The value of a variable by `parse`; its default, or `None`, when it is not set. A fault is collected and the

@@ -42,7 +42,7 @@ fn some(count: u32) -> Option<NonZeroU32> {
 
 #[test]
 fn with_nothing_set_everything_has_its_documented_default() {
-    let Loaded { settings, warnings } = loaded(&[]);
+    let Loaded { settings, warnings, .. } = loaded(&[]);
     assert_eq!(warnings, Vec::<String>::new());
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -79,17 +79,32 @@ fn with_nothing_set_everything_has_its_documented_default() {
             },
             engines: Engines {
                 static_engines: vec![],
-                fallback_engine: Some(EngineAddress::parse("localhost:6878").unwrap()),
+                fallback_engine: None,
+                assumed_engine: EngineAddress::new("localhost", 6878).ok(),
                 streams_per_engine_max: None,
+                wait: seconds(45),
+                selection: Selection::Score { forwarded_bonus: 1000, stream_cost: 10 },
                 spare_clients_min: None,
                 user_agent: "VLC/3.0.21 LibVLC/3.0.21".to_owned(),
             },
+            // The room of these settings checks its own defaults.
+            docker: settings.docker.clone(),
+            is_vpn_asked: false,
             strict_pid: false,
             hls: Hls { by_default: false, idle: Duration::from_secs(15) },
             data_dir: "./data".into(),
             api_key: ApiKey::Generated,
             reads_need_key: false,
             cors_origin: "*".to_owned(),
+            streams: Streams {
+                collect_interval: Duration::from_secs(1),
+                history_max: 720,
+                finds_loops: false,
+                loop_threshold: Duration::from_secs(3600),
+                loop_check_interval: Duration::from_secs(10),
+                loop_retention: Duration::ZERO,
+            },
+            is_pinned: false,
             log_level: LogLevel::Info,
         }
     );
@@ -265,6 +280,18 @@ fn hls_has_the_names_of_both_programs() {
     assert_eq!(faults(&[("PROXY_STREAM_MODE", "DASH")]).len(), 1);
 }
 
+/// Guards: what was set is told by name to whoever asks for it, the process before the file, and never printed.
+#[test]
+fn what_was_set_can_be_asked_for() {
+    let file = "PROXY_STREAM_TIMEOUT=20 # seconds\nHLS_WINDOW_SIZE=7\nEMPTY=\n";
+    let loaded = load_on(&HOST, &[("PROXY_STREAM_TIMEOUT", "30")], Some(file)).unwrap();
+    let names = ["PROXY_STREAM_TIMEOUT", "HLS_WINDOW_SIZE", "EMPTY", "NOTHING"];
+    let told = loaded.environment.of(names.into_iter());
+    assert_eq!(told.values().collect::<Vec<_>>(), ["7", "30"]);
+    assert!(!format!("{:?}", loaded.environment).contains("30"));
+    assert!(settings(&[("SETTINGS", "env")]).is_pinned && !settings(&[]).is_pinned);
+}
+
 #[test]
 fn log_levels_come_from_three_names() {
     let level = |vars: &[(&str, &str)]| settings(vars).log_level;
@@ -312,9 +339,9 @@ fn unknown_names_are_warned_of_with_the_nearest_known() {
     assert!(warning(&[("SLUICE_TICK_MS", "50")]).ends_with("the nearest is TICK_MS"));
     assert!(warning(&[("STATIC_ENGINE", "a:1")]).ends_with("the nearest is STATIC_ENGINES"));
     assert!(loaded(&[("PATH", "/bin"), ("SLUICE_TEST_DRIVER", "epoll"), ("TZ", "UTC")]).warnings.is_empty());
-    let old = [("MIN_REPLICAS", "10"), ("GLUETUN_CONTAINER_NAME", "gluetun"), ("STARTUP_TIMEOUT_S", "25")];
+    let old = [("M3U_TIMEOUT", "10"), ("GLUETUN_API_PORT", "8001"), ("HLS_CLIENT_IDLE_TIMEOUT_S", "25")];
     let listed =
-        "set, and without effect in this version: GLUETUN_CONTAINER_NAME, MIN_REPLICAS, STARTUP_TIMEOUT_S";
+        "set, and without effect in this version: GLUETUN_API_PORT, HLS_CLIENT_IDLE_TIMEOUT_S, M3U_TIMEOUT";
     assert_eq!(warning(&old), listed);
 }
 

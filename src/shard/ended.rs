@@ -1,14 +1,16 @@
-//! Clients that ended, remembered for a while: whoever asks why a player was cut finds it.
+//! Clients and sessions that ended, remembered for a while: whoever asks why a player was cut or a stream ended finds it.
 
 use crate::session::Session;
 use sluice_contract::EndReason;
-use sluice_contract::snapshot::{Client, EndedClient};
+use sluice_contract::snapshot::{Client, EndedClient, EndedSession};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Ended clients remembered per shard.
 const ENDED_MAX: usize = 256;
+/// Ended sessions remembered per shard.
+const ENDED_SESSIONS_MAX: usize = 512;
 /// How long each is remembered.
 const ENDED_FOR: Duration = Duration::from_secs(300);
 
@@ -39,5 +41,45 @@ impl Ended {
             self.0.pop_front();
         }
         self.0.iter().map(|(_, record)| record.clone()).collect()
+    }
+}
+
+/// The sessions that ended last, oldest first.
+#[derive(Default)]
+pub(super) struct EndedSessions {
+    records: VecDeque<(Instant, Arc<EndedSession>)>,
+    count: u64,
+}
+
+impl EndedSessions {
+    /// Remembers a session that ends now.
+    pub(super) fn remember(&mut self, session: &Session, reason: EndReason, now: Instant) {
+        let info = session.info();
+        self.count += 1;
+        let record = EndedSession {
+            number: self.count,
+            key: session.key().clone(),
+            asked_as: info.asked_as,
+            infohash: info.infohash,
+            engine: info.engine.clone(),
+            created_at: info.created_at,
+            started_at: info.started_at,
+            stat: info.stat.clone(),
+            stat_at: info.stat_at,
+            reason,
+            at: SystemTime::now(),
+        };
+        if self.records.len() == ENDED_SESSIONS_MAX {
+            self.records.pop_front();
+        }
+        self.records.push_back((now, Arc::new(record)));
+    }
+
+    /// Those that ended a short while ago, oldest first.
+    pub(super) fn recent(&mut self, now: Instant) -> Vec<Arc<EndedSession>> {
+        while self.records.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= ENDED_FOR) {
+            self.records.pop_front();
+        }
+        self.records.iter().map(|(_, record)| record.clone()).collect()
     }
 }

@@ -7,16 +7,20 @@
 
 use super::Shard;
 use super::bus::QUANTUM;
+use super::lanes::Lanes;
 use super::play::{self, Failure, Found};
-use super::serve::{Served, answer_and_go_on, hand_to_shard};
-use crate::client::hls::{Piece, Reload, Stream, Target, Token, Viewer, Viewers, target};
+use super::serve::{MediaLeft, Next, Sending, Served, answer_and_go_on, hand_to_shard};
+use crate::client::hls::{
+    Hold, Piece, Reload, Stream, StreamTold, Target, Token, Viewer, ViewerTold, Viewers, target,
+};
 use crate::client::{Identity, PlayRequest, answer, play_request};
 use crate::http::proxied::client_address;
 use crate::http::range::{Wanted, wanted};
 use crate::http::{Method, RequestHead, write};
+use crate::media::hls::Segmenter;
 use crate::media::hls::playlist::Kind;
 use crate::session::{Phase, Session};
-use crate::uring::{Signal, reset, send_now};
+use crate::uring::{Signal, reset};
 use crate::window::Sent;
 use monoio::time::{sleep, timeout};
 use sluice_contract::{Alias, EndReason, Guard, Options, Refusal, RefusalCode, Selector, StreamKey};
@@ -47,6 +51,7 @@ pub(super) struct Hls {
     /// Streams by the serial of their session.
     streams: RefCell<HashMap<u64, Rc<Stream>>>,
     viewers: RefCell<Viewers<Rc<Stream>>>,
+    lanes: Lanes,
     begun: Signal,
 }
 
@@ -69,6 +74,31 @@ impl Hls {
     /// A session is over.
     pub(super) fn forget(&self, serial: u64) {
         self.streams.borrow_mut().remove(&serial);
+    }
+
+    /// What another process needs of a session's HLS, if it has any.
+    pub(super) fn stream_at(&self, serial: u64) -> Option<Rc<Stream>> {
+        self.streams.borrow().get(&serial).cloned()
+    }
+
+    /// What another process needs of a session's viewers.
+    pub(super) fn tell_viewers(&self, serial: u64) -> Vec<ViewerTold> {
+        self.viewers.borrow().tell(|stream| stream.session().serial() == serial)
+    }
+
+    /// Goes on with the HLS of a session of another process.
+    pub(super) fn take_over(
+        &self,
+        session: &Rc<Session>,
+        stream: StreamTold<Segmenter>,
+        viewers: Vec<(ViewerTold, Guard)>,
+    ) {
+        let stream = Stream::going_on(session.clone(), stream);
+        self.streams.borrow_mut().insert(session.serial(), stream.clone());
+        for (viewer, guard) in viewers {
+            self.viewers.borrow_mut().take_over(viewer, stream.clone(), guard);
+        }
+        self.begun.notify();
     }
 
     /// The stream of a session, which is made on the first request.
@@ -170,12 +200,12 @@ impl Outcome {
 /// Answers a request for a new playlist: the player is sent to one of its own.
 pub(super) async fn manifest(
     shard: &Rc<Shard>,
-    mut served: Served,
+    served: Served,
     head: RequestHead,
     consumed: usize,
 ) -> Option<Served> {
-    let peer = served.client;
-    served.client = address(shard, &served, &head);
+    let peer = served.client.get();
+    served.client.set(address(shard, &served, &head));
     let outcome = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
         Err(refusal) => Outcome::refused(shard, &refusal, &head),
         Ok(_) if head.method == Method::Head => {
@@ -183,7 +213,7 @@ pub(super) async fn manifest(
         }
         Ok(request) => enter(shard, &served, &request, &head).await,
     };
-    served.client = peer;
+    served.client.set(peer);
     conclude(shard, served, &head, consumed, outcome).await
 }
 
@@ -203,11 +233,13 @@ pub(super) async fn redirect(
 
 /// Joins the stream and makes a viewer of the player.
 async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: &RequestHead) -> Outcome {
-    let room = shard.hls.viewers.borrow().has_room(served.client);
+    let room = shard.hls.viewers.borrow().has_room(served.client.get());
     if let Err(refusal) = room {
         return Outcome::refused(shard, &refusal, head);
     }
-    let (session, guard) = match play::find(shard, served, request).await {
+    // What finding it needs is not kept by those who then wait for a first playlist.
+    let found = Box::pin(play::find(shard, served, request)).await;
+    let (session, guard) = match found {
         Ok(Found::Here { session, guard, .. }) => (session, guard),
         Ok(Found::Elsewhere(owner)) => return Outcome::Elsewhere(owner),
         Err(Failure::Left) => {
@@ -219,7 +251,7 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
     };
     let membership = Joined(Some(session.clone()));
     let stream = shard.hls.stream_of(&session);
-    match play::until_left(served, first_playlist(shard, &stream)).await {
+    match play::until_left(served, Box::pin(first_playlist(shard, &stream))).await {
         Some(Ok(())) => {}
         Some(Err(refusal)) => return Outcome::refused(shard, &refusal, head),
         None => {
@@ -227,7 +259,7 @@ async fn enter(shard: &Rc<Shard>, served: &Served, request: &PlayRequest, head: 
             return Outcome::Left;
         }
     }
-    let token = admit(shard, &stream, play::identity(served.client, head), guard);
+    let token = admit(shard, &stream, play::identity(served.client.get(), head), guard);
     membership.keep();
     let up = if head.path.ends_with('/') { "../" } else { "" };
     let file = if asks_for_low_latency(head) { "low.m3u8" } else { "index.m3u8" };
@@ -287,12 +319,7 @@ async fn first_playlist(shard: &Shard, stream: &Rc<Stream>) -> Result<(), Refusa
 }
 
 /// Answers a request for anything below `/ace/hls/`.
-pub(super) async fn resource(
-    shard: &Rc<Shard>,
-    served: Served,
-    head: RequestHead,
-    consumed: usize,
-) -> Option<Served> {
+pub(super) async fn resource(shard: &Rc<Shard>, served: Served, head: RequestHead, consumed: usize) -> Next {
     let outcome = match target(&head.path) {
         None => Outcome::refused(shard, &Refusal::new(RefusalCode::NotFound, "no such route"), &head),
         Some(Target::Playlist { stream, token, kind }) => match viewed(shard, token, stream) {
@@ -317,7 +344,7 @@ pub(super) async fn resource(
             Err(refusal) => Outcome::refused(shard, &refusal, &head),
         },
     };
-    conclude(shard, served, &head, consumed, outcome).await
+    conclude(shard, served, &head, consumed, outcome).await.into()
 }
 
 enum Viewed {
@@ -366,7 +393,7 @@ async fn reload(
             return Outcome::refused(shard, &Refusal::new(RefusalCode::BadRequest, detail), head);
         }
         Ok(Some(reload)) if head.method == Method::Get => {
-            match play::until_left(served, published(stream, reload.sequence, reload.part)).await {
+            match play::until_left(served, Box::pin(published(stream, reload.sequence, reload.part))).await {
                 Some(true) => {}
                 Some(false) => {
                     let detail = "the stream has not gone on, retry shortly";
@@ -405,7 +432,7 @@ async fn await_piece(
     part: Option<usize>,
 ) -> Option<Result<Piece, Refusal>> {
     if let Some(part) = part.filter(|part| stream.is_next(sequence, *part)) {
-        play::until_left(served, published(stream, sequence, Some(part))).await?;
+        play::until_left(served, Box::pin(published(stream, sequence, Some(part)))).await?;
     }
     Some(stream.piece(sequence, part).ok_or_else(not_kept))
 }
@@ -452,14 +479,14 @@ fn bare(
     Ok(Bare::Here(token, stream, piece))
 }
 
-/// Sends a piece, all of it or the range that was asked for.
+/// Begins the answer with a piece, all of it or the range that was asked for.
 async fn send(
     shard: &Rc<Shard>,
-    mut served: Served,
+    served: Served,
     head: &RequestHead,
     consumed: usize,
     (token, stream, piece): (Token, Rc<Stream>, Piece),
-) -> Option<Served> {
+) -> Next {
     let length = piece.length();
     let (status, range) = match wanted(head.header("range"), length) {
         Wanted::Whole => (200, 0..length),
@@ -468,7 +495,7 @@ async fn send(
             let refusal =
                 Refusal::new(RefusalCode::RangeNotSatisfiable, format!("the segment has {length} bytes"));
             let outcome = Outcome::refused(shard, &refusal, head);
-            return conclude(shard, served, head, consumed, outcome).await;
+            return conclude(shard, served, head, consumed, outcome).await.into();
         }
     };
     let count = (range.end - range.start).to_string();
@@ -486,28 +513,65 @@ async fn send(
         fields.push(("Content-Range", &place));
     }
     let mut prefix = write::answer_head(status, &fields, !head.keep_alive());
-    if head.method == Method::Get {
-        shard.counters.hls_segments.add(1);
-        let opening = piece.opening.len() as u64;
-        prefix.extend_from_slice(
-            &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
-        );
-        let media = |at: u64| piece.start + at.saturating_sub(opening);
-        let _hold = stream.hold(piece.start, Instant::now());
-        let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
-        let transfer = Transfer { shard, token, stream: &stream };
-        let sent = transfer.run(&served, &prefix, media(range.start)..media(range.end)).await;
-        if let Err(fault) = sent {
-            tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
-            shard.counters.hls_cut.add(1);
-            reset(served.socket.into_fd());
-            return None;
-        }
-    } else if timeout(shard.rules.write_timeout, served.socket.send_all(&prefix)).await.is_err() {
+    if head.method == Method::Head {
+        return answer_and_go_on(served, head, consumed, |_| prefix).await.into();
+    }
+    let opening = piece.opening.len() as u64;
+    prefix.extend_from_slice(
+        &piece.opening[range.start.min(opening) as usize..range.end.min(opening) as usize],
+    );
+    let media = |at: u64| piece.start + at.saturating_sub(opening);
+    let hold = stream.hold(piece.start, Instant::now());
+    let media = MediaLeft { token, cursor: media(range.start), end: media(range.end) };
+    let closes = !head.keep_alive();
+    *served.sending.borrow_mut() = Some(Sending { rest: prefix, media: Some(media), consumed, closes });
+    shard.counters.hls_segments.add(1);
+    Next::Send(served, Delivery { token, stream, hold, stays: !closes, consumed })
+}
+
+/// An answer that is sent from the window, where [`Line::sending`](super::serve::Line) says. It is all that is kept of its
+/// request while it is on its way, which is most of the time for a player on a slow line.
+pub(super) struct Delivery {
+    token: Token,
+    stream: Rc<Stream>,
+    hold: Hold,
+    /// Whether the connection serves further requests.
+    stays: bool,
+    /// Bytes of the request.
+    consumed: usize,
+}
+
+/// Goes on with a piece that another process has begun to send.
+pub(super) async fn go_on(
+    shard: &Rc<Shard>,
+    served: Served,
+    media: MediaLeft,
+    (consumed, stays): (usize, bool),
+) -> Option<Served> {
+    let known = shard.hls.viewers.borrow_mut().touch(media.token, Instant::now()).map(|it| it.stream.clone());
+    let Some(stream) = known else {
+        // Its player is gone, and nobody says what its media was.
+        reset(served.into_socket().0);
+        return None;
+    };
+    let hold = stream.hold(media.cursor, Instant::now());
+    deliver(shard, served, Delivery { token: media.token, stream, hold, stays, consumed }).await
+}
+
+/// Sends it; the connection comes back if it stays.
+pub(super) async fn deliver(shard: &Rc<Shard>, served: Served, delivery: Delivery) -> Option<Served> {
+    let Delivery { token, stream, hold, stays, consumed } = delivery;
+    let _ = crate::uring::set_buffered_bytes_max(served.socket.as_fd(), UNSENT_BYTES);
+    let transfer = Transfer { shard, token, stream: &stream };
+    if let Err(fault) = transfer.run(&served).await {
+        tracing::debug!(stream = %stream.session().key(), %fault, "a segment was not sent to its end");
+        shard.counters.hls_cut.add(1);
+        reset(served.into_socket().0);
         return None;
     }
-    if !head.keep_alive() {
-        served.close_after(&[]).await;
+    drop(hold);
+    if !stays {
+        served.close_after(Vec::new()).await;
         return None;
     }
     served.consume(consumed);
@@ -522,41 +586,55 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(&self, served: &Served, prefix: &[u8], media: std::ops::Range<u64>) -> io::Result<()> {
-        let mut rest = prefix;
-        while !rest.is_empty() {
-            match send_now(served.socket.as_fd(), rest, !media.is_empty()) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(served).await?,
-                Err(error) => return Err(error),
+    /// Whenever this waits, what is left stands in its place.
+    async fn run(&self, served: &Served) -> io::Result<()> {
+        loop {
+            let rest = served.sending.borrow().as_ref().map_or(0, |sending| sending.rest.len());
+            if rest == 0 {
+                break;
+            }
+            match timeout(self.shard.rules.write_timeout, served.send_rest()).await {
+                Ok(outcome) => outcome?,
+                // What it took meanwhile counts.
+                Err(_) if served.sending.borrow().as_ref().is_some_and(|it| it.rest.len() < rest) => {}
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
-        let mut cursor = media.start;
-        while cursor < media.end {
+        loop {
+            let left = served.sending.borrow().as_ref().and_then(|sending| sending.media);
+            let Some(MediaLeft { cursor, end, .. }) = left.filter(|left| left.cursor < left.end) else {
+                return Ok(());
+            };
+            let lane = self.shard.hls.lanes.enter().await;
             let sent = {
                 let feed = self.stream.session().feed();
-                feed.window().send_kept(served.socket.as_fd(), cursor, QUANTUM.min(media.end - cursor))?
+                feed.window().send_kept(served.socket.as_fd(), cursor, QUANTUM.min(end - cursor))?
             };
             match sent {
                 Sent::Bytes(count) if count > 0 => {
-                    cursor += count;
-                    self.delivered(cursor, count);
-                    if cursor < media.end {
-                        self.shard.turns.park_once().await;
+                    let cursor = cursor + count;
+                    if let Some(left) = served.sending.borrow_mut().as_mut().and_then(|it| it.media.as_mut())
+                    {
+                        left.cursor = cursor;
                     }
+                    self.delivered(cursor, count);
+                    self.shard.turns.park_once().await;
                 }
-                Sent::Blocked => self.writable(served).await?,
+                Sent::Blocked => {
+                    drop(lane);
+                    self.writable(served).await?;
+                }
                 // The range is in the window or was released: it is never padded.
                 Sent::Behind | Sent::Overrun | Sent::AtHead | Sent::Bytes(_) => {
                     return Err(io::Error::other("its media was released"));
                 }
             }
         }
-        Ok(())
     }
 
     async fn writable(&self, served: &Served) -> io::Result<()> {
-        match timeout(self.shard.rules.write_timeout, served.socket.writable()).await {
+        // A timer takes most of a kilobyte: only those who wait have one.
+        match Box::pin(timeout(self.shard.rules.write_timeout, served.socket.writable())).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -574,7 +652,7 @@ impl Transfer<'_> {
 /// The player's address behind trusted proxies, judged anew for each request.
 fn address(shard: &Shard, served: &Served, head: &RequestHead) -> std::net::IpAddr {
     let forwarded = head.headers_named("x-forwarded-for");
-    client_address(served.client, forwarded, &shard.settings.listen.trusted_proxies)
+    client_address(served.client.get(), forwarded, &shard.settings.listen.trusted_proxies)
 }
 
 fn asks_for_low_latency(head: &RequestHead) -> bool {
@@ -608,7 +686,7 @@ async fn conclude(
     match outcome {
         Outcome::Answer(bytes) => answer_and_go_on(served, head, consumed, |_| bytes).await,
         Outcome::Left => {
-            crate::uring::finish(served.socket.into_fd());
+            served.finish();
             None
         }
         Outcome::Elsewhere(owner) => {

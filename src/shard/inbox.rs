@@ -4,27 +4,30 @@ use super::{Pending, Shard, serve};
 use crate::session::machine::Event;
 use crate::uring;
 use sluice_contract::link::Receiver;
-use sluice_contract::{EndReason, Holdings, Refusal, ToControl, ToShard};
+use sluice_contract::{Connection, EndReason, Holdings, Refusal, ToControl, ToShard};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Messages taken in one go before the others get their turn.
 const BURST: usize = 64;
 
 /// Serves the inbox until the shard was drained.
-pub(super) async fn run(shard: Rc<Shard>, mut inbox: Receiver<ToShard>) {
+pub(super) async fn run(shard: Rc<Shard>) {
     let mut taken = 0usize;
     loop {
         let deadline = shard.draining.get();
         let message = match deadline {
-            None => inbox.recv().await,
+            None => next(&shard).await,
             Some(deadline) => {
                 let over = shard.sessions.borrow().is_empty() || Instant::now() >= deadline;
                 if over {
                     super::publish::now(&shard);
                     return;
                 }
-                match monoio::time::timeout(Duration::from_millis(10), inbox.recv()).await {
+                match monoio::time::timeout(Duration::from_millis(10), next(&shard)).await {
                     Ok(message) => message,
                     Err(_) => continue,
                 }
@@ -45,6 +48,41 @@ pub(super) async fn run(shard: Rc<Shard>, mut inbox: Receiver<ToShard>) {
             shard.turns.park_once().await;
         }
     }
+}
+
+/// The inbox, and what was taken out of it and put back.
+pub(super) struct Inbox {
+    receiver: Receiver<ToShard>,
+    back: VecDeque<ToShard>,
+}
+
+impl Inbox {
+    pub(super) fn new(receiver: Receiver<ToShard>) -> Self {
+        Self { receiver, back: VecDeque::new() }
+    }
+
+    /// The connections that wait, which stay there.
+    pub(super) fn connections(&mut self) -> impl Iterator<Item = &Connection> {
+        while let Some(message) = self.receiver.try_recv() {
+            self.back.push_back(message);
+        }
+        self.back.iter().filter_map(|message| match message {
+            ToShard::Connection(connection) => Some(connection),
+            _ => None,
+        })
+    }
+}
+
+/// Waits for a message; `None` when nobody can send one any more. The inbox is not held while it waits.
+async fn next(shard: &Shard) -> Option<ToShard> {
+    poll_fn(|cx| {
+        let mut inbox = shard.inbox.borrow_mut();
+        match inbox.back.pop_front() {
+            Some(message) => Poll::Ready(Some(message)),
+            None => inbox.receiver.poll_recv(cx),
+        }
+    })
+    .await
 }
 
 fn take(shard: &Rc<Shard>, message: ToShard) {
@@ -103,10 +141,10 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
                 session.handle(Event::Move(engine));
             }
         }
-        ToShard::Stop { key } => {
+        ToShard::Stop { key, reason } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {
-                session.handle(Event::End(EndReason::Stopped));
+                session.handle(Event::End(reason));
             }
         }
         ToShard::Drain { deadline } => {

@@ -7,17 +7,22 @@
 //! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
-//! - `ended` remembers clients for a while after their end,
+//! - `handover` passes everything to another process, and takes it over there,
+//! - `ended` remembers clients and sessions for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
 
 mod accept;
 mod bus;
 mod ended;
+mod handover;
 mod hls;
 mod inbox;
+mod lanes;
 mod play;
 mod publish;
 mod serve;
+
+pub use handover::{Gate, Order, Orders, Taken, Then, tell_connections, tell_end};
 
 use crate::client::Rules;
 use crate::listen::Admission;
@@ -30,8 +35,8 @@ use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{
-    Alias, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn, Refusal,
-    RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
+    Alias, Dial, Directory, EndReason, EngineFault, Epoch, Hex40, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard, Tuning,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -62,12 +67,18 @@ pub struct Wiring {
     pub directory: Arc<Directory>,
     /// Where it publishes itself.
     pub board: Arc<Board>,
+    /// What control may change of its behaviour.
+    pub dial: Arc<Dial>,
     /// Limits over all shards.
     pub admission: Arc<Admission>,
     /// Window memory of all shards.
     pub budget: Arc<Budget>,
     /// Settings.
     pub settings: Arc<Settings>,
+    /// What it is told about being handed over.
+    pub orders: Orders,
+    /// What it takes over, and where it waits before it goes on with that.
+    pub taken: Option<(Taken, Gate)>,
 }
 
 /// What a ticket waits for.
@@ -94,12 +105,21 @@ pub(crate) struct Shard {
     control: Sender<ToControl>,
     directory: Arc<Directory>,
     board: Arc<Board>,
+    dial: Arc<Dial>,
     admission: Arc<Admission>,
     budget: Arc<Budget>,
     turns: Turns,
     counters: Counters,
     bus: bus::Shared,
+    lines: serve::Lines,
+    inbox: RefCell<inbox::Inbox>,
+    orders: RefCell<Orders>,
+    /// Nothing new is begun, because another process is about to take over.
+    is_calm: Cell<bool>,
+    /// That has changed.
+    stirred: Signal,
     ended: RefCell<ended::Ended>,
+    ended_sessions: RefCell<ended::EndedSessions>,
     hls: hls::Hls,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
@@ -157,12 +177,9 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
             skips: settings.slow_clients.action == SlowClient::Skip,
         },
         limits: Limits {
-            // The housekeeper ends those that are not to be kept so long.
-            grace: settings.warm.longest(timeouts.grace),
-            abandon: Limits::default().abandon.min(timeouts.grace),
-            empty_timeout: timeouts.empty,
             spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
-            lease_timeout: Limits::default().lease_timeout.min(timeouts.start_max),
+            // The answer needs a moment to arrive.
+            lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
             ..Limits::default()
         },
         timing: Timing {
@@ -175,12 +192,19 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         control: wiring.control,
         directory: wiring.directory,
         board: wiring.board,
+        dial: wiring.dial,
         admission: wiring.admission,
         budget: wiring.budget,
         turns: Turns::start()?,
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        lines: serve::Lines::default(),
+        inbox: RefCell::new(inbox::Inbox::new(wiring.inbox)),
+        orders: RefCell::new(wiring.orders),
+        is_calm: Cell::new(false),
+        stirred: Signal::default(),
         ended: RefCell::default(),
+        ended_sessions: RefCell::default(),
         hls: hls::Hls::default(),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
@@ -197,6 +221,15 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         settings,
     });
     *shard.me.borrow_mut() = Rc::downgrade(&shard);
+    if let Some((taken, gate)) = wiring.taken {
+        if let Err(error) = handover::take_over(&shard, taken) {
+            let _ = gate.stands.send(Err(error.to_string()));
+            return Err(error);
+        }
+        if !handover::wait_at(&gate) {
+            return Err(io::Error::other("what was to be taken over was not handed over"));
+        }
+    }
     for listener in wiring.listeners {
         let listener = Rc::new(Listener::new(listener)?);
         shard.keep("accept", move |shard| accept::run(shard, listener.clone()));
@@ -205,7 +238,8 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
     shard.keep("hls", hls::run);
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
-    inbox::run(shard, wiring.inbox).await;
+    shard.keep("handover", handover::run);
+    inbox::run(shard).await;
     Ok(())
 }
 
@@ -240,6 +274,18 @@ impl Shard {
         self.next_ticket.set(ticket.0 + 1);
         self.pending.borrow_mut().insert(ticket, pending);
         ticket
+    }
+
+    /// The limits of a session that begins now.
+    fn limits(&self) -> Limits {
+        let Tuning { grace, empty_timeout, .. } = self.dial.read();
+        Limits {
+            // The housekeeper ends those that are not to be kept so long.
+            grace: self.settings.warm.longest(grace),
+            abandon: Limits::default().abandon.min(grace),
+            empty_timeout,
+            ..self.limits
+        }
     }
 
     fn shard_count(&self) -> u16 {
@@ -354,6 +400,7 @@ impl Host for Shard {
         self.directory.unlead(session.key());
         let life = session.info().created_at.elapsed().unwrap_or_default();
         self.counters.session_ended(reason, life);
+        self.ended_sessions.borrow_mut().remember(session, reason, Instant::now());
         self.news.notify();
         self.forgotten.notify();
     }

@@ -10,13 +10,14 @@ use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request
 use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
 use crate::session::{Phase, Readiness, Session};
 use crate::uring::Signal;
-use crate::window::Reservation;
+use crate::window::{Behind, Reservation};
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
 use sluice_contract::{
     Alias, ClientId, EndReason, Guard, Refusal, RefusalCode, ResolveRequest, StreamKey, ToControl, directory,
 };
 use std::cell::RefCell;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -70,7 +71,7 @@ pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
         Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
     };
     if head.method == Method::Head {
-        return served.close_after(write::stream_head(head.minor_version)).await;
+        return served.close_after(write::stream_head(head.minor_version).to_vec()).await;
     }
     match find(&shard, &served, &request).await {
         Ok(Found::Here { session, guard, was_running }) => {
@@ -91,7 +92,10 @@ pub(super) async fn find(
     request: &PlayRequest,
 ) -> Result<Found, Failure> {
     for _ in 0..=MERGES_MAX {
-        let key = until_left(served, find_key(shard, request)).await.ok_or(Failure::Left)??;
+        let key = until_left(served, Box::pin(find_key(shard, request))).await.ok_or(Failure::Left)??;
+        if shard.directory.is_blocked(request.alias.selector.value(), &key) {
+            return Err(looping().into());
+        }
         let owner = key.owner(shard.shard_count());
         if owner != shard.id {
             return Ok(Found::Elsewhere(usize::from(owner.0)));
@@ -104,6 +108,11 @@ pub(super) async fn find(
     Err(Failure::Merged)
 }
 
+/// What a player is told whose stream is on the list of those that loop.
+fn looping() -> Refusal {
+    Refusal::new(RefusalCode::LoopingStream, "the stream was found to loop and is not played for now")
+}
+
 /// What a player is told whose stream was found to be another one time and again.
 pub(super) fn keeps_moving() -> Refusal {
     Refusal::new(RefusalCode::SessionEnding, "the stream keeps moving, retry shortly").retry_after(1)
@@ -111,7 +120,7 @@ pub(super) fn keeps_moving() -> Refusal {
 
 fn left(shard: &Shard, served: Served) {
     shard.counters.client_ended(EndReason::ClientLeft);
-    crate::uring::finish(served.socket.into_fd());
+    served.finish();
 }
 
 /// The key of an alias: known, or resolved together with everybody on this shard who asks for it.
@@ -193,8 +202,8 @@ async fn join(
     request: &PlayRequest,
     key: &StreamKey,
 ) -> Result<Found, Failure> {
-    let guard = shard.admission.client(served.client, Instant::now())?;
-    let session = match until_left(served, session_of(shard, request, key)).await {
+    let guard = shard.admission.client(served.client.get(), Instant::now())?;
+    let session = match until_left(served, Box::pin(session_of(shard, request, key))).await {
         Some(session) => session?,
         None => return Err(Failure::Left),
     };
@@ -213,7 +222,7 @@ async fn join(
         }
         // A stream without random access points becomes joinable by time alone.
         let changed = timeout(Duration::from_secs(1), session.changed().after(seen));
-        match until_left(served, changed).await {
+        match until_left(served, Box::pin(changed)).await {
             Some(_) => {}
             None => return Err(Failure::Left),
         }
@@ -255,6 +264,11 @@ async fn session_of(
             }
             None => {}
         }
+        if shard.is_calm.get() {
+            // Another process is about to take over: this play begins there, or here once that is called off.
+            shard.stirred.after(shard.stirred.count()).await;
+            continue;
+        }
         if shard.draining.get().is_some() {
             let detail = "the appliance is shutting down";
             return Err(Refusal::new(RefusalCode::Shutdown, detail).retry_after(5));
@@ -280,7 +294,7 @@ fn start(
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
-    let (limits, timing) = (shard.limits, shard.timing.clone());
+    let (limits, timing) = (shard.limits(), shard.timing.clone());
     let selector = request.alias.selector;
     let session = Session::start(shard.clone(), key.clone(), serial, selector, reservation, limits, timing)
         .map_err(|error| {
@@ -314,15 +328,15 @@ fn admit(
     guard: Guard,
     joined_running: Option<Instant>,
 ) {
-    let identity = identity(served.client, head);
+    let identity = identity(served.client.get(), head);
     let now = Instant::now();
     tracing::debug!(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
     );
     let head = write::stream_head(head.minor_version);
-    let guards = [served.guard, guard];
-    let behind = shard.rules.join_behind;
-    let fd = served.socket.into_fd();
+    let behind = shard.dial.read().join_behind.map_or(shard.rules.join_behind, Behind::Media);
+    let (fd, place) = served.into_socket();
+    let guards = [place, guard];
     let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
     client.bound_unsent(shard.bus.borrow().tick());
     shard.counters.clients_started.add(1);
@@ -342,18 +356,24 @@ fn admit(
     super::bus::tell_off_one(shard, *client, reason);
 }
 
-/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is kept, bounded.
-pub(super) async fn until_left<T>(served: &Served, wait: impl Future<Output = T>) -> Option<T> {
+/// Runs a wait as long as the player stays; `None` when it left. What it sends meanwhile is kept, bounded. The wait is
+/// boxed by its caller: pinned here it would be in the task twice.
+pub(super) async fn until_left<T>(served: &Served, wait: impl Future<Output = T> + Unpin) -> Option<T> {
     let gone = async {
-        let mut scrap = [0; 1024];
         while served.heard.borrow().len() < HEAD_BYTES_MAX {
-            match served.socket.recv(&mut scrap).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => served.heard.borrow_mut().extend_from_slice(&scrap[..count]),
+            if served.socket.readable().await.is_err() {
+                return;
+            }
+            // On the stack only while it is used, not in every task that waits.
+            let mut scrap = [0; 1024];
+            match served.socket.try_recv(&mut scrap) {
+                Ok(count) if count > 0 => served.heard.borrow_mut().extend_from_slice(&scrap[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return,
             }
         }
     };
-    match select(pin!(wait), pin!(gone)).await {
+    match select(wait, pin!(gone)).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
     }

@@ -57,7 +57,7 @@ fn relieve(shard: &Rc<Shard>) {
 /// Ends the sessions nobody watches whose grace period is over, unless they are among those that are kept warm: the
 /// ones left last, over all shards. Whichever stays ends by itself when its time is over.
 fn cool(shard: &Rc<Shard>) {
-    let (grace, kept) = (shard.settings.timeouts.grace, shard.settings.warm.channels as usize);
+    let (grace, kept) = (shard.dial.read().grace, shard.settings.warm.channels as usize);
     let now = Instant::now();
     let idle_since = |session: &Session| session.info().idle_since;
     let over: Vec<Rc<Session>> = {
@@ -127,6 +127,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         taken_at: SystemTime::now(),
         sessions,
         ended: shard.ended.borrow_mut().recent(at),
+        ended_sessions: shard.ended_sessions.borrow_mut().recent(at),
         metrics,
     });
 }
@@ -166,6 +167,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         failovers: info.sources.saturating_sub(1),
         splices: counts.splices,
         stat: info.stat.clone(),
+        stat_at: info.stat_at,
         formats: feed.formats(),
     }
 }

@@ -227,7 +227,7 @@ fn a_cancelled_accept_loses_no_connection() {
     on_each_driver(|driver| async move {
         let mut listening = bind((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
         let fd = listening.pop().unwrap();
-        let address = (Ipv4Addr::LOCALHOST, local_port(&fd).unwrap());
+        let address = (Ipv4Addr::LOCALHOST, local_address(&fd).unwrap().port());
         let listener = Listener::new(fd).unwrap();
         let peers = thread::spawn(move || {
             let connect = |peer: usize| {

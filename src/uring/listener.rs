@@ -42,13 +42,13 @@ pub fn bind(address: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
     Ok(made)
 }
 
-/// The port a listening socket is bound to.
+/// The address a listening socket is bound to.
 ///
 /// # Errors
 /// When the descriptor is not a bound socket.
-pub fn local_port(listener: &OwnedFd) -> io::Result<u16> {
+pub fn local_address(listener: &OwnedFd) -> io::Result<SocketAddr> {
     let address = socket2::SockRef::from(listener).local_addr()?.as_socket();
-    address.map(|address| address.port()).ok_or_else(|| io::Error::other("not an IP address"))
+    address.ok_or_else(|| io::Error::other("not an IP address"))
 }
 
 /// A listening socket on a shard.

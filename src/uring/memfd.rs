@@ -3,7 +3,7 @@
 use super::sys;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 /// Unit and alignment of released memory: `hpage_pmd_size` of x86-64 and of 4 KiB-page ARM.
@@ -24,6 +24,24 @@ impl Memfd {
     /// When descriptors or memory are short.
     pub fn new() -> io::Result<Self> {
         Ok(Self { file: sys::memfd(c"sluice-window")? })
+    }
+
+    /// The file of another process's window.
+    pub fn from_fd(file: OwnedFd) -> Self {
+        Self { file: File::from(file) }
+    }
+
+    /// The file, to be handed to another process.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Its end.
+    ///
+    /// # Errors
+    /// When the kernel cannot say.
+    pub fn size(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
     }
 
     /// Another file of the same kind, for what is to be learned about it.

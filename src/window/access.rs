@@ -1,6 +1,7 @@
 //! Random access points and media times of a window. Pure.
 
 use crate::media::ts::{Continuity, MediaTime, Tables};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ const POINTS_MAX: usize = 2048;
 const BREAKS_MAX: usize = 64;
 
 /// A place where decoding can begin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccessPoint {
     /// Offset of its first packet.
     pub offset: u64,
@@ -43,7 +44,7 @@ pub struct LagMax {
 }
 
 /// The random access points of a window, oldest first, and the media time of its head.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct AccessIndex {
     points: VecDeque<AccessPoint>,
     head_time: MediaTime,
@@ -52,6 +53,19 @@ pub struct AccessIndex {
 }
 
 impl AccessIndex {
+    /// Tables that are the same become one again, after they were told one by one.
+    pub(super) fn share_tables(&mut self) {
+        let mut last: Option<Arc<Tables>> = None;
+        for point in &mut self.points {
+            match &last {
+                Some(tables) if **tables == *point.tables && tables.generation == point.tables.generation => {
+                    point.tables = tables.clone();
+                }
+                _ => last = Some(point.tables.clone()),
+            }
+        }
+    }
+
     /// Adds a point; offsets only grow.
     pub fn push(&mut self, point: AccessPoint) {
         debug_assert!(
@@ -91,15 +105,18 @@ impl AccessIndex {
 
     /// Notes that what comes from `offset` on does not continue the stream; offsets only grow.
     pub fn note_break(&mut self, offset: u64) {
+        if self.breaks.back().is_some_and(|last| *last >= offset) {
+            return;
+        }
         if self.breaks.len() == BREAKS_MAX {
             self.breaks.pop_front();
         }
         self.breaks.push_back(offset);
     }
 
-    /// The first break behind `after` and not behind `until`.
-    pub fn break_between(&self, after: u64, until: u64) -> Option<u64> {
-        self.breaks.iter().copied().find(|at| (after + 1..=until).contains(at))
+    /// The breaks behind an offset, oldest first.
+    pub fn breaks_after(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.breaks.range(self.breaks.partition_point(|at| *at <= offset)..).copied()
     }
 
     /// The points behind an offset, oldest first.

@@ -45,6 +45,12 @@ impl Budget {
         (is_first_come && self.take(bytes)).then(|| Reservation { budget: self.clone(), bytes })
     }
 
+    /// Takes in what is in use already, whatever the total: it was reserved where it comes from.
+    pub fn adopt(self: &Arc<Self>, bytes: u64) -> Reservation {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Reservation { budget: self.clone(), bytes }
+    }
+
     /// Declares that somebody waits for memory.
     pub fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -82,6 +82,13 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// One that goes on where another stood; what that one was about to release waits anew. `None` if no window stands so.
+    pub fn going_on(now: Instant, head: u64, tail: u64, release_mark: u64) -> Option<Self> {
+        let is_sound = release_mark <= tail && tail <= head && release_mark.is_multiple_of(BLOCK);
+        let published = VecDeque::from([(now, tail)]);
+        is_sound.then_some(Self { head, tail, release_mark, published })
+    }
+
     /// Offset after the newest packet.
     pub fn head(&self) -> u64 {
         self.head

@@ -27,8 +27,10 @@ pub const SESSION_BYTES_MIN: u64 = WINDOW_BYTES_MIN + OVERHEAD_BYTES;
 
 use crate::media::ts::PACKET;
 use crate::uring::{BLOCK, Memfd};
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a send came to.
@@ -45,6 +47,16 @@ pub enum Sent {
     /// The range was released while it was being sent. Cannot happen while release and send share a thread; checked
     /// all the same, because the alternative is silent zeros.
     Overrun,
+}
+
+/// A window as another process is told of it, its file aside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State<A> {
+    head: u64,
+    tail: u64,
+    release_mark: u64,
+    reserved: u64,
+    access: A,
 }
 
 /// The window of one session.
@@ -74,6 +86,46 @@ impl Window {
             reservation,
             starving: None,
             offered_max: WINDOW_BYTES_MIN,
+            is_short: false,
+        })
+    }
+
+    /// What another process needs to go on with it, and the file.
+    pub fn state(&self) -> (State<&AccessIndex>, BorrowedFd<'_>) {
+        let state = State {
+            head: self.extent.head(),
+            tail: self.extent.tail(),
+            release_mark: self.extent.release_mark(),
+            reserved: self.reservation.bytes(),
+            access: &self.access,
+        };
+        (state, self.memfd.as_fd())
+    }
+
+    /// Goes on with the window of another process.
+    ///
+    /// # Errors
+    /// When the file does not hold what the state says.
+    pub fn going_on(
+        now: Instant,
+        file: OwnedFd,
+        state: State<AccessIndex>,
+        budget: &Arc<Budget>,
+    ) -> io::Result<Self> {
+        let State { head, tail, release_mark, reserved, mut access } = state;
+        let memfd = Memfd::from_fd(file);
+        let extent = Extent::going_on(now, head, tail, release_mark);
+        let extent = extent.filter(|_| memfd.size().is_ok_and(|size| size >= head));
+        let extent = extent.ok_or_else(|| io::Error::other("the window is not what its state says"))?;
+        access.share_tables();
+        let offered_max = WINDOW_BYTES_MIN.max(head - tail);
+        Ok(Self {
+            memfd,
+            extent,
+            access,
+            reservation: budget.adopt(reserved),
+            starving: None,
+            offered_max,
             is_short: false,
         })
     }

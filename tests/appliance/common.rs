@@ -40,15 +40,27 @@ impl Setup {
     /// An appliance with these engines, on a port of the kernel's choice, on the driver the suite runs under, with a
     /// short grace period and nothing kept warm. Anything else is set by [`Setup::env`].
     pub fn with_engines(engines: &[&Engine]) -> Self {
+        Self::bare().engines(engines)
+    }
+
+    /// Names engines.
+    pub fn engines(self, engines: &[&Engine]) -> Self {
         let addresses: Vec<String> = engines.iter().map(|engine| engine.addr().to_string()).collect();
-        Self::bare().env("STATIC_ENGINES", &addresses.join(","))
+        self.env("STATIC_ENGINES", &addresses.join(","))
     }
 
     /// An appliance without any engine setting.
     pub fn bare() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        Self::of(Path::new(env!("CARGO_BIN_EXE_sluice")))
+    }
+
+    /// The same of this program.
+    pub fn of(program: &Path) -> Self {
+        let mut command = Command::new(program);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         command.env_clear().current_dir(directory).env("APP_PORT", "0").env("BIND_ADDR", "127.0.0.1");
+        // Whatever Docker this machine has is not the tests' to fill.
+        command.env("ENGINE_PROVISIONING", "off");
         command
             .env("SHARDS", "2")
             .env("NO_COLOR", "1")
@@ -91,6 +103,12 @@ impl Setup {
     /// Leaves it this many descriptors.
     pub fn descriptors_max(mut self, count: u64) -> Self {
         sys::limit_descriptors(&mut self.command, count);
+        self
+    }
+
+    /// Gives it a disk of its own, of so many bytes, for `DATA_DIR`; it is seen through [`Appliance::disk`].
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        sys::mount_small_disk(&mut self.command, self.data.path(), bytes);
         self
     }
 
@@ -149,8 +167,19 @@ impl Appliance {
         self.data.path()
     }
 
-    /// Process id.
+    /// Its `DATA_DIR` as it sees it itself.
+    pub fn disk(&self) -> std::path::PathBuf {
+        let inside = self.data.path().strip_prefix("/").expect("an absolute path");
+        Path::new(&format!("/proc/{}/root", self.pid())).join(inside)
+    }
+
+    /// Process id of what serves: the child of the supervisor, or the only process of a demo.
     pub fn pid(&self) -> u32 {
+        sys::children(self.child.id()).pop().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Process id of what was started: signals go there.
+    pub fn supervisor(&self) -> u32 {
         self.child.id()
     }
 
@@ -212,7 +241,7 @@ impl Appliance {
 
     /// Ends it with SIGKILL and starts another one, as `setup` says, on the data directory it leaves.
     pub fn kill_and_start(mut self, setup: Setup) -> Self {
-        self.child.kill().expect("it runs");
+        sys::signal(self.pid(), libc::SIGKILL);
         self.child.wait().expect("it ends");
         let Setup { mut command, .. } = setup;
         command.env("DATA_DIR", self.data.path());
@@ -222,7 +251,7 @@ impl Appliance {
 
     /// Open descriptors of the process.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 }
 
@@ -232,6 +261,10 @@ impl Drop for Appliance {
             for line in self.log_lines() {
                 eprintln!("  | {line}");
             }
+        }
+        // The supervisor ends with what it has started, and would leave it alone in an orderly stop of seconds otherwise.
+        for child in sys::children(self.child.id()) {
+            sys::signal(child, libc::SIGKILL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,6 +1,7 @@
 //! What the shards run on, and that everybody is told.
 
 use crate::common::{SOON, Setup, eventually};
+use crate::sys;
 use sluice_bench::channel::nth;
 use sluice_bench::engine::{ChannelSpec, Engine, Options};
 use std::process::Stdio;
@@ -55,6 +56,9 @@ fn a_demand_for_io_uring_is_not_met_with_epoll() {
             None => std::thread::sleep(std::time::Duration::from_millis(10)),
         }
     };
+    for started in sys::children(child.id()) {
+        sys::signal(started, libc::SIGKILL);
+    }
     let _ = child.kill();
     let _ = child.wait();
     assert!(status.is_some_and(|status| !status.success()), "{status:?}");

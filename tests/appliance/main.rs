@@ -16,10 +16,13 @@
 
 mod bad_engine;
 mod bad_input;
+mod browser;
 mod chaos;
 mod client_address;
 mod common;
 mod contract;
+mod control_faults;
+mod dashboards;
 mod decoders;
 mod descriptors;
 mod driver;
@@ -30,7 +33,10 @@ mod failed_start;
 mod failover;
 mod full_engine;
 mod hls;
+mod hls_codecs;
+mod hls_only;
 mod hls_players;
+mod hls_refusals;
 mod hung_engine;
 mod interleavings;
 mod join;
@@ -51,6 +57,10 @@ mod splice;
 mod stage;
 mod state;
 mod status_routes;
+mod streams;
+mod supervisor;
 #[allow(unsafe_code, reason = "a seccomp filter for the child")]
 mod sys;
+mod tls_proxy;
+mod upgrade;
 mod zapping;

@@ -90,3 +90,63 @@ fn whoever_joins_is_shown_at_once() {
     let closest = shown_at.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min);
     assert!(closest < 0.125, "publications are {closest} s apart at least: {shown_at:?}");
 }
+
+/// Guards: the walk through the API in the documents works as written, and passes every route there is.
+#[test]
+fn the_walk_passes_every_route() {
+    let engine = engine(1);
+    let appliance = Setup::with_engines(&[&engine]).env("API_KEY", "walking").start();
+    let mut walk = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/walk"));
+    walk.arg(format!("http://{}", appliance.addr())).env("API_KEY", "walking").env_remove("http_proxy");
+    let output = walk.output().expect("the script runs");
+    let (walked, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{walked}\n{error}");
+    let passed: Vec<(&str, Vec<&str>)> = walked
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let (method, path) = (words.next()?, words.next()?);
+            Some((method, path.split('?').next()?.split('/').collect()))
+        })
+        .collect();
+    let document = appliance.json("/openapi.json");
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let parts: Vec<&str> = path.split('/').collect();
+        for method in item.as_object().expect("operations").keys() {
+            let is_passed = |(other, walked): &(&str, Vec<&str>)| {
+                other.eq_ignore_ascii_case(method)
+                    && walked.len() == parts.len()
+                    && walked.iter().zip(&parts).all(|(walked, part)| part.starts_with('{') || walked == part)
+            };
+            assert!(passed.iter().any(is_passed), "the walk does not pass {method} {path}");
+        }
+    }
+}
+
+/// Guards the settings that act on what plays: changed through the API, they hold for the next stream and outlive a kill.
+#[test]
+fn settings_change_what_plays_and_outlive_a_kill() {
+    let engine = engine(1);
+    let appliance = Setup::with_engines(&[&engine]).env("PROXY_GRACE_PERIOD", "300s").start();
+    let change = |appliance: &Appliance, query: &str| {
+        let path = format!("/proxy/config?{query}");
+        let answer = sluice_bench::player::http::request(appliance.addr(), "POST", &path, &[], b"").unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    };
+    change(&appliance, "channel_shutdown_delay=0");
+    let player = checked(&appliance, &engine, 0).start();
+    plays(&player);
+    drop(player);
+    until("the session ends with its last player", || appliance.json("/proxy/status")["total_sessions"] == 0);
+
+    let play = format!("/ace/getstream?id={}", nth(0).0);
+    change(&appliance, "stream_mode=HLS");
+    let sent_on = appliance.get(&play);
+    assert!((300..400).contains(&sent_on.status()), "{}", sent_on.status());
+    let appliance =
+        appliance.kill_and_start(Setup::with_engines(&[&engine]).env("PROXY_GRACE_PERIOD", "300s"));
+    let config = appliance.json("/proxy/config");
+    assert_eq!((&config["stream_mode"], &config["channel_shutdown_delay"]), (&"HLS".into(), &0.into()));
+    assert_eq!(config["sources"]["stream_mode"], "api");
+    assert!((300..400).contains(&appliance.get(&play).status()));
+}

@@ -44,7 +44,7 @@ fn a_signal_ends_players_and_engine_sessions_in_order() {
 fn nobody_is_let_in_while_the_appliance_stops() {
     let (engine, mut appliance) = hanging_at_its_stop();
     let players = watching(2, &appliance, &engine, 0);
-    sys::signal(appliance.pid(), libc::SIGTERM);
+    sys::signal(appliance.supervisor(), libc::SIGTERM);
     for player in &players {
         assert_eq!(player.wait_end(SOON).unwrap(), End::Eof);
     }
@@ -59,7 +59,7 @@ fn nobody_is_let_in_while_the_appliance_stops() {
 fn a_second_signal_stops_at_once() {
     let (engine, mut appliance) = hanging_at_its_stop();
     let players = watching(2, &appliance, &engine, 0);
-    sys::signal(appliance.pid(), libc::SIGTERM);
+    sys::signal(appliance.supervisor(), libc::SIGTERM);
     for player in &players {
         assert_eq!(player.wait_end(SOON).unwrap(), End::Eof);
     }

@@ -65,6 +65,31 @@ pub fn enter_cgroup(command: &mut Command, processes: &Path) {
     unsafe { command.pre_exec(enter) };
 }
 
+/// Whether this process may mount.
+pub fn may_mount() -> bool {
+    // SAFETY: no pointers are passed.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Mounts an empty disk of so many bytes, which the child alone sees, on a directory.
+pub fn mount_small_disk(command: &mut Command, directory: &Path, bytes: u64) {
+    let target = CString::new(directory.as_os_str().as_bytes()).expect("a path has no zero byte");
+    let size = CString::new(format!("size={bytes}")).expect("a number has no zero byte");
+    let mount = move || {
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        let null = std::ptr::null();
+        // SAFETY: every pointer is null where that means "none", or to a C string that lives across the calls.
+        let outcome = unsafe {
+            libc::unshare(libc::CLONE_NEWNS)
+                | libc::mount(null, c"/".as_ptr(), null, private, null.cast())
+                | libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast())
+        };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure only makes three system calls on memory prepared before the fork.
+    unsafe { command.pre_exec(mount) };
+}
+
 /// Processor time a process has used so far.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
@@ -75,6 +100,12 @@ pub fn cpu_time(pid: u32) -> Duration {
     // SAFETY: no pointers are passed.
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
     Duration::from_millis(ticks * 1_000 / ticks_per_s)
+}
+
+/// The processes that a process has started and that are still there, oldest first.
+pub fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
 /// Sends a signal to a process the tests started.

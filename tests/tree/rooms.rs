@@ -55,6 +55,36 @@ const ROOMS: &[Room] = &[
         rooms: &["http", "media", "listen", "shard", "window", "session", "engine", "client"],
         paths: SOCKETS,
     },
+    Room {
+        name: "handover",
+        rooms: &[
+            "http",
+            "listen",
+            "shard",
+            "session",
+            "engine",
+            "client",
+            "window",
+            "media",
+            "metrics",
+            "settings",
+            "supervisor",
+        ],
+        paths: DISK,
+    },
+    Room {
+        name: "supervisor",
+        rooms: &[
+            "http", "listen", "shard", "session", "engine", "client", "window", "media", "metrics",
+            "settings", "uring",
+        ],
+        paths: &["monoio", "std::thread", "crossbeam"],
+    },
+    Room {
+        name: "upgrade",
+        rooms: &["http", "media", "window", "session", "engine", "client", "listen"],
+        paths: DISK,
+    },
     Room { name: "uring", rooms: &["*"], paths: &["sluice_contract"] },
 ];
 

@@ -27,6 +27,8 @@ pub use synthetic::{Synthetic, SyntheticOptions};
 pub use timing::Timing;
 pub use ts::{PACKET, PCR_MODULUS, Packet};
 
+/// Packet ids of the tables, in every channel.
+pub(crate) const TABLE_PIDS: [u16; 2] = [ts::pid::PAT, ts::pid::PMT];
 /// Highest rate a channel accepts, in bytes per second (100 Mbit/s). It bounds the memory a channel's plan takes.
 pub const RATE_MAX: u64 = 12_500_000;
 

@@ -18,18 +18,20 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 type Log = Arc<Mutex<VecDeque<String>>>;
 
 /// A running appliance; killed when dropped.
-pub(super) struct Appliance {
+pub(crate) struct Appliance {
     child: Child,
     addr: SocketAddr,
     log: Log,
 }
 
 impl Appliance {
-    /// Starts it with these engines, on a port of the kernel's choice.
-    pub(super) fn start(mut command: Command, engines: &[SocketAddr]) -> Result<Self, Error> {
-        let engines: Vec<String> = engines.iter().map(ToString::to_string).collect();
+    /// Starts it with these engines, if any, on a port of the kernel's choice.
+    pub(crate) fn start(mut command: Command, engines: &[SocketAddr]) -> Result<Self, Error> {
+        if !engines.is_empty() {
+            let engines: Vec<String> = engines.iter().map(ToString::to_string).collect();
+            command.env("STATIC_ENGINES", engines.join(","));
+        }
         command
-            .env("STATIC_ENGINES", engines.join(","))
             .env("BIND_ADDR", "127.0.0.1")
             .env("APP_PORT", "0")
             .env("NO_COLOR", "1")
@@ -68,27 +70,31 @@ impl Appliance {
         Err(Error::NotListening(appliance.log().join("\n")))
     }
 
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+    /// What serves: the child of a supervisor, or the process itself.
+    pub(crate) fn pid(&self) -> u32 {
+        let own = self.child.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children.split_whitespace().last().and_then(|child| child.parse().ok()).unwrap_or(own)
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// The newest lines of its log.
-    pub(super) fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 impl Drop for Appliance {
     fn drop(&mut self) {
-        // A child that is gone already has nothing left to end.
+        // A child that is gone already has nothing left to end. What a supervisor has started ends in order without it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

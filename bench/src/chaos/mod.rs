@@ -4,7 +4,7 @@
 //! The runner starts the engines, the appliance and the players, makes the trouble, lets everything recover, and judges
 //! what each player saw. Whatever happens, at most one engine is in trouble at a time. It loads loopback only.
 
-mod appliance;
+pub(crate) mod appliance;
 mod engines;
 mod plan;
 mod verdict;
@@ -23,7 +23,7 @@ use crate::engine::ChannelSpec;
 use crate::play::{Server, Usage};
 use crate::player::{Player, Reading, check, http};
 use crate::report::Machine;
-use appliance::Appliance;
+pub(crate) use appliance::Appliance;
 use engines::Engines;
 
 /// How often players are looked after.
@@ -172,7 +172,7 @@ impl Run {
     }
 
     fn usage(&self) -> Option<Usage> {
-        Server::with_pid(self.appliance.pid()).usage().ok()
+        Server::listening_on(self.appliance.addr()).and_then(|server| server.usage()).ok()
     }
 
     /// Goes through the schedule; how often each trouble came, and how many moves were not taken.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::floor;
 use crate::channel;
 use crate::floor::Figures as Floor;
-use crate::play::{self, Figures, Interleaved, Options, Server};
+use crate::play::{self, Figures, Interleaved, Options, Server, Versus};
 
 /// Options of `play`.
 #[derive(clap::Args, Debug)]
@@ -77,6 +77,9 @@ pub struct Args {
     /// Compare N times without and with the stalled players instead; --seconds is the time of each measurement.
     #[arg(long, value_name = "N")]
     interleave: Option<usize>,
+    /// Play N times over HLS and over continuous streams in turn, and show the ratio; --seconds is the time of each.
+    #[arg(long, value_name = "N", conflicts_with_all = ["interleave", "floor", "stalled", "paced_share"])]
+    hls: Option<usize>,
     /// Measure the floor with the same numbers afterwards and show the ratio.
     #[arg(long, conflicts_with = "interleave")]
     floor: bool,
@@ -175,6 +178,7 @@ enum Outcome {
         floor_ratio: Option<f64>,
     },
     Compared(Interleaved),
+    Versus(Box<Versus>),
 }
 
 /// Plays, prints the table and writes the JSON file.
@@ -193,6 +197,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let compared = play::interleave(&options, rounds, progress)?;
         write!(out, "{compared}")?;
         Outcome::Compared(compared)
+    } else if let Some(rounds) = args.hls {
+        let both = Box::new(play::versus(&options, rounds, progress)?);
+        write!(out, "{both}")?;
+        Outcome::Versus(both)
     } else {
         let figures = Box::new(play::run(&options, progress)?);
         write!(out, "{figures}")?;
@@ -212,6 +220,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let faults = match &outcome {
         Outcome::Played { figures, .. } => figures.faults(),
+        Outcome::Versus(both) => {
+            let continuous = both.continuous.iter().flat_map(Figures::faults);
+            both.hls.iter().flat_map(play::HlsFigures::faults).chain(continuous).collect()
+        }
         Outcome::Compared(compared) => {
             compared.phases.last().map(|phase| phase.figures.faults()).unwrap_or_default()
         }

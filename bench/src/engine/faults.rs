@@ -65,10 +65,28 @@ pub struct Faults {
     pub stat: StatQuirk,
     /// The number of peers that stat shows.
     pub peers: Option<u32>,
+    /// What is wrong with its playlist and segments.
+    pub hls: HlsFaults,
     /// `get_media_files` does not know the channel.
     pub media_files_unknown: bool,
     /// `get_media_files` answers this much later.
     pub media_files_delay_ms: u64,
+}
+
+/// Switches of one channel's HLS. The default is a healthy playlist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HlsFaults {
+    /// So many segments are listed, instead of 15.
+    pub listed: Option<u32>,
+    /// Each segment whose place is a multiple of this is missing, without a word about it.
+    pub leave_out_every: Option<u64>,
+    /// Segments answer 500 `download not found` although they are listed.
+    pub evicted: bool,
+    /// Segments break off in the middle.
+    pub cut_short: bool,
+    /// The target duration is stated a second too short.
+    pub short_target: bool,
 }
 
 /// Switches of the whole engine. The default is a healthy engine.

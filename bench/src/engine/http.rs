@@ -204,6 +204,22 @@ pub(super) fn media_head(framing: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A playlist.
+pub(super) fn playlist(text: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\n{SERVER}Access-Control-Allow-Origin: *\r\n\
+         Content-Type: application/vnd.apple.mpegurl\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
+    .into_bytes()
+}
+
+/// What the owner of a playlist gets that somebody else has taken over.
+pub(super) fn forbidden() -> Vec<u8> {
+    format!("HTTP/1.1 403 Forbidden\r\n{SERVER}Access-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n")
+        .into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

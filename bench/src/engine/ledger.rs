@@ -37,6 +37,12 @@ pub struct ChannelCounters {
     pub collisions: u64,
     /// Readers that lost their body to another identity.
     pub takeovers: u64,
+    /// HLS playlists given.
+    pub playlists: u64,
+    /// HLS segments given.
+    pub segments: u64,
+    /// HLS segments asked for that could not be had.
+    pub segments_missed: u64,
     /// Media bytes sent, as the broadcast counts them.
     pub bytes: u64,
     /// HEAD requests that named the channel.

@@ -2,9 +2,8 @@
 //!
 //! An [`Engine`] owns a thread (or a few) with its own runtime, listens on two ports and speaks HTTP by
 //! hand, because a real engine's answers are odder than any HTTP library would produce. It covers progressive
-//! TS playback, sessions and their exclusivity, stat, commands, events, the service endpoints and every fault of
-//! [`Faults`] and [`EngineFaults`]. It does not do HLS or the legacy text API: `/ace/manifest.m3u8` and other unknown
-//! paths answer 500 as real engines do.
+//! TS playback and HLS, sessions and their exclusivity, stat, commands, events, the service endpoints and every fault of
+//! [`Faults`] and [`EngineFaults`]. It does not do the legacy text API; unknown paths answer 500 as real engines do.
 //!
 //! [`Control`] sets faults and reads counters; the same is served as HTTP and JSON on the second port (see `side`).
 //! Given the same channels and epoch, all engines serve identical bytes on one timeline.
@@ -12,6 +11,7 @@
 mod clock;
 mod control;
 mod faults;
+mod hls;
 mod http;
 mod ledger;
 mod open;
@@ -36,7 +36,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use control::Control;
-pub use faults::{Body, Cut, EngineFaults, Faults, Framing, Garbage, HeadQuirk, Redirect, Resume, StatQuirk};
+pub use faults::{
+    Body, Cut, EngineFaults, Faults, Framing, Garbage, HeadQuirk, HlsFaults, Redirect, Resume, StatQuirk,
+};
 pub use ledger::{ChannelCounters, End, EngineCounters, REMEMBERED_MAX, RequestRecord, SessionRecord};
 pub use options::{ChannelSpec, Options, SecondReader, Version};
 pub use pacer::{Profile, UnknownProfile};

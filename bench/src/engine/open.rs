@@ -1,4 +1,4 @@
-//! Opening a session: `/ace/getstream`.
+//! Opening a session: `/ace/getstream`, and `/ace/manifest.m3u8` for its playlist.
 
 use std::io;
 use std::sync::Arc;
@@ -85,8 +85,9 @@ impl Drop for InFlight {
     }
 }
 
-/// `GET /ace/getstream`: opens or joins a download and says, or redirects to, where it plays.
-pub(super) async fn getstream(exchange: &mut Exchange<'_>) -> io::Result<Next> {
+/// `GET /ace/getstream`, or `/ace/manifest.m3u8` with `wants_hls`: opens or joins a download and says, or redirects to,
+/// where it plays.
+pub(super) async fn start(exchange: &mut Exchange<'_>, wants_hls: bool) -> io::Result<Next> {
     let _in_flight = InFlight::new(exchange.world);
     let Some(selector) = selector(exchange) else {
         return exchange.answer(&http::error("Internal Server Error, couldn't find resource")).await;
@@ -111,6 +112,7 @@ pub(super) async fn getstream(exchange: &mut Exchange<'_>) -> io::Result<Next> {
         address: exchange.peer.ip().to_canonical(),
         client_session_id: client_session_id(exchange),
         wants_stop_events: exchange.request.is_set("use_stop_notifications"),
+        wants_hls,
     };
     let client_session_id = identity.client_session_id;
     let opened = exchange.world.open(channel, identity);
@@ -118,18 +120,22 @@ pub(super) async fn getstream(exchange: &mut Exchange<'_>) -> io::Result<Next> {
         exchange.world.end(channel, End::Vanished);
     }
     let base = exchange.base();
-    let place = format!("{}/{}", exchange.world.stations[channel].spec.infohash, opened.key);
+    let spec = &exchange.world.stations[channel].spec;
+    let (infohash, is_encrypted) = (spec.infohash, spec.is_encrypted);
+    let place = format!("{infohash}/{}", opened.key);
+    let playback =
+        if wants_hls { format!("{base}/ace/m/{place}.m3u8") } else { format!("{base}/ace/r/{place}") };
     if !is_json(exchange) {
-        return exchange.answer_and_close(&http::redirect(&format!("{base}/ace/r/{place}"))).await;
+        return exchange.answer_and_close(&http::redirect(&playback)).await;
     }
     let mut answer = json!({
-        "playback_url": format!("{base}/ace/r/{place}"),
+        "playback_url": playback,
         "stat_url": format!("{base}/ace/stat/{place}"),
         "command_url": format!("{base}/ace/cmd/{place}"),
-        "infohash": exchange.world.stations[channel].spec.infohash,
+        "infohash": infohash,
         "playback_session_id": opened.playback_session_id,
         "is_live": 1,
-        "is_encrypted": 0,
+        "is_encrypted": u8::from(is_encrypted),
         "client_session_id": client_session_id,
     });
     if exchange.request.is_set("use_api_events") {

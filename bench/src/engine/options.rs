@@ -26,7 +26,7 @@ pub struct Options {
     pub latency_scale_permille: u32,
     /// Threads that serve; one carries well over 1 Gbit/s.
     pub threads: usize,
-    /// Seed of everything that looks random: session ids, piece jitter, garbage.
+    /// Seed of what looks random: piece jitter, garbage. Session ids are never those of another engine.
     pub seed: u64,
     /// A session without reader and activity ends after this long, in engine time.
     pub idle_timeout: Duration,
@@ -111,6 +111,10 @@ pub struct ChannelSpec {
     pub reach_back: Duration,
     /// How long a cold start takes, in engine time.
     pub prebuffer: Duration,
+    /// How long a segment of HLS lasts at least; it ends where decoding can begin.
+    pub segment: Duration,
+    /// It cannot be had as a continuous stream, only as HLS.
+    pub is_encrypted: bool,
     /// What is wrong with it from the start.
     pub faults: Faults,
 }
@@ -127,6 +131,8 @@ impl ChannelSpec {
             profile: Profile::SMOOTH,
             reach_back: Duration::from_secs(10),
             prebuffer: Duration::from_millis(100),
+            segment: Duration::from_secs(4),
+            is_encrypted: false,
             faults: Faults::default(),
         }
     }
@@ -160,6 +166,13 @@ impl ChannelSpec {
     #[must_use]
     pub fn with_prebuffer(mut self, prebuffer: Duration) -> Self {
         self.prebuffer = prebuffer;
+        self
+    }
+
+    /// The same channel encrypted: only as HLS, with segments of this length.
+    #[must_use]
+    pub fn only_hls(mut self, segment: Duration) -> Self {
+        (self.is_encrypted, self.segment) = (true, segment);
         self
     }
 

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use super::faults::{Cut, Framing, HeadQuirk, Redirect};
+use super::hls;
 use super::http;
 use super::ledger::End;
 use super::options::SecondReader;
@@ -34,6 +35,9 @@ pub(super) async fn by_key(exchange: &mut Exchange<'_>, infohash: &str, key: &st
     let Some(claim) = claim(exchange.world, infohash, key) else {
         return exchange.answer(&http::error("download not found")).await;
     };
+    if exchange.world.stations[claim.channel].spec.is_encrypted {
+        return hls::refuse_progressive(exchange, claim.channel).await;
+    }
     let _reading = Reading::new(exchange.world, &claim, true);
     if let Some(failure) = wait_for_media(exchange, &claim).await? {
         return exchange.answer(&http::error(&failure)).await;
@@ -69,7 +73,7 @@ pub(super) async fn by_token(exchange: &mut Exchange<'_>, infohash: &str, text: 
     media(exchange, claim).await
 }
 
-fn claim(world: &World, infohash: &str, key: &str) -> Option<Claim> {
+pub(super) fn claim(world: &World, infohash: &str, key: &str) -> Option<Claim> {
     let channel = world.channel_by_infohash(infohash.parse().ok()?)?;
     let mut state = world.lock();
     let (_, session) = state.session(channel, key)?;
@@ -132,7 +136,7 @@ impl Drop for Reading {
 }
 
 /// Holds the request until media may flow. Gives the text of a 500 when it never will.
-async fn wait_for_media(exchange: &mut Exchange<'_>, claim: &Claim) -> io::Result<Option<String>> {
+pub(super) async fn wait_for_media(exchange: &mut Exchange<'_>, claim: &Claim) -> io::Result<Option<String>> {
     let mut pulse = exchange.world.pulse.subscribe();
     let offers_compression = exchange.request.header("accept-encoding").is_some_and(|value| {
         ["gzip", "deflate", "br", "zstd"].iter().any(|coding| value.to_ascii_lowercase().contains(coding))

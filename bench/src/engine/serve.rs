@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::http::{self, Reader, Request};
 use super::world::World;
-use super::{open, playback, service, session};
+use super::{hls, open, playback, service, session};
 use crate::channel::Id;
 
 /// What happens to the connection after an answer.
@@ -241,7 +241,10 @@ async fn route(exchange: &mut Exchange<'_>) -> io::Result<Next> {
         note_head(exchange, &place);
     }
     match place {
-        ["ace", "getstream", "", ""] => open::getstream(exchange).await,
+        ["ace", "getstream", "", ""] => open::start(exchange, false).await,
+        ["ace", "manifest.m3u8", "", ""] => open::start(exchange, true).await,
+        ["ace", "m", infohash, file] => hls::playlist(exchange, infohash, file).await,
+        ["ace", "c", infohash, file] => hls::segment(exchange, infohash, file).await,
         ["ace", "r", infohash, key] => playback::by_key(exchange, infohash, key).await,
         ["content", infohash, token, ""] => playback::by_token(exchange, infohash, token).await,
         ["ace", "stat", infohash, key] => session::stat(exchange, infohash, key).await,

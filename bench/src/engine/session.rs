@@ -78,14 +78,14 @@ fn phase(
     if !is_ready && age < prebuffer.min(Duration::from_secs(1)) / 20 {
         return json!({});
     }
-    let infohash = world.stations[channel].spec.infohash;
+    let spec = &world.stations[channel].spec;
     let mut response = json!({
         "status": "idle",
-        "infohash": infohash,
+        "infohash": spec.infohash,
         "playback_session_id": download.playback_session_id,
         "client_session_id": session.client_session_id,
         "is_live": 1,
-        "is_encrypted": 0,
+        "is_encrypted": u8::from(spec.is_encrypted),
     });
     if !is_ready && age < prebuffer.min(Duration::from_secs(1)) / 8 {
         return response;

@@ -5,6 +5,7 @@
 //! the reader. Whoever waits for a change subscribes to `pulse`, which ticks on every change of faults or sessions.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::faults::{Cut, EngineFaults, Faults};
+use super::hls::{Cuts, Output};
 use super::ledger::{ChannelCounters, End, Ledger};
 use super::options::{ChannelSpec, Options};
 use super::pacer::Pacer;
@@ -33,6 +35,7 @@ pub(super) struct World {
     by_content_id: HashMap<Id, usize>,
     by_infohash: HashMap<Id, usize>,
     state: Mutex<State>,
+    pub(super) cuts: Cuts,
     pub(super) pulse: watch::Sender<u64>,
     pub(super) engine_faults: watch::Sender<EngineFaults>,
     /// Ticks when every open connection is to be reset.
@@ -53,6 +56,8 @@ pub(super) struct State {
     /// Channels whose transport file the engine has seen through their infohash: `id=<infohash>` works for them.
     pub(super) cached: HashSet<usize>,
     numbers: u64,
+    /// Makes its ids unlike those of any other engine, with the same seed or after a restart.
+    birth: u64,
 }
 
 /// A channel's switches and counters.
@@ -78,6 +83,8 @@ pub(super) struct Download {
     pub(super) is_live: bool,
     /// Where the reader is.
     pub(super) position: u64,
+    /// The playlist, once somebody has opened the download for HLS.
+    pub(super) output: Option<Output>,
     /// Since when the reader gets nothing.
     pub(super) starving_since: Option<Duration>,
 }
@@ -110,6 +117,8 @@ pub(super) struct Identity {
     pub(super) address: IpAddr,
     pub(super) client_session_id: i64,
     pub(super) wants_stop_events: bool,
+    /// It wants a playlist.
+    pub(super) wants_hls: bool,
 }
 
 impl Identity {
@@ -147,6 +156,7 @@ impl World {
             downloads: HashMap::new(),
             cached: HashSet::new(),
             numbers: 0,
+            birth: RandomState::new().build_hasher().finish(),
         };
         Ok(Self {
             options,
@@ -156,6 +166,7 @@ impl World {
             by_content_id,
             by_infohash,
             state: Mutex::new(state),
+            cuts: Cuts::default(),
             pulse: watch::Sender::new(0),
             engine_faults: watch::Sender::new(EngineFaults::default()),
             reset: watch::Sender::new(0),
@@ -220,9 +231,10 @@ impl World {
         if identity.pid.is_none() {
             self.replace_anonymous(&mut state, channel, &key);
         }
-        let playback_session_id = state.make_id(self.options.seed);
-        let token = state.make_id(self.options.seed)[..32].to_owned();
+        let playback_session_id = state.make_id();
+        let token = state.make_id()[..32].to_owned();
         let position = self.stations[channel].channel.timing().position(now);
+        let output = identity.wants_hls.then(|| self.output(channel, &key));
         let infohash = self.stations[channel].spec.infohash;
         let State { ledger, channels, downloads, .. } = &mut *state;
         let download = downloads.entry(channel).or_insert_with(|| Download {
@@ -238,10 +250,17 @@ impl World {
             seek: None,
             is_live: true,
             position,
+            output: None,
             starving_since: None,
         });
         download.playback_session_id.clone_from(&playback_session_id);
         download.active = now;
+        // Who repeats its request goes on with its own numbers.
+        if let Some(output) = output
+            && download.output.as_ref().is_none_or(|old| old.owner != output.owner)
+        {
+            download.output = Some(output);
+        }
         let known = download.sessions.iter().position(|session| session.key == key);
         let record = match known {
             Some(at) => {
@@ -373,9 +392,9 @@ impl State {
     }
 
     /// Forty seeded hex digits, different each time.
-    fn make_id(&mut self, seed: u64) -> String {
-        let number = self.next_number();
-        Id::derive(&format!("{seed} {number}")).to_string()
+    fn make_id(&mut self) -> String {
+        let (birth, number) = (self.birth, self.next_number());
+        Id::derive(&format!("{birth} {number}")).to_string()
     }
 
     /// Forgets counters, finished sessions and requests; what is open stays counted where it must.

@@ -367,7 +367,7 @@ impl Crowd {
 }
 
 /// `None` when there was nothing to read.
-fn received(read: io::Result<usize>) -> Result<Option<usize>, Gone> {
+pub(super) fn received(read: io::Result<usize>) -> Result<Option<usize>, Gone> {
     match read {
         Ok(0) => Err(Gone::Eof),
         Ok(length) => Ok(Some(length)),
@@ -376,7 +376,7 @@ fn received(read: io::Result<usize>) -> Result<Option<usize>, Gone> {
     }
 }
 
-fn connect(target: SocketAddr, source: Option<u32>) -> io::Result<TcpStream> {
+pub(super) fn connect(target: SocketAddr, source: Option<u32>) -> io::Result<TcpStream> {
     /// `EINPROGRESS` has no name in the standard library.
     const IN_PROGRESS: i32 = libc::EINPROGRESS;
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;

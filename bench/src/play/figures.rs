@@ -166,10 +166,8 @@ pub(super) fn collect(
     let gb = bytes as f64 / 1e9;
     let seconds = elapsed.as_secs_f64();
     let server = used.map(|(before, from, to)| {
-        let cpu_s = to.cpu_s - from.cpu_s;
         let pids = options.server.as_ref().map(|server| server.pids().to_vec()).unwrap_or_default();
-        let cpu_s_per_gb = if bytes > 0 { cpu_s / gb } else { 0.0 };
-        Used { pids, cpu_s, cpu_pct: cpu_s / seconds * 100.0, cpu_s_per_gb, before, after: to }
+        Used::between(pids, (before, from, to), seconds, gb)
     });
     let judged = || crowd.clients.iter().filter(|client| client.kind.is_judged());
     let stalled = || crowd.clients.iter().filter(|client| !client.kind.is_judged());
@@ -324,7 +322,19 @@ impl Sampled {
 }
 
 impl Used {
-    fn lines(&self, table: &mut Table) {
+    /// What was used between two moments; the first usage is that before all.
+    pub(super) fn between(
+        pids: Vec<u32>,
+        (before, from, after): (Usage, Usage, Usage),
+        seconds: f64,
+        gb: f64,
+    ) -> Self {
+        let cpu_s = after.cpu_s - from.cpu_s;
+        let cpu_s_per_gb = if gb > 0.0 { cpu_s / gb } else { 0.0 };
+        Self { pids, cpu_s, cpu_pct: cpu_s / seconds * 100.0, cpu_s_per_gb, before, after }
+    }
+
+    pub(super) fn lines(&self, table: &mut Table) {
         let Self { cpu_s, cpu_pct, cpu_s_per_gb, before, after, .. } = self;
         table.line(
             "server CPU",

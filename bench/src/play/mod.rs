@@ -8,6 +8,7 @@
 mod client;
 mod crowd;
 mod figures;
+mod hls;
 mod interleave;
 pub mod server;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use figures::{Figures, Joins, Sampled, Service, Used};
+pub use hls::{HlsFigures, Versus, versus};
 pub use interleave::{Interleaved, Medians, Phase};
 pub use server::{Server, Usage};
 
@@ -219,11 +221,24 @@ impl Error {
 ///
 /// # Errors
 /// An option makes no sense, nobody is served, or the server cannot be watched.
-pub fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Figures, Error> {
+pub fn run(options: &Options, progress: impl FnMut(&str)) -> Result<Figures, Error> {
+    run_and(options, progress, || ())
+}
+
+/// The same, and does something when the measurement begins; it must not take long, for nobody reads meanwhile.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_and(
+    options: &Options,
+    mut progress: impl FnMut(&str),
+    begin: impl FnOnce(),
+) -> Result<Figures, Error> {
     let mut run = Run::start(options, &mut progress)?;
     run.crowd.add(&vec![Kind::Stalled; options.stalled], options.ramp);
     run.settle(&mut progress)?;
     progress(&format!("measuring for {:?}", options.duration));
+    begin();
     run.measure()
 }
 

@@ -43,7 +43,9 @@ fn errors_are_text_with_a_length_and_keep_the_connection() {
         (format!("/ace/r/{}/{}", infohash(0), "0".repeat(32)), "download not found"),
         ("/ace/getstream".to_owned(), "Internal Server Error, couldn't find resource"),
         ("/no/such/thing".to_owned(), "Internal Server Error, couldn't find resource"),
-        ("/ace/manifest.m3u8?id=1".to_owned(), "Internal Server Error, couldn't find resource"),
+        ("/ace/manifest.m3u8".to_owned(), "Internal Server Error, couldn't find resource"),
+        ("/ace/getstream?id=1".to_owned(), "failed to load content"),
+        ("/ace/manifest.m3u8?id=1".to_owned(), "failed to load content"),
     ] {
         client.get(&target);
         let (head, body) = client.response();

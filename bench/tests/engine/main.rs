@@ -3,6 +3,7 @@
 mod client;
 mod exclusivity;
 mod faults;
+mod hls;
 mod http;
 mod media;
 mod session;

@@ -5,7 +5,7 @@
 
 use crate::ids::{Alias, Hex40, Options, Selector, StreamKey, StreamName};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 const BUCKETS: usize = 64;
@@ -20,11 +20,17 @@ pub struct Directory {
     /// Keys whose broadcast already plays under another key, because it could not be resolved when its session began.
     /// One entry per such session, gone with it.
     elsewhere: ArcSwap<HashMap<StreamKey, StreamKey>>,
+    /// Numbers that must not be played.
+    blocked: ArcSwap<HashSet<Hex40>>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| ArcSwap::default()), elsewhere: ArcSwap::default() }
+        Self {
+            buckets: std::array::from_fn(|_| ArcSwap::default()),
+            elsewhere: ArcSwap::default(),
+            blocked: ArcSwap::default(),
+        }
     }
 }
 
@@ -96,6 +102,24 @@ impl Directory {
         }
     }
 
+    /// Replaces the numbers that must not be played: ids and infohashes alike.
+    pub fn block(&self, numbers: HashSet<Hex40>) {
+        self.blocked.store(Arc::new(numbers));
+    }
+
+    /// Whether a play of `key`, asked for as `asked`, must be refused.
+    pub fn is_blocked(&self, asked: Hex40, key: &StreamKey) -> bool {
+        let blocked = self.blocked.load();
+        if blocked.is_empty() {
+            return false;
+        }
+        let canonical = self.bucket(asked).load().get(&asked).copied();
+        [Some(asked), key.infohash(), Some(key.selector().value()), canonical]
+            .into_iter()
+            .flatten()
+            .any(|number| blocked.contains(&number))
+    }
+
     /// Aliases known now; for metrics.
     pub fn len(&self) -> usize {
         self.buckets.iter().map(|bucket| bucket.load().len()).sum()
@@ -153,6 +177,27 @@ mod tests {
         assert_eq!(directory.living(&canonical), Some(living.clone()));
         directory.unlead(&living);
         assert_eq!(directory.find(&alias(Selector::ContentId(id))), Some(canonical));
+    }
+
+    /// Guards: a broadcast that is blocked is blocked under every name that is known for it, and under no other.
+    #[test]
+    fn a_blocked_broadcast_is_blocked_under_every_name() {
+        let directory = Directory::default();
+        let (id, infohash) = (number(1), number(2));
+        directory.learn(id, infohash);
+        let canonical = directory.find(&alias(Selector::ContentId(id))).unwrap();
+        let stand_in = unresolved(&alias(Selector::ContentId(id)));
+        let other = unresolved(&alias(Selector::ContentId(number(3))));
+        assert!(!directory.is_blocked(id, &canonical));
+        for blocked in [id, infohash] {
+            directory.block([blocked].into());
+            assert!(directory.is_blocked(id, &canonical));
+            assert!(directory.is_blocked(id, &stand_in));
+            assert!(!directory.is_blocked(number(3), &other));
+        }
+        assert!(directory.is_blocked(infohash, &canonical));
+        directory.block(HashSet::new());
+        assert!(!directory.is_blocked(id, &canonical));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Identities: what a player asks for, what a session is keyed on, who owns what.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -81,11 +81,18 @@ impl Serialize for Hex40 {
     }
 }
 
+impl<'de> Deserialize<'de> for Hex40 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// How a player or an engine names a broadcast.
 ///
 /// A content id and an infohash are different numbers for the same broadcast; many published links carry an infohash
 /// in `id=`, so the kind says only which parameter was used, not what the number is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
     /// `id=` (engine: `content_id`).
@@ -121,7 +128,7 @@ impl Selector {
 
 /// The engine parameters that change the bytes of a broadcast (`_idx`, `transcode_audio`, …), canonical:
 /// sorted `name=value` pairs joined by `&`, percent-encoded, empty when there are none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Options(Arc<str>);
 
 impl Options {
@@ -146,7 +153,7 @@ impl Options {
 }
 
 /// One way of asking for a stream: what the directory maps to a [`StreamKey`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Alias {
     /// Parameter and number as the player gave them.
     pub selector: Selector,
@@ -155,7 +162,7 @@ pub struct Alias {
 }
 
 /// What a session is keyed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamName {
     /// The canonical name.
@@ -165,7 +172,7 @@ pub enum StreamName {
 }
 
 /// Canonical identity of a stream; exactly one session per key exists in the process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StreamKey {
     /// Infohash, or the selector when it could not be resolved.
     pub name: StreamName,
@@ -227,12 +234,12 @@ impl fmt::Display for StreamKey {
 }
 
 /// Index of a shard, `0..shards`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ShardId(pub u16);
 
 /// One connected player; random per connection, never derived from address and user agent (two players of one
 /// household share both).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientId(pub u128);
 
 impl fmt::Display for ClientId {
@@ -243,7 +250,7 @@ impl fmt::Display for ClientId {
 }
 
 /// Name of an engine: the container id for a pool engine, `host:port` for a static one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EngineId(pub Arc<str>);
 
 impl fmt::Display for EngineId {
@@ -253,12 +260,12 @@ impl fmt::Display for EngineId {
 }
 
 /// One granted lease; unique within the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseId(pub u64);
 
 /// Generation of the link between a shard and control. It grows when control starts anew; an answer that carries an
 /// old one is handed back unused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 /// Names one request of one shard, so that its answer finds it. Never reused by the shard.

@@ -24,7 +24,7 @@ pub struct LeaseRequest {
 }
 
 /// A granted engine. Returned exactly once with [`LeaseReturn`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lease {
     /// Which lease.
     pub id: LeaseId,
@@ -50,7 +50,7 @@ pub struct LeaseReturn {
 }
 
 /// What a shard saw of an engine that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineFault {
     /// The TCP connection was refused, reset or timed out.

@@ -14,6 +14,8 @@ pub mod message;
 pub mod metric;
 pub mod reason;
 pub mod snapshot;
+pub mod supply;
+pub mod tuning;
 
 pub use connection::{Connection, Guard};
 pub use directory::Directory;
@@ -24,3 +26,5 @@ pub use ids::{
 pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};
 pub use reason::{EndReason, Refusal, RefusalCode};
+pub use supply::{DockerState, EngineSource, Supply, Unwell};
+pub use tuning::{Dial, Tuning};

@@ -6,7 +6,7 @@ use crossbeam::queue::ArrayQueue;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 struct Shared<T> {
     queue: ArrayQueue<T>,
@@ -98,19 +98,21 @@ impl<T> Receiver<T> {
     ///
     /// Cancel safe: a dropped wait has taken nothing out.
     pub async fn recv(&mut self) -> Option<T> {
-        poll_fn(|cx| {
-            if let Some(message) = self.0.queue.pop() {
-                return Poll::Ready(Some(message));
-            }
-            self.0.waker.register(cx.waker());
-            // A message may have come between the look and the registration.
-            match self.0.queue.pop() {
-                Some(message) => Poll::Ready(Some(message)),
-                None if self.0.senders.load(Ordering::Acquire) == 0 => Poll::Ready(self.0.queue.pop()),
-                None => Poll::Pending,
-            }
-        })
-        .await
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// One look of [`Receiver::recv`]: for whoever holds the receiver only while it looks.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(message) = self.0.queue.pop() {
+            return Poll::Ready(Some(message));
+        }
+        self.0.waker.register(cx.waker());
+        // A message may have come between the look and the registration.
+        match self.0.queue.pop() {
+            Some(message) => Poll::Ready(Some(message)),
+            None if self.0.senders.load(Ordering::Acquire) == 0 => Poll::Ready(self.0.queue.pop()),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Wake};
+    use std::task::Wake;
 
     struct Flag(AtomicBool);
     impl Wake for Flag {

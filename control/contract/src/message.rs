@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use crate::ids::{Alias, EngineId, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
 use crate::lease::{Lease, LeaseRequest, LeaseReturn};
-use crate::reason::Refusal;
+use crate::reason::{EndReason, Refusal};
 use std::time::Instant;
 
 /// A shard wants to know which broadcast an alias names.
@@ -122,10 +122,12 @@ pub enum ToShard {
         /// Where to.
         engine: Option<EngineId>,
     },
-    /// End the session of this key, reason `stopped`.
+    /// End the session of this key.
     Stop {
         /// Which session.
         key: StreamKey,
+        /// What its clients and records say of it.
+        reason: EndReason,
     },
     /// Graceful shutdown: take no new clients, end players, stop engine sessions, then end the thread.
     Drain {

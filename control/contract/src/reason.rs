@@ -1,11 +1,11 @@
 //! The closed lists: why a client or session ended, why a request was refused. One name each, the same in the log,
 //! the metric, the API and the panel.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Why a client or a session ended. The one closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Client: the player closed its connection. Session: the last player left and the grace period passed.
@@ -32,6 +32,8 @@ pub enum EndReason {
     Memory,
     /// Session: nobody watched it, and a play waited for its engine.
     Yielded,
+    /// Its broadcast was found to loop.
+    Looping,
     /// Ended by the operator.
     Stopped,
     /// The appliance is shutting down.
@@ -42,7 +44,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ClientLeft,
         Self::ConnectionLost,
         Self::WriteTimeout,
@@ -55,6 +57,7 @@ impl EndReason {
         Self::Merged,
         Self::Memory,
         Self::Yielded,
+        Self::Looping,
         Self::Stopped,
         Self::Shutdown,
         Self::Internal,
@@ -75,6 +78,7 @@ impl EndReason {
             Self::Merged => "merged",
             Self::Memory => "memory",
             Self::Yielded => "yielded",
+            Self::Looping => "looping",
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
@@ -104,6 +108,8 @@ pub enum RefusalCode {
     MethodNotAllowed,
     /// No such route or stream.
     NotFound,
+    /// The broadcast was found to loop and is not played for a while.
+    LoopingStream,
     /// The range asked for lies outside of the segment.
     RangeNotSatisfiable,
     /// `MAX_CLIENTS` reached.
@@ -122,6 +128,12 @@ pub enum RefusalCode {
     NoEngine,
     /// Every engine is at its capacity.
     MaxCapacity,
+    /// Too many engines failed to start; the next try is later.
+    CircuitBreaker,
+    /// Docker, where engines are kept, cannot be used.
+    NoDocker,
+    /// A VPN was asked for, which is not supported: no engine is used without it.
+    VpnNotSupported,
     /// The engine could not be reached or hangs.
     EngineUnreachable,
     /// The engine answered with an error.
@@ -144,7 +156,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingId,
         Self::AmbiguousId,
         Self::MalformedId,
@@ -154,6 +166,7 @@ impl RefusalCode {
         Self::HeadTimeout,
         Self::MethodNotAllowed,
         Self::NotFound,
+        Self::LoopingStream,
         Self::RangeNotSatisfiable,
         Self::ClientsMax,
         Self::StreamClientsMax,
@@ -163,6 +176,9 @@ impl RefusalCode {
         Self::Descriptors,
         Self::NoEngine,
         Self::MaxCapacity,
+        Self::CircuitBreaker,
+        Self::NoDocker,
+        Self::VpnNotSupported,
         Self::EngineUnreachable,
         Self::EngineError,
         Self::ContentNotFound,
@@ -186,6 +202,7 @@ impl RefusalCode {
             Self::HeadTimeout => "head_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
+            Self::LoopingStream => "looping_stream",
             Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::ClientsMax => "clients_max",
             Self::StreamClientsMax => "stream_clients_max",
@@ -195,6 +212,9 @@ impl RefusalCode {
             Self::Descriptors => "descriptors",
             Self::NoEngine => "no_engine",
             Self::MaxCapacity => "max_capacity",
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::NoDocker => "no_docker",
+            Self::VpnNotSupported => "vpn_not_supported",
             Self::EngineUnreachable => "engine_unreachable",
             Self::EngineError => "engine_error",
             Self::ContentNotFound => "content_not_found",

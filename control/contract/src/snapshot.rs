@@ -1,4 +1,4 @@
-//! What a shard shows of itself: published whole, read without locks by whoever answers a status request.
+//! What a shard shows of itself, and control of engines: published whole, read without locks by whoever answers a status request.
 //!
 //! A shard publishes at once when sessions, their engines or who watches change, as often as a small share of its time
 //! allows, and a few times a second while there are figures to show; readers never make it wait, and
@@ -7,20 +7,36 @@
 use crate::ids::{ClientId, EngineId, Hex40, Selector, ShardId, StreamKey};
 use crate::metric::Sample;
 use crate::reason::EndReason;
+use crate::supply::Supply;
 use arc_swap::ArcSwap;
+use atomic_waker::AtomicWaker;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-/// One slot per shard, written by its shard, read by all.
+/// One slot per shard, written by its shard, and two written by control; read by all.
 pub struct Board {
     shards: Vec<ArcSwap<Shard>>,
+    control: ArcSwap<Control>,
+    supply: ArcSwap<Supply>,
+    published: AtomicU64,
+    follower: AtomicWaker,
 }
 
 impl Board {
     /// A board for `shards` shards that have not published yet.
     pub fn new(shards: u16) -> Self {
-        Self { shards: (0..shards).map(|id| ArcSwap::from_pointee(Shard::empty(ShardId(id)))).collect() }
+        let empty = |id| ArcSwap::from_pointee(Shard::empty(ShardId(id)));
+        Self {
+            shards: (0..shards).map(empty).collect(),
+            control: ArcSwap::default(),
+            supply: ArcSwap::default(),
+            published: AtomicU64::new(0),
+            follower: AtomicWaker::new(),
+        }
     }
 
     /// Replaces what shard `snapshot.id` shows.
@@ -29,12 +45,65 @@ impl Board {
     /// When the id is outside the board: a wiring mistake.
     pub fn publish(&self, snapshot: Shard) {
         self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
+        self.published.fetch_add(1, Ordering::Release);
+        self.follower.wake();
+    }
+
+    /// Replaces what control shows of where engines come from.
+    pub fn publish_supply(&self, supply: Supply) {
+        self.supply.store(Arc::new(supply));
+    }
+
+    /// Where engines come from.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.supply.load_full()
     }
 
     /// The newest snapshot of every shard, in shard order.
     pub fn read(&self) -> Vec<Arc<Shard>> {
         self.shards.iter().map(ArcSwap::load_full).collect()
     }
+
+    /// How often shards have published.
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Waits until a shard has published more often than `seen` counts, and answers the new count. One waits at a time:
+    /// whoever comes last is woken.
+    ///
+    /// Cancel safe.
+    pub async fn changed(&self, seen: u64) -> u64 {
+        poll_fn(|cx| {
+            let is_new = |published: u64| published != seen;
+            let published = self.published.load(Ordering::Acquire);
+            if is_new(published) {
+                return Poll::Ready(published);
+            }
+            self.follower.register(cx.waker());
+            // A shard may have published between the look and the registration.
+            let published = self.published.load(Ordering::Acquire);
+            if is_new(published) { Poll::Ready(published) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Replaces what control shows of itself.
+    pub fn publish_control(&self, shown: Control) {
+        self.control.store(Arc::new(shown));
+    }
+
+    /// What control showed of itself last.
+    pub fn control(&self) -> Arc<Control> {
+        self.control.load_full()
+    }
+}
+
+/// What control shows of itself, for answers that shards give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Why nothing can be stored, if that is so; everything else goes on.
+    pub storage_fault: Option<Arc<str>>,
 }
 
 /// Everything one shard shows.
@@ -50,6 +119,8 @@ pub struct Shard {
     pub sessions: Vec<Arc<Session>>,
     /// Clients that ended a short while ago, oldest first; bounded in number and time.
     pub ended: Vec<Arc<EndedClient>>,
+    /// Sessions that ended a short while ago, in the order of their numbers; bounded in number and time.
+    pub ended_sessions: Vec<Arc<EndedSession>>,
     /// Metric values.
     pub metrics: Vec<Sample>,
 }
@@ -62,6 +133,7 @@ impl Shard {
             taken_at: SystemTime::UNIX_EPOCH,
             sessions: Vec::new(),
             ended: Vec::new(),
+            ended_sessions: Vec::new(),
             metrics: Vec::new(),
         }
     }
@@ -110,7 +182,7 @@ impl SpliceKind {
 }
 
 /// Media that players missed, or were given twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Amount {
     /// By the stream's clock.
     pub time: Duration,
@@ -126,7 +198,7 @@ impl std::ops::AddAssign for Amount {
 }
 
 /// How the sources of a session were joined to each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Splices {
     /// [`SpliceKind::Exact`].
     pub exact: u64,
@@ -187,14 +259,16 @@ pub struct Session {
     pub failovers: u64,
     /// How they were joined to each other.
     pub splices: Splices,
-    /// The engine's own figures, newest first poll.
+    /// The engine's own figures by the newest poll.
     pub stat: Option<EngineStat>,
+    /// When they were taken.
+    pub stat_at: Option<SystemTime>,
     /// Video and audio formats from the PMT, e.g. `h264`, `aac`.
     pub formats: Vec<&'static str>,
 }
 
 /// The engine side of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SessionEngine {
     /// Which engine.
     pub id: EngineId,
@@ -213,7 +287,7 @@ pub struct SessionEngine {
 }
 
 /// What the engine says of itself, newest poll.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct EngineStat {
     /// `idle`, `prebuf`, `dl`, …
     pub status: String,
@@ -234,7 +308,7 @@ pub struct EngineStat {
 }
 
 /// `livepos` of the engine, Unix seconds unless said otherwise.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct LivePos {
     /// Reader position.
     pub pos: Option<i64>,
@@ -290,6 +364,33 @@ pub struct EndedClient {
     pub infohash: Option<Hex40>,
     /// Its record as it was at the end.
     pub client: Client,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// When it ended.
+    pub at: SystemTime,
+}
+
+/// A session that ended a short while ago.
+#[derive(Clone, Debug)]
+pub struct EndedSession {
+    /// Grows by one with each session that ends on its shard.
+    pub number: u64,
+    /// What it played.
+    pub key: StreamKey,
+    /// The selector of its first player.
+    pub asked_as: Selector,
+    /// Canonical infohash, if it was known.
+    pub infohash: Option<Hex40>,
+    /// The engine that served it last; `None` when none ever answered.
+    pub engine: Option<SessionEngine>,
+    /// When the first player asked.
+    pub created_at: SystemTime,
+    /// When the first media came.
+    pub started_at: Option<SystemTime>,
+    /// The engine's own figures by the newest poll.
+    pub stat: Option<EngineStat>,
+    /// When they were taken.
+    pub stat_at: Option<SystemTime>,
     /// Why it ended.
     pub reason: EndReason,
     /// When it ended.

@@ -3,9 +3,11 @@
 use super::Sources;
 use super::error::{Error, Named};
 use super::input::Read;
-use super::shapes::{EngineView, StreamView};
+use super::shapes::{EngineView, playing};
+use crate::streams;
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,10 +15,10 @@ use utoipa_axum::routes;
 
 /// An engine and what plays on it.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct EngineWithStreams {
+pub(crate) struct EngineWithStreams<'a> {
     engine: EngineView,
     /// Active ones, without figures.
-    streams: Vec<StreamView>,
+    streams: Vec<streams::State<'a>>,
 }
 
 /// Routes of this file.
@@ -29,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 /// By port. Platform and version are what the engine's last check said; nobody is asked now.
 #[utoipa::path(get, path = "/engines", tag = "engines", responses((status = 200, body = Vec<EngineView>)))]
 async fn engines(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Vec<EngineView>> {
-    Json(EngineView::all(&sources.engines, &sources.board))
+    Json(EngineView::all(&sources.engines, playing(&sources.streams)))
 }
 
 /// One engine
@@ -45,15 +47,11 @@ async fn engines(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Vec
         (status = 404, description = "No such engine; older clients look at `error`", body = Named),
     )
 )]
-async fn engine(
-    State(sources): State<Sources>,
-    Read(id): Read<String>,
-) -> Result<Json<EngineWithStreams>, Error> {
-    let found = EngineView::all(&sources.engines, &sources.board).into_iter().find(|view| view.is_named(&id));
+async fn engine(State(sources): State<Sources>, Read(id): Read<String>) -> Result<Response, Error> {
+    let playing = playing(&sources.streams);
+    let here = playing.get(id.as_str()).cloned().unwrap_or_default();
+    let found = EngineView::all(&sources.engines, playing).into_iter().find(|view| view.is_named(&id));
     let engine = found.ok_or(Error::NoEngine)?;
-    let shards = sources.board.read();
-    let sessions = shards.iter().flat_map(|shard| &shard.sessions);
-    let here = sessions.filter(|session| session.engine.as_ref().is_some_and(|engine| *engine.id.0 == *id));
-    let streams = here.filter_map(|session| StreamView::of_session(session)).collect();
-    Ok(Json(EngineWithStreams { engine, streams }))
+    let streams = here.iter().map(|shown| shown.state(false)).collect();
+    Ok(Json(EngineWithStreams { engine, streams }).into_response())
 }

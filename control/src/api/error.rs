@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// 400: the request is well formed and asks for what must not be.
     #[error("{0}")]
     Refused(Cow<'static, str>),
+    /// 500: our own fault.
+    #[error("{0}")]
+    Internal(Cow<'static, str>),
     /// 404 with the text older clients look for.
     #[error("Engine not found")]
     NoEngine,
@@ -106,6 +109,7 @@ impl Error {
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::NoEngine => StatusCode::NOT_FOUND,
             Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Unavailable(_) | Self::Blocked(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

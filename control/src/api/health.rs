@@ -6,15 +6,15 @@ use super::Sources;
 use super::error::{Blocked, Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::service::{Acexy, Message};
-use super::shapes::health_status;
-use super::time::rfc3339;
-use crate::engines::Standing;
+use super::shapes::{health_status, playing};
+use super::time::{rfc3339, wall};
+use crate::engines::breaker::{BreakerStanding, BreakerState};
 use crate::engines::health::State as Health;
+use crate::engines::{Pulling, Standing};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use sluice_contract::EngineId;
-use std::collections::HashSet;
+use sluice_contract::EngineSource;
 use std::time::SystemTime;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -59,6 +59,19 @@ pub(crate) struct Breaker {
     last_success_time: Option<String>,
     /// Seconds.
     recovery_timeout: u64,
+}
+
+impl From<&BreakerStanding> for Breaker {
+    fn from(standing: &BreakerStanding) -> Self {
+        Self {
+            state: standing.state.as_str(),
+            failure_count: standing.failures,
+            failure_threshold: standing.limits.threshold,
+            last_failure_time: standing.last_failure.map(|at| rfc3339(wall(at))),
+            last_success_time: standing.last_success.map(|at| rfc3339(wall(at))),
+            recovery_timeout: standing.limits.recovery.as_secs(),
+        }
+    }
 }
 
 impl Breaker {
@@ -147,6 +160,35 @@ pub(crate) struct Provisioning {
     last_failure: Option<String>,
     blocked_reason: Option<String>,
     blocked_reason_details: Option<BlockedDetails>,
+    /// `unused`, `unknown`, `up` or `away`.
+    docker: &'static str,
+    /// The image that is being pulled, while one is.
+    image_pull: Option<ImagePull>,
+}
+
+/// How far the pull of an image is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImagePull {
+    image: String,
+    /// Docker's newest words.
+    status: String,
+    /// So far, of layers whose size is known.
+    bytes: u64,
+    /// Of those layers in all.
+    bytes_total: u64,
+    since: String,
+}
+
+impl From<&Pulling> for ImagePull {
+    fn from(pull: &Pulling) -> Self {
+        Self {
+            image: pull.image.to_string(),
+            status: pull.status.clone(),
+            bytes: pull.bytes,
+            bytes_total: pull.bytes_total,
+            since: rfc3339(wall(pull.since)),
+        }
+    }
 }
 
 /// Why not, as programs read it.
@@ -171,7 +213,7 @@ impl From<Blocked> for BlockedDetails {
 pub(crate) struct Config {
     auto_delete: bool,
     grace_period_s: u64,
-    engine_variant: &'static str,
+    engine_variant: String,
     debug_mode: bool,
 }
 
@@ -193,64 +235,89 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<OrchestratorStatus> {
     let standing = sources.engines.standing();
     let engines = EngineCounts::new(&standing);
-    let shards = sources.board.read();
-    let playing = || {
-        let sessions = shards.iter().flat_map(|shard| &shard.sessions);
-        sessions.filter_map(|session| session.engine.as_ref()).filter(|e| e.playback_session_id.is_some())
-    };
-    let used = playing().map(|engine| &engine.id).collect::<HashSet<&EngineId>>().len();
-    let blocked = super::containers::blocked();
+    let used = playing(&sources.streams).len();
+    let (active, total) = sources.streams.counts();
+    let supply = sources.board.supply();
+    let fleet = sources.engines.fleet();
+    let blocked = super::containers::blocked(&sources.engines, &supply);
+    let is_degraded = blocked.as_ref().is_some_and(|blocked| {
+        matches!(blocked.code, "circuit_breaker" | "no_docker" | "vpn_not_supported" | "vpn_disconnected")
+    });
+    let limits = fleet.as_ref().map(|fleet| &fleet.limits);
+    let breaker = fleet.as_ref().map(|fleet| fleet.breaker);
+    let variant =
+        fleet.as_ref().and_then(|fleet| fleet.ground.as_ref()).map(|ground| ground.recipe.name.clone());
     Json(OrchestratorStatus {
-        status: if engines.running == 0 { "unavailable" } else { "healthy" },
-        streams: StreamCounts { active: playing().count(), total: playing().count() },
+        status: match (engines.running, is_degraded) {
+            (0, _) => "unavailable",
+            (_, true) => "degraded",
+            (_, false) => "healthy",
+        },
+        streams: StreamCounts { active, total },
         capacity: Capacity {
             total: engines.total,
             used,
             available: engines.total.saturating_sub(used),
             // Nobody makes or removes engines that were named.
-            max_replicas: engines.total,
-            min_replicas: engines.total,
+            max_replicas: limits.map_or(engines.total, |limits| limits.max),
+            min_replicas: limits.map_or(engines.total, |limits| limits.min),
         },
         engines,
         vpn: Vpn {
-            enabled: false,
+            enabled: supply.source == EngineSource::Refused,
             connected: false,
             health: "unknown",
             container: None,
             forwarded_port: None,
         },
         provisioning: Provisioning {
-            can_provision: false,
-            circuit_breaker_state: "closed",
-            last_failure: None,
-            blocked_reason: Some("Docker is not used".to_owned()),
-            blocked_reason_details: Some(blocked.into()),
+            can_provision: blocked.is_none(),
+            circuit_breaker_state: breaker.map_or(BreakerState::Closed, |breaker| breaker.state).as_str(),
+            last_failure: breaker.and_then(|breaker| breaker.last_failure).map(|at| rfc3339(wall(at))),
+            blocked_reason: blocked.as_ref().map(|blocked| reason(blocked).to_owned()),
+            blocked_reason_details: blocked.map(BlockedDetails::from),
+            docker: supply.docker.as_str(),
+            image_pull: fleet.as_ref().and_then(|fleet| fleet.pulling.as_ref()).map(ImagePull::from),
         },
         acexy: Acexy::default(),
         config: Config {
-            auto_delete: false,
-            grace_period_s: 0,
-            engine_variant: VARIANT,
+            auto_delete: limits.is_some_and(|limits| limits.is_auto_delete),
+            grace_period_s: limits.map_or(0, |limits| limits.grace.as_secs()),
+            engine_variant: variant.unwrap_or_else(|| VARIANT.to_owned()),
             debug_mode: tracing::enabled!(tracing::Level::DEBUG),
         },
         timestamp: rfc3339(SystemTime::now()),
     })
 }
 
+/// What blocks, in the words of the contract.
+fn reason(blocked: &Blocked) -> &'static str {
+    match blocked.code {
+        "circuit_breaker" => "Circuit breaker is open",
+        "max_capacity" => "Maximum capacity reached",
+        "vpn_not_supported" => "VPN is not supported",
+        "no_docker" => "Docker cannot be used",
+        _ => "Docker is not used",
+    }
+}
+
 /// Health of the engines
 #[utoipa::path(get, path = "/health/status", tag = "service", responses((status = 200, body = HealthStatus)))]
 async fn health_status_of_all(State(sources): State<Sources>, Read(()): Read<()>) -> Json<HealthStatus> {
     let counts = EngineCounts::new(&sources.engines.standing());
+    let fleet = sources.engines.fleet();
+    let fleet = fleet.as_deref();
     Json(HealthStatus {
         total_engines: counts.total,
         healthy_engines: counts.healthy,
         unhealthy_engines: counts.unhealthy,
-        marked_for_replacement: 0,
-        minimum_required: counts.total,
+        marked_for_replacement: fleet.map_or(0, |fleet| fleet.leaving()),
+        minimum_required: fleet.map_or(counts.total, |fleet| fleet.limits.min),
         health_check_interval: CHECK_INTERVAL_S,
         circuit_breakers: Breakers {
-            general: Breaker::closed(GENERAL),
-            replacement: Breaker::closed(REPLACEMENT),
+            general: fleet.map_or_else(|| Breaker::closed(GENERAL), |fleet| (&fleet.breaker).into()),
+            replacement: fleet
+                .map_or_else(|| Breaker::closed(REPLACEMENT), |fleet| (&fleet.replacement_breaker).into()),
         },
     })
 }
@@ -276,10 +343,19 @@ impl Input for Reset {
     params(("operation_type" = Option<String>, Query, description = "`general` or `replacement`")),
     responses((status = 200, body = Message), (status = 400, description = "No such breaker", body = Detail))
 )]
-async fn reset(Keyed(Reset(which)): Keyed<Reset>) -> Result<Json<Message>, Error> {
+async fn reset(
+    State(sources): State<Sources>,
+    Keyed(Reset(which)): Keyed<Reset>,
+) -> Result<Json<Message>, Error> {
+    // Where no engine is kept nothing ever opens.
+    let close = async |general, replacement| drop(sources.engines.reset_breakers(general, replacement).await);
     match which.as_deref() {
-        None => Ok(Message::told("Circuit breaker all reset successfully")),
+        None => {
+            close(true, true).await;
+            Ok(Message::told("Circuit breaker all reset successfully"))
+        }
         Some(which @ ("general" | "replacement")) => {
+            close(which == "general", which == "replacement").await;
             Ok(Message::told(format!("Circuit breaker for {which} reset successfully")))
         }
         Some(_) => Err(Error::Refused("operation_type must be 'general' or 'replacement'".into())),

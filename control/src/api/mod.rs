@@ -12,10 +12,15 @@ mod cors;
 mod docs;
 mod engines;
 mod error;
+mod events;
+#[cfg(feature = "faults")]
+pub(crate) mod faults;
 mod handback;
 mod health;
 #[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
 mod input;
+mod looks;
+mod looping;
 mod openapi;
 mod panel;
 mod proxy;
@@ -23,13 +28,17 @@ mod rewind;
 mod routes;
 mod service;
 mod sessions;
+mod settings;
 mod shapes;
 mod sign_in;
-mod time;
+mod streams;
+pub(crate) mod time;
+mod variant;
 mod version;
 mod vpn;
 
 pub(crate) use access::Access;
+pub(crate) use looks::Looks;
 pub(crate) use shapes::health_status;
 
 use crate::metrics::Metrics;
@@ -70,12 +79,22 @@ pub(crate) struct Sources {
     pub(crate) shards: Arc<Shards>,
     /// Engines and who holds a lease.
     pub(crate) engines: crate::engines::Handle,
+    /// What can be changed while it runs.
+    pub(crate) settings: crate::settings::Handle,
     /// Counts and the exposition.
     pub(crate) metrics: Arc<Metrics>,
     /// Judge of keys.
     pub(crate) access: Arc<Access>,
     /// Largest request body.
     pub(crate) body_bytes_max: usize,
+    /// Every stream there is.
+    pub(crate) streams: crate::streams::Handle,
+    /// What happened.
+    pub(crate) events: crate::events::Handle,
+    /// Time in which something must move.
+    pub(crate) idle_timeout: Duration,
+    /// Figures for those who follow.
+    pub(crate) looks: Arc<Looks>,
 }
 
 /// Takes connections; the room has no task of its own, only one per connection.

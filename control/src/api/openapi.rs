@@ -11,7 +11,12 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, SecurityRequirement};
 use utoipa::{OpenApi as _, ToSchema};
 
 /// Reading routes that ask for the key all the same, because of what they show.
-const KEYED_READS: [&str; 1] = ["/by-label"];
+const KEYED_READS: [&str; 4] = [
+    "/by-label",
+    "/settings/export",
+    "/custom-variant/templates/{slot_id}/export",
+    "/engines/{container_id}/log",
+];
 /// Routes that are open even when reads are closed.
 const ALWAYS_OPEN: [&str; 1] = ["/version"];
 
@@ -29,8 +34,13 @@ const ALWAYS_OPEN: [&str; 1] = ["/version"];
         (name = "service", description = "The appliance itself"),
         (name = "proxy", description = "What plays, and who watches"),
         (name = "engines", description = "Engines"),
+        (name = "streams", description = "Streams: sessions of the appliance, and those other proxies report"),
+        (name = "events", description = "Reports of other proxies, what happened, and changes as they happen"),
+        (name = "looping", description = "Streams that loop"),
         (name = "containers", description = "Containers, and starting engines"),
         (name = "vpn", description = "The VPN"),
+        (name = "settings", description = "What can be changed while it runs"),
+        (name = "variant", description = "The custom variant of engines, and templates of it"),
     )
 )]
 struct Base;

@@ -5,13 +5,14 @@ use super::error::{Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::time::{epoch_s, rfc3339, seconds_between};
 use crate::engines::authority::split;
+use crate::worker;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Serialize;
 use sluice_contract::snapshot::{Client, EndedClient, EngineStat, Session, SessionState, Shard, Splices};
 use sluice_contract::{Alias, EndReason, EngineId, Hex40, Options, Selector, StreamKey, ToShard};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,13 +22,6 @@ use utoipa_axum::routes;
 const PACKET_BYTES: u64 = 188;
 /// Characters of an engine's name, and of a reason, in a request.
 const TEXT_CHARS_MAX: usize = 256;
-
-/// `host:pid`, as client records have it.
-static WORKER: LazyLock<String> = LazyLock::new(|| {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
-    format!("{host}:{}", std::process::id())
-});
 
 /// Summary of everything that plays.
 #[derive(Serialize, ToSchema)]
@@ -91,6 +85,11 @@ pub(crate) struct SessionView {
 }
 
 impl SessionView {
+    /// What no other session is called.
+    pub(super) fn name(&self) -> &str {
+        &self.key
+    }
+
     fn new(session: &Session, now: SystemTime) -> Self {
         let engine = session.engine.as_ref();
         let (engine_host, engine_port) = engine.map_or(("", 0), |engine| split(&engine.authority));
@@ -137,6 +136,13 @@ impl SessionView {
             stat: session.stat.clone(),
         }
     }
+}
+
+/// Every session there is.
+pub(super) fn all(sources: &Sources, now: SystemTime) -> Vec<SessionView> {
+    let shards = sources.board.read();
+    let sessions = shards.iter().flat_map(|shard| &shard.sessions);
+    sessions.map(|session| SessionView::new(session, now)).collect()
 }
 
 /// How the sources of a session were joined to each other, and what that cost its clients.
@@ -200,7 +206,7 @@ impl ClientView {
             user_agent: client.user_agent.clone(),
             connected_at: epoch_s(client.connected_at),
             last_active: epoch_s(client.last_active),
-            worker_id: &WORKER,
+            worker_id: &worker::NAME,
             bytes_sent: client.bytes_sent,
             stats_updated_at: epoch_s(shard.taken_at),
             shard: shard.id.0,
@@ -283,11 +289,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Stat
 /// Sessions
 #[utoipa::path(get, path = "/proxy/sessions", tag = "proxy", responses((status = 200, body = SessionsView)))]
 async fn sessions(State(sources): State<Sources>, Read(()): Read<()>) -> Json<SessionsView> {
-    let now = SystemTime::now();
-    let shards = sources.board.read();
-    let sessions =
-        shards.iter().flat_map(|shard| &shard.sessions).map(|session| SessionView::new(session, now));
-    Json(SessionsView { sessions: sessions.collect() })
+    Json(SessionsView { sessions: all(&sources, SystemTime::now()) })
 }
 
 /// One session

@@ -1,8 +1,8 @@
 //! Every route of this plane, and what the others get.
 
 use super::{
-    Options, Sources, containers, cors, docs, engines, error, health, openapi, panel, proxy, service,
-    sign_in, vpn,
+    Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
+    service, settings, sign_in, streams, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -23,9 +23,14 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(service::routes())
         .merge(health::routes())
         .merge(engines::routes())
+        .merge(streams::routes())
+        .merge(events::routes())
+        .merge(looping::routes())
         .merge(proxy::routes())
         .merge(containers::routes())
         .merge(vpn::routes())
+        .merge(settings::routes())
+        .merge(variant::routes())
         .split_for_parts();
     (routes, openapi::complete(document))
 }
@@ -44,12 +49,21 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
         .route("/panel/{*path}", get(panel::below))
         .route("/favicon.ico", get(panel::icon))
         .route("/favicon.svg", get(panel::icon))
+        .route("/favicon-96x96.png", get(panel::icon))
+        .route("/favicon-96x96-dark.png", get(panel::icon))
+        .route("/apple-touch-icon.png", get(panel::icon))
         .route("/ace/{*path}", any(stray))
         .method_not_allowed_fallback(|| async { error::method_not_allowed() })
         .with_state(sources.clone());
+    #[cfg(feature = "faults")]
+    let routes = routes.merge(super::faults::routes().with_state(sources.clone()));
     // An invalid origin is refused before the plane starts.
     let origin = HeaderValue::from_str(&options.cors_origin).unwrap_or(HeaderValue::from_static("null"));
-    let body_bytes_max = options.body_bytes_max;
+    surrounded(routes, origin, options.body_bytes_max)
+}
+
+/// What every route is surrounded with: redirects, limits, and answers to what goes wrong inside.
+fn surrounded(routes: Router, origin: HeaderValue, body_bytes_max: usize) -> Router {
     routes
         .clone()
         .fallback(move |uri: Uri, headers: HeaderMap| unknown(routes.clone(), uri, headers))
@@ -110,6 +124,21 @@ async fn stray(request: Request) -> Response {
 mod tests {
     use super::*;
 
+    /// Guards: a handler that fails inside answers JSON with the headers a browser needs, and tells nothing of the cause.
+    #[tokio::test]
+    async fn failures_inside_are_told_in_json() {
+        async fn fail() -> &'static str {
+            panic!("the cause")
+        }
+        let routes = surrounded(Router::new().route("/", get(fail)), HeaderValue::from_static("*"), 10);
+        let request = Request::builder().uri("/").header(header::ORIGIN, "http://panel");
+        let answer = routes.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
+    }
+
     /// Where the description is checked in, seen from this package.
     const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/openapi.json");
 
@@ -125,5 +154,25 @@ mod tests {
         }
         let found = std::fs::read_to_string(CHECKED_IN).unwrap_or_default();
         assert!(found == made, "docs/reference/openapi.json is not what the routes say; run `make docs`");
+    }
+
+    /// Guards: each operation has a name of its own, which programs made of the description go by.
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let (_, document) = described();
+        let document = serde_json::to_value(document).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let operations = paths.flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        });
+        let mut known = std::collections::HashMap::new();
+        for (path, method, operation) in operations {
+            let id = operation["operationId"].as_str().map(str::to_owned);
+            let id = id.unwrap_or_else(|| panic!("{method} {path} has no name"));
+            if let Some(other) = known.insert(id.clone(), path) {
+                panic!("{path} and {other} are both called {id}");
+            }
+        }
+        assert!(known.len() > 60, "{}", known.len());
     }
 }

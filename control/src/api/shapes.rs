@@ -1,14 +1,17 @@
-//! The two objects that several routes show: an engine and a stream, as the REST contract has them.
+//! The object that several routes show: an engine, as the REST contract has it.
 
 use super::time::rfc3339;
 use crate::engines::authority::split;
+use crate::engines::fleet::MemberStanding;
 use crate::engines::health::State;
+use crate::engines::plan::Kind;
+use crate::engines::recipe::{Cache, LABEL_VPN};
 use crate::engines::records::Record;
-use crate::engines::{EngineStanding, Handle};
+use crate::engines::{self, EngineStanding, condition};
+use crate::streams::{Filter, Handle, Shown};
 use serde::Serialize;
-use sluice_contract::snapshot::{Board, Session};
-use sluice_contract::{EngineId, Selector};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An engine. The published fields first, then what Sluice adds.
@@ -38,10 +41,23 @@ pub(crate) struct EngineView {
     forwarded_port: Option<u16>,
     last_cache_cleanup: Option<String>,
     cache_size_bytes: Option<u64>,
+    /// What emptying it freed since this appliance started.
+    cache_freed_bytes: Option<u64>,
+    /// `disk`, or `memory`, which has no size.
+    cache_kind: Option<&'static str>,
     /// `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams.
     state: &'static str,
+    /// What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+    /// `disconnected`, `unresolved` or `no_engine`.
+    condition: &'static str,
+    /// What was seen of that.
+    reason: Option<String>,
     /// What the last failed check saw.
     fault: Option<String>,
+    /// Whether it reaches other peers, as far as it says.
+    connected: Option<bool>,
+    /// The code its process ended with last, since this appliance started.
+    last_exit_code: Option<i64>,
     /// Streams it holds a lease for, starts included.
     leases: usize,
     /// Whether it is used only when no other can be had.
@@ -50,46 +66,112 @@ pub(crate) struct EngineView {
 
 impl EngineView {
     /// Every engine, by port.
-    pub(super) fn all(engines: &Handle, board: &Board) -> Vec<Self> {
-        let streams = streams_by_engine(board);
+    ///
+    /// Those that only other proxies know are there for as long as something plays on them.
+    pub(super) fn all(engines: &engines::Handle, mut playing: Playing) -> Vec<Self> {
         let standing = engines.standing();
+        let fleet = engines.fleet();
         let view = |standing: &EngineStanding| {
-            let streams = streams.get(&standing.id).cloned().unwrap_or_default();
-            Self::new(standing, engines.record(&standing.id), streams)
+            let streams = playing.remove(&standing.id.0).unwrap_or_default();
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&standing.id.0));
+            Self::new(standing, engines.record(&standing.id), member, ids(&streams))
         };
         let mut views: Vec<Self> = standing.engines.iter().map(view).collect();
+        views.extend(playing.values().filter_map(|streams| Self::foreign(streams)));
         views.sort_by(|one, other| (one.port, &one.container_id).cmp(&(other.port, &other.container_id)));
         views
     }
 
-    fn new(standing: &EngineStanding, record: Option<Record>, streams: Vec<String>) -> Self {
+    fn new(
+        standing: &EngineStanding,
+        record: Option<Record>,
+        member: Option<&MemberStanding>,
+        streams: Vec<String>,
+    ) -> Self {
         let (host, port) = split(&standing.authority);
         let times = record.as_ref();
+        let (condition, reason) = condition(standing, member);
+        let cache = member.and_then(|member| member.cache.as_ref());
+        let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
         Self {
             container_id: standing.id.to_string(),
-            container_name: format!("engine-{host}-{port}"),
+            container_name: member
+                .map_or_else(|| format!("engine-{host}-{port}"), |member| member.name.to_string()),
             host: host.to_owned(),
             port,
-            labels: BTreeMap::new(),
-            forwarded: false,
+            labels: member.map(|member| (*member.labels).clone()).unwrap_or_default(),
+            forwarded: standing.is_forwarded,
             first_seen: times.map(|record| rfc3339(record.first_seen)),
             last_seen: times.map(|record| rfc3339(record.last_seen)),
             streams,
             health_status: health_status(standing),
             last_health_check: times.and_then(|record| record.checked_at).map(rfc3339),
             last_stream_usage: times.and_then(|record| record.used_at).map(rfc3339),
-            vpn_container: None,
-            engine_variant: None,
+            vpn_container: label(LABEL_VPN),
+            engine_variant: member.map(|member| member.variant.to_string()),
             platform: times.and_then(|record| record.build.platform.clone()),
             version: times.and_then(|record| record.build.version.clone()),
             forwarded_port: None,
-            last_cache_cleanup: None,
-            cache_size_bytes: None,
+            last_cache_cleanup: cache.and_then(|cache| cache.purged_at).map(rfc3339),
+            cache_size_bytes: cache.and_then(|cache| cache.bytes),
+            cache_freed_bytes: cache.map(|cache| cache.freed_bytes),
+            cache_kind: cache.map(|cache| match cache.cache {
+                Cache::Memory => "memory",
+                Cache::Folder(_) => "disk",
+            }),
             state: standing.state.as_str(),
+            condition: condition.as_str(),
+            reason,
+            connected: standing.is_connected,
+            last_exit_code: member.and_then(|member| member.end).and_then(|end| end.exit_code),
             fault: standing.fault.as_ref().map(ToString::to_string),
             leases: standing.leases,
-            is_fallback: standing.is_fallback,
+            is_fallback: standing.kind == Kind::Fallback,
         }
+    }
+
+    /// An engine of somebody else's, as its streams tell of it.
+    fn foreign(streams: &[Arc<Shown>]) -> Option<Self> {
+        let engine = &streams.first()?.stream.start.engine;
+        let started = || streams.iter().map(|shown| shown.stream.started_at);
+        let seen =
+            |shown: &Arc<Shown>| shown.latest.as_ref().map_or(shown.stream.started_at, |latest| latest.at);
+        Some(Self {
+            container_id: engine.id.to_string(),
+            container_name: format!("engine-{}-{}", engine.host, engine.port),
+            host: engine.host.clone(),
+            port: engine.port,
+            labels: BTreeMap::from([("external".to_owned(), "true".to_owned())]),
+            forwarded: false,
+            first_seen: started().min().map(rfc3339),
+            last_seen: streams.iter().map(seen).max().map(rfc3339),
+            streams: ids(streams),
+            health_status: State::Unknown.as_str(),
+            last_health_check: None,
+            last_stream_usage: started().max().map(rfc3339),
+            vpn_container: None,
+            engine_variant: None,
+            platform: None,
+            version: None,
+            forwarded_port: None,
+            last_cache_cleanup: None,
+            cache_size_bytes: None,
+            cache_freed_bytes: None,
+            cache_kind: None,
+            state: State::Unknown.as_str(),
+            condition: State::Unknown.as_str(),
+            reason: None,
+            connected: None,
+            last_exit_code: None,
+            fault: None,
+            leases: 0,
+            is_fallback: false,
+        })
+    }
+
+    /// What the engine is called by.
+    pub(super) fn name(&self) -> &str {
+        &self.container_id
     }
 
     /// Whether this is the engine a caller names.
@@ -107,78 +189,19 @@ pub(crate) fn health_status(standing: &EngineStanding) -> &'static str {
     }
 }
 
-fn streams_by_engine(board: &Board) -> HashMap<EngineId, Vec<String>> {
-    let mut streams: HashMap<EngineId, Vec<String>> = HashMap::new();
-    for shard in board.read() {
-        for session in &shard.sessions {
-            if let (Some(engine), Some(id)) = (&session.engine, stream_id(session)) {
-                streams.entry(engine.id.clone()).or_default().push(id);
-            }
-        }
+/// Streams that play, by engine.
+pub(super) type Playing = HashMap<Arc<str>, Vec<Arc<Shown>>>;
+
+/// Every stream that plays, by engine.
+pub(super) fn playing(streams: &Handle) -> Playing {
+    let active = Filter { is_active: Some(true), container_id: None };
+    let mut playing = Playing::new();
+    for shown in streams.list(&active) {
+        playing.entry(shown.stream.start.engine.id.clone()).or_default().push(shown);
     }
-    streams
+    playing
 }
 
-/// The id of a session among streams, once its engine has named its own: `<id first asked for>|<playback session>`.
-pub(crate) fn stream_id(session: &Session) -> Option<String> {
-    let playback = session.engine.as_ref()?.playback_session_id.as_ref()?;
-    Some(format!("{}|{playback}", session.asked_as.value()))
-}
-
-/// A stream.
-#[derive(Serialize, ToSchema)]
-#[schema(as = StreamState)]
-pub(crate) struct StreamView {
-    id: String,
-    /// `content_id`, `infohash`, `url` or `magnet`.
-    key_type: String,
-    key: String,
-    container_id: String,
-    container_name: Option<String>,
-    playback_session_id: String,
-    stat_url: String,
-    command_url: String,
-    is_live: bool,
-    started_at: String,
-    ended_at: Option<String>,
-    /// `started` or `ended`.
-    status: &'static str,
-    peers: Option<i64>,
-    speed_down: Option<i64>,
-    speed_up: Option<i64>,
-    downloaded: Option<i64>,
-    uploaded: Option<i64>,
-    livepos: Option<BTreeMap<String, Option<String>>>,
-}
-
-impl StreamView {
-    /// A session as a stream, without figures; `None` before its engine has named its own.
-    pub(super) fn of_session(session: &Session) -> Option<Self> {
-        let engine = session.engine.as_ref()?;
-        let (host, port) = split(&engine.authority);
-        let (key_type, key) = match session.asked_as {
-            Selector::ContentId(number) => ("content_id", number),
-            Selector::Infohash(number) => ("infohash", number),
-        };
-        Some(Self {
-            id: stream_id(session)?,
-            key_type: key_type.to_owned(),
-            key: key.to_string(),
-            container_id: engine.id.to_string(),
-            container_name: Some(format!("engine-{host}-{port}")),
-            playback_session_id: engine.playback_session_id.as_deref().unwrap_or_default().to_owned(),
-            stat_url: engine.stat_url.as_deref().unwrap_or_default().to_owned(),
-            command_url: engine.command_url.as_deref().unwrap_or_default().to_owned(),
-            is_live: engine.is_live != 0,
-            started_at: rfc3339(session.started_at.unwrap_or(session.created_at)),
-            ended_at: None,
-            status: "started",
-            peers: None,
-            speed_down: None,
-            speed_up: None,
-            downloaded: None,
-            uploaded: None,
-            livepos: None,
-        })
-    }
+fn ids(streams: &[Arc<Shown>]) -> Vec<String> {
+    streams.iter().map(|shown| shown.stream.id().to_owned()).collect()
 }

@@ -1,15 +1,25 @@
 //! Times as the API writes them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// UTC with microseconds: `2026-02-01T10:20:30.123456Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_micros(time.max(UNIX_EPOCH)).to_string()
 }
 
+/// What the clock on the wall showed at an instant.
+pub(crate) fn wall(at: Instant) -> SystemTime {
+    SystemTime::now().checked_sub(at.elapsed()).unwrap_or(UNIX_EPOCH)
+}
+
 /// Seconds since 1970 with a fraction, as client records have them.
 pub(crate) fn epoch_s(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Milliseconds since 1970, as a browser counts.
+pub(crate) fn epoch_ms(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// Seconds from one time to another; 0 when the clock was set back in between.

@@ -4,14 +4,17 @@
 //! connection, and after any failure that concerns Docker as a whole the version is asked anew.
 
 use super::error::refused;
-use super::words::{Container, ContainerId, ContainerSpec, Details, Event, Pull, Version};
+use super::words::{Container, ContainerId, ContainerSpec, Details, Event, Executed, Pull, Usage, Version};
 use super::{Docker, Error, Host, convert};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::errors::Error as Fault;
+use bollard::exec::StartExecResults;
+use bollard::models::ExecConfig;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker as Bollard};
 use futures_util::StreamExt;
@@ -29,6 +32,11 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines of a pull that says nothing any more.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
+/// What is kept of a command's output.
+const EXEC_OUTPUT_BYTES_MAX: usize = 4096;
+/// What is kept of what a container wrote.
+const LOG_BYTES_MAX: usize = 256 * 1024;
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// bollard's own limit, which only ever bounds a response's head; ours come first.
 const BOLLARD_TIMEOUT_S: u64 = 600;
 /// The oldest API version that has all we use: Docker 20.10, Debian 12.
@@ -240,6 +248,60 @@ impl Docker for Client {
             Some((line, (lines, rest)))
         })
         .boxed())
+    }
+
+    async fn usage(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<Usage, Error>>, Error> {
+        let connection = self.connection().await?;
+        let client = self.clone();
+        let figures = connection.0.stats(&id.0, Some(StatsOptionsBuilder::new().stream(true).build()));
+        Ok(figures
+            .map(move |stats| stats.map(convert::usage).map_err(|fault| client.fault("stats", fault)))
+            .boxed())
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[&str], timeout: Duration) -> Result<Executed, Error> {
+        let config = ExecConfig {
+            cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
+        let ask = async |docker: Bollard| {
+            let exec = docker.create_exec(&id.0, config).await?.id;
+            let mut output = String::new();
+            if let StartExecResults::Attached { output: mut lines, .. } =
+                docker.start_exec(&exec, None).await?
+            {
+                // Read to its end, which is when the command has ended; only the beginning is kept.
+                while let Some(line) = lines.next().await {
+                    let line = line?.to_string();
+                    if output.len() + line.len() <= EXEC_OUTPUT_BYTES_MAX {
+                        output.push_str(&line);
+                    }
+                }
+            }
+            let exit_code = docker.inspect_exec(&exec).await?.exit_code.unwrap_or_default();
+            Ok(Executed { exit_code, output })
+        };
+        self.call("exec", timeout, ask).await.map_err(|error| absent(error, &id.0))
+    }
+
+    async fn logs(&self, id: &ContainerId, lines: u32) -> Result<Vec<String>, Error> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let ask = async |docker: Bollard| {
+            let mut pieces = docker.logs(&id.0, Some(options));
+            let mut text = String::new();
+            while let Some(piece) = pieces.next().await {
+                text.push_str(&piece?.to_string());
+                // The newest lines are at the end, and those are wanted.
+                if text.len() > 2 * LOG_BYTES_MAX {
+                    let from = text.ceil_char_boundary(text.len() - LOG_BYTES_MAX);
+                    text.drain(..from);
+                }
+            }
+            Ok(text.lines().map(str::to_owned).collect())
+        };
+        self.call("logs", LOG_TIMEOUT, ask).await.map_err(|error| absent(error, &id.0))
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {

@@ -1,11 +1,14 @@
 //! bollard's models to our words and back. Whatever a daemon leaves out becomes empty; an entry without an id is dropped,
 //! because nothing could be done with it.
 
-use super::words::{Change, Container, ContainerId, ContainerSpec, Details, Event, Network, Pull, State};
+use super::words::{
+    Change, Container, ContainerId, ContainerSpec, Details, Event, Network, Pull, State, Usage,
+};
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, CreateImageInfo, EndpointSettings, EventMessage, HostConfig, PortBinding,
-    PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerBlkioStatEntry, ContainerCpuStats, ContainerCreateBody, ContainerInspectResponse,
+    ContainerStateStatusEnum, ContainerStatsResponse, ContainerSummary, ContainerSummaryStateEnum,
+    CreateImageInfo, EndpointSettings, EventMessage, HostConfig, PortBinding, PortMap, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -139,10 +142,12 @@ pub(super) fn details(inspected: ContainerInspectResponse) -> Option<Details> {
 /// An event, when it is about a container.
 pub(super) fn event(message: EventMessage) -> Option<Event> {
     let action = message.action?;
+    let actor = message.actor?;
+    let exit_code = || actor.attributes.as_ref()?.get("exitCode")?.parse().ok();
     let change = match action.as_str() {
         "create" => Change::Created,
         "start" | "unpause" => Change::Started,
-        "die" => Change::Died,
+        "die" => Change::Died(exit_code()),
         "oom" => Change::OomKilled,
         "destroy" => Change::Removed,
         // Commands run inside, and what a health check says, change nothing here.
@@ -151,7 +156,46 @@ pub(super) fn event(message: EventMessage) -> Option<Event> {
         }
         _ => Change::Other,
     };
-    Some(Event { id: ContainerId(message.actor?.id?.into()), change })
+    Some(Event { id: ContainerId(actor.id?.into()), change })
+}
+
+/// Figures of a container; CPU is what it used since the figures before.
+pub(super) fn usage(stats: ContainerStatsResponse) -> Usage {
+    let total = |stats: &Option<ContainerCpuStats>| {
+        let stats = stats.as_ref()?;
+        Some((stats.cpu_usage.as_ref()?.total_usage?, stats.system_cpu_usage?))
+    };
+    let cores = stats.cpu_stats.as_ref().and_then(|cpu| cpu.online_cpus).unwrap_or(1).max(1);
+    let cpu_percent = match (total(&stats.cpu_stats), total(&stats.precpu_stats)) {
+        (Some((used, system)), Some((used_before, system_before))) if system > system_before => {
+            let share = used.saturating_sub(used_before) as f64 / (system - system_before) as f64;
+            share * f64::from(cores) * 100.0
+        }
+        _ => 0.0,
+    };
+    let memory = stats.memory_stats.unwrap_or_default();
+    let details = memory.stats.unwrap_or_default();
+    let reclaimable = ["inactive_file", "total_inactive_file"].iter().find_map(|key| details.get(*key));
+    let networks = stats.networks.unwrap_or_default();
+    let entries = stats.blkio_stats.and_then(|blkio| blkio.io_service_bytes_recursive).unwrap_or_default();
+    let moved = |kind: &str| {
+        let of_kind = |entry: &&ContainerBlkioStatEntry| {
+            entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(kind))
+        };
+        entries.iter().filter(of_kind).filter_map(|entry| entry.value).sum()
+    };
+    Usage {
+        cpu_percent,
+        memory_bytes: memory
+            .usage
+            .unwrap_or_default()
+            .saturating_sub(reclaimable.copied().unwrap_or_default()),
+        memory_bytes_max: memory.limit.unwrap_or_default(),
+        received_bytes: networks.values().filter_map(|network| network.rx_bytes).sum(),
+        sent_bytes: networks.values().filter_map(|network| network.tx_bytes).sum(),
+        read_bytes: moved("read"),
+        written_bytes: moved("write"),
+    }
 }
 
 /// One line of a pull.

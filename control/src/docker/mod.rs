@@ -17,8 +17,8 @@ pub use client::Client;
 pub use error::Error;
 pub use host::{Host, Tls};
 pub use words::{
-    Change, Container, ContainerId, ContainerSpec, Details, Event, Folder, Label, Network, Protocol,
-    Published, Pull, State, Version,
+    Change, Container, ContainerId, ContainerSpec, Details, Event, Executed, Folder, Label, Network,
+    Protocol, Published, Pull, State, Usage, Version,
 };
 
 use async_trait::async_trait;
@@ -55,6 +55,15 @@ pub trait Docker: Send + Sync {
     /// Starts pulling an image. The stream tells how far it is; its end without an error is success. It has no deadline
     /// of its own.
     async fn pull(&self, image: &str) -> Result<BoxStream<'static, Result<Pull, Error>>, Error>;
+
+    /// What a container uses, about once a second. The stream ends when the container stops.
+    async fn usage(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<Usage, Error>>, Error>;
+
+    /// Runs a command in a container that runs; answers its exit code and the beginning of what it printed.
+    async fn exec(&self, id: &ContainerId, command: &[&str], timeout: Duration) -> Result<Executed, Error>;
+
+    /// The last lines a container wrote, oldest first.
+    async fn logs(&self, id: &ContainerId, lines: u32) -> Result<Vec<String>, Error>;
 
     /// What happens to containers from now on. The stream ends, with or without an error, when the daemon goes away.
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error>;

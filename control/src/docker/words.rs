@@ -221,14 +221,42 @@ pub enum Change {
     Created,
     /// Its process started.
     Started,
-    /// Its process ended.
-    Died,
+    /// Its process ended, with this code where the daemon says it.
+    Died(Option<i64>),
     /// The kernel killed a process of it for its memory.
     OomKilled,
     /// It is gone.
     Removed,
     /// It was renamed, paused, attached to or detached from a network: look again.
     Other,
+}
+
+/// What a container uses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Percent of one core, over the last second.
+    pub cpu_percent: f64,
+    /// Bytes of memory, without what the kernel gives back when it is short.
+    pub memory_bytes: u64,
+    /// What it may use.
+    pub memory_bytes_max: u64,
+    /// Bytes received on all interfaces.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+/// A command that was run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// The beginning of what it printed.
+    pub output: String,
 }
 
 /// How far a pull is.

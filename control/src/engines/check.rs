@@ -11,6 +11,7 @@ use std::time::Duration;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+const CONNECTION_TARGET: &str = "/server/api?api_version=3&method=get_network_connection_status";
 const TARGET: &str = "/webui/api/service?method=get_version&format=json";
 
 /// What a failed check saw.
@@ -27,8 +28,11 @@ pub(crate) enum CheckFault {
     /// The connection was refused, reset or has no route.
     #[error("{0} refuses connections")]
     Refused(SocketAddr),
-    /// No answer in time.
-    #[error("{0} does not answer within 3 s")]
+    /// No connection in time.
+    #[error("{0} cannot be connected to within 3 s")]
+    Unconnected(SocketAddr),
+    /// It takes connections, and does not answer in time.
+    #[error("{0} takes connections and does not answer within 3 s")]
     Late(SocketAddr),
     /// It answers, but not as an engine does.
     #[error("{address} does not answer as an engine: {reason}")]
@@ -50,7 +54,10 @@ impl CheckFault {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Name { .. } => None,
-            Self::Refused(address) | Self::Late(address) | Self::Answer { address, .. } => Some(*address),
+            Self::Refused(address)
+            | Self::Unconnected(address)
+            | Self::Late(address)
+            | Self::Answer { address, .. } => Some(*address),
         }
     }
 }
@@ -115,11 +122,23 @@ pub(crate) async fn check(authority: &Authority) -> Result<Found, CheckFault> {
     Err(first_fault.unwrap_or_else(|| name_fault("it has no address".to_owned())))
 }
 
+/// Whether an engine reaches other peers, as far as it says.
+pub(crate) async fn is_connected(authority: &Authority, address: SocketAddr) -> Option<bool> {
+    let call = fetch::Call {
+        address,
+        authority: authority.as_str(),
+        target: CONNECTION_TARGET,
+        timeout: CHECK_TIMEOUT,
+    };
+    fetch::json(call).await.ok()?.get("result")?.get("connected")?.as_bool()
+}
+
 async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<Build, CheckFault> {
     match fetch::json(fetch::Call { address, authority, target: TARGET, timeout }).await {
         Ok(answer) if answer.is_object() => Ok(Build::read(&answer)),
         Ok(_) => Err(CheckFault::Answer { address, reason: "its answer is not a JSON object".to_owned() }),
         Err(fetch::Error::Connect(_)) => Err(CheckFault::Refused(address)),
+        Err(fetch::Error::Unconnected(_)) => Err(CheckFault::Unconnected(address)),
         Err(fetch::Error::Late(_)) => Err(CheckFault::Late(address)),
         Err(error) => Err(CheckFault::Answer { address, reason: error.to_string() }),
     }

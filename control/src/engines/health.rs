@@ -24,6 +24,8 @@ const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause between checks of an engine that is down. The longest bounds how long an engine that came
 /// back stays unused.
 const DOWN_INTERVAL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Between two checks of an engine that is being started.
+const START_INTERVAL: Duration = Duration::from_millis(250);
 /// First and longest rest after a hard fault.
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// The fault counts halve in this time.
@@ -202,6 +204,19 @@ impl Health {
             EngineFault::Error | EngineFault::EndOfStream | EngineFault::Silent | EngineFault::NotMpegTs => {
                 self.stream_faults.add(now);
             }
+        }
+    }
+
+    /// Something happened to the engine: look now, and what a check under way says does not answer for it.
+    pub(crate) fn look_again(&mut self, now: Instant) {
+        self.check_at = now;
+        self.check_again = self.checking;
+    }
+
+    /// The engine has been started just now and does not answer yet: look again very soon.
+    pub(crate) fn await_start(&mut self, now: Instant) {
+        if self.state != State::Healthy && !self.checking {
+            self.check_at = self.check_at.min(now + START_INTERVAL);
         }
     }
 

@@ -1,23 +1,48 @@
 //! Engines: which exist, how each is doing, who holds a lease on which.
 //!
-//! [`plan`] decides and [`health`] judges, both pure; [`service`] is the one task that owns them, carries messages and
-//! runs [`check`]s. Nothing here starts or removes engines, and nothing here ever waits for an engine before it answers
-//! somebody else.
+//! [`plan`] grants leases, [`fleet`] keeps engines in Docker and [`health`] judges them, all pure; [`service`] is the one task
+//! that owns them, carries messages and runs [`check`]s, and its [`yard`] carries out what the fleet decides. Nothing here ever
+//! waits for an engine or for Docker before it answers somebody else.
 
 pub(crate) mod authority;
+pub(crate) mod breaker;
+pub(crate) mod caches;
 pub(crate) mod check;
+mod condition;
+pub(crate) mod fleet;
+pub(crate) mod generic;
 pub(crate) mod health;
+mod instance;
 pub(crate) mod jitter;
+mod live;
 pub(crate) mod plan;
 pub mod ports;
+mod pulling;
 pub mod recipe;
 pub(crate) mod records;
+pub(crate) mod selection;
 mod service;
+#[cfg(test)]
+pub(crate) mod simulated;
+pub(crate) mod survey;
+mod usage;
+mod yard;
 mod yielding;
 
 pub(crate) use authority::Authority;
+pub(crate) use condition::condition;
+pub(crate) use fleet::{Blocked, Ground, HandError, Ownership, Progress, Wish};
+pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
-pub(crate) use service::{Handle, Options, start};
+pub(crate) use pulling::Pulling;
+pub(crate) use service::{Handle, Options, Source, start};
+
+pub use breaker::BreakerLimits;
+pub use fleet::{FleetLimits, Ranges};
+pub use instance::instance;
+pub use selection::Selection;
+pub use survey::Setup;
+pub use yard::YardOptions;
 
 /// What is wrong with the engines as configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,8 +13,10 @@
 
 use super::authority::Authority;
 use super::check::CheckFault;
+use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
+use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
     EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
 };
@@ -52,6 +54,21 @@ pub(crate) struct Limits {
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
     pub(crate) no_response_timeout: Duration,
+    /// A request waits at most this long, whatever its own deadline.
+    pub(crate) engine_wait: Duration,
+    /// Leases per engine of the fleet.
+    pub(crate) fleet_streams: u32,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
+}
+
+/// What the fleet holds out to those who wait, when there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// Another engine may come in time.
+    pub(crate) is_hopeful: bool,
+    /// Why none comes, and when to come back.
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// What the driver has to do.
@@ -65,6 +82,13 @@ pub(crate) enum Action {
         ticket: Ticket,
         /// Grant or refusal.
         answer: Result<Lease, Refusal>,
+    },
+    /// Ask a shard to move a session off its engine.
+    Withdraw {
+        /// Whom.
+        shard: ShardId,
+        /// Which lease; it comes back as a return.
+        lease: LeaseId,
     },
     /// Check an engine and report the result with [`Plan::checked`].
     Check {
@@ -111,12 +135,16 @@ pub(crate) struct EngineStanding {
     pub(crate) leases: usize,
     /// Starts in flight.
     pub(crate) starts: usize,
+    /// Where it comes from.
+    pub(crate) kind: Kind,
     /// Leases whose source is silent.
     pub(crate) silent: usize,
     /// What it shares with others.
     pub(crate) group: Option<Arc<str>>,
-    /// Last resort.
-    pub(crate) is_fallback: bool,
+    /// It owns its VPN's forwarded port.
+    pub(crate) is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    pub(crate) is_connected: Option<bool>,
 }
 
 /// How everything stands.
@@ -126,10 +154,39 @@ pub(crate) struct Standing {
     pub(crate) engines: Vec<EngineStanding>,
     /// Requests waiting for an engine.
     pub(crate) waiting: usize,
+    /// Whether the fleet may bring an engine to those who wait.
+    pub(crate) is_hopeful: bool,
     /// Groups of which every engine in use, and more than one, is silent: what they share is at fault.
     pub(crate) silent_groups: Vec<Arc<str>>,
     /// Counts since this control started.
     pub(crate) counts: Counts,
+}
+
+/// Where an engine comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Named by the operator.
+    Static,
+    /// Named by the operator as the last resort.
+    Fallback,
+    /// Kept in Docker by the fleet.
+    Fleet {
+        /// It has not answered yet.
+        is_starting: bool,
+        /// It is given nothing more.
+        is_draining: bool,
+    },
+}
+
+impl Kind {
+    const fn is_draining(self) -> bool {
+        matches!(self, Self::Fleet { is_draining: true, .. })
+    }
+
+    /// Whether it has not answered yet.
+    pub(crate) const fn is_starting(self) -> bool {
+        matches!(self, Self::Fleet { is_starting: true, .. })
+    }
 }
 
 impl Standing {
@@ -150,15 +207,51 @@ struct Held {
 #[derive(Debug)]
 struct Engine {
     authority: Authority,
-    is_fallback: bool,
+    kind: Kind,
+    /// Leases it may carry; `None` never refuses.
+    capacity: Option<u32>,
     /// What it shares with others, such as a VPN node.
     group: Option<Arc<str>>,
+    /// It owns its VPN's forwarded port.
+    is_forwarded: bool,
+    /// Whether it reaches other peers, once it has said.
+    is_connected: Option<bool>,
+    /// It is worked on and given to nobody meanwhile.
+    is_held: bool,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     granted_at: u64,
 }
 
 impl Engine {
+    fn new(now: Instant, authority: Authority, kind: Kind, capacity: Option<u32>) -> Self {
+        Self {
+            authority,
+            kind,
+            capacity,
+            group: None,
+            is_forwarded: false,
+            is_connected: None,
+            is_held: false,
+            health: Health::new(now),
+            leases: HashMap::new(),
+            granted_at: 0,
+        }
+    }
+
+    /// Leases it could still be given.
+    fn room(&self) -> usize {
+        if self.is_held {
+            return 0;
+        }
+        self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.leases.len()))
+    }
+
+    /// Whether it may come to serve somebody who waits.
+    fn is_promising(&self) -> bool {
+        !self.kind.is_draining() && (self.health.is_promising() || self.kind.is_starting())
+    }
+
     fn starts(&self, now: Instant) -> usize {
         self.leases.values().filter(|held| held.start_until.is_some_and(|until| until > now)).count()
     }
@@ -179,9 +272,6 @@ impl Waiting {
     }
 }
 
-/// What makes one engine better than another, smallest first: healthy, few streams, longest unused.
-type Rank = (bool, usize, u64);
-
 /// Whether a request can have an engine now.
 enum Choice {
     Grant(EngineId),
@@ -196,6 +286,9 @@ pub(crate) struct Plan {
     jitter: Jitter,
     engines: BTreeMap<EngineId, Engine>,
     home: HashMap<LeaseId, EngineId>,
+    /// Leases shards reported on engines nobody has found yet: they count as soon as the fleet finds them.
+    unfound: HashMap<EngineId, Vec<(LeaseId, Held)>>,
+    outlook: Option<Outlook>,
     waiting: VecDeque<Waiting>,
     reported: HashSet<ShardId>,
     report_until: Instant,
@@ -217,23 +310,20 @@ impl Plan {
         let mut engines = BTreeMap::new();
         let named = pool
             .into_iter()
-            .map(|authority| (authority, false))
-            .chain(fallback.map(|authority| (authority, true)));
-        for (authority, is_fallback) in named {
-            engines.entry(EngineId(authority.as_str().clone())).or_insert_with(|| Engine {
-                authority,
-                is_fallback,
-                group: None,
-                health: Health::new(now),
-                leases: HashMap::new(),
-                granted_at: 0,
-            });
+            .map(|authority| (authority, Kind::Static))
+            .chain(fallback.map(|authority| (authority, Kind::Fallback)));
+        for (authority, kind) in named {
+            engines
+                .entry(EngineId(authority.as_str().clone()))
+                .or_insert_with(|| Engine::new(now, authority, kind, limits.streams_per_engine));
         }
         Self {
             limits,
             jitter,
             engines,
             home: HashMap::new(),
+            unfound: HashMap::new(),
+            outlook: None,
             waiting: VecDeque::new(),
             reported: HashSet::new(),
             report_until: now + REPORT_GRACE,
@@ -250,10 +340,11 @@ impl Plan {
         let waiting = Waiting {
             broadcast,
             since: now,
-            answer_by: request.deadline - ANSWER_MARGIN.min(allowed / 10),
+            answer_by: (request.deadline - ANSWER_MARGIN.min(allowed / 10))
+                .min(now + self.limits.engine_wait),
             request,
         };
-        if self.engines.is_empty() {
+        if self.engines.is_empty() && self.outlook.is_none() {
             let refusal =
                 Refusal::new(RefusalCode::NoEngine, "no engine is configured").retry_after(RETRY_AFTER_S);
             self.refuse(waiting.request, refusal);
@@ -272,6 +363,18 @@ impl Plan {
         } else {
             self.waiting.push_back(waiting);
             self.engines.values_mut().for_each(|engine| engine.health.hasten(now));
+        }
+    }
+
+    /// Engines carry at most so many streams from now on; streams there are stay.
+    pub(crate) fn set_streams_per_engine(&mut self, most: Option<u32>) {
+        self.limits.streams_per_engine = most;
+        self.limits.fleet_streams = most.unwrap_or(self.limits.fleet_streams);
+        for engine in self.engines.values_mut() {
+            engine.capacity = match engine.kind {
+                Kind::Fleet { .. } => Some(self.limits.fleet_streams),
+                Kind::Static | Kind::Fallback => most,
+            };
         }
     }
 
@@ -331,18 +434,125 @@ impl Plan {
         for engine in self.engines.values_mut() {
             engine.leases.retain(|_, held| held.shard != shard);
         }
+        self.unfound.values_mut().for_each(|leases| leases.retain(|(_, held)| held.shard != shard));
+        self.unfound.retain(|_, leases| !leases.is_empty());
         self.home
             .retain(|lease, engine| self.engines.get(engine).is_some_and(|e| e.leases.contains_key(lease)));
         for (lease, broadcast) in leases {
-            // A lease on an engine that is no longer configured reserves nothing.
-            if let Some(engine) = self.engines.get_mut(&lease.engine) {
-                engine
-                    .leases
-                    .insert(lease.id, Held { shard, broadcast, start_until: None, is_silent: false });
-                self.home.insert(lease.id, lease.engine);
+            let held = Held { shard, broadcast, start_until: None, is_silent: false };
+            match self.engines.get_mut(&lease.engine) {
+                Some(engine) => {
+                    engine.leases.insert(lease.id, held);
+                    self.home.insert(lease.id, lease.engine);
+                }
+                // On an engine in Docker that was not looked for yet, or on one that is no longer configured.
+                None => self.unfound.entry(lease.engine).or_default().push((lease.id, held)),
             }
         }
         self.reported.insert(shard);
+    }
+
+    /// Brings the engines of the fleet to what the fleet says: new ones come, those it no longer names go, and sessions on
+    /// engines that drain or are gone are asked to move.
+    pub(crate) fn set_fleet(&mut self, now: Instant, engines: Vec<FleetEngine>) {
+        let named: HashSet<EngineId> = engines.iter().map(|engine| engine.id.clone()).collect();
+        let is_gone =
+            |id: &EngineId, engine: &Engine| matches!(engine.kind, Kind::Fleet { .. }) && !named.contains(id);
+        let gone: Vec<EngineId> = self
+            .engines
+            .iter()
+            .filter(|(id, engine)| is_gone(id, engine))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            let Some(engine) = self.engines.remove(&id) else { continue };
+            for (lease, held) in engine.leases {
+                self.home.remove(&lease);
+                self.actions.push(Action::Withdraw { shard: held.shard, lease });
+            }
+        }
+        for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
+            let kind = Kind::Fleet { is_starting, is_draining };
+            let capacity = Some(self.limits.fleet_streams);
+            let known = self.engines.remove(&id);
+            let mut engine = known.unwrap_or_else(|| Engine::new(now, authority.clone(), kind, capacity));
+            self.take_unfound(&id, &mut engine);
+            if engine.authority != authority {
+                engine.authority = authority;
+                engine.health.look_again(now);
+            }
+            if is_draining && !engine.kind.is_draining() {
+                let leases = engine.leases.iter();
+                let moves = leases.map(|(lease, held)| Action::Withdraw { shard: held.shard, lease: *lease });
+                self.actions.extend(moves);
+            }
+            engine.kind = kind;
+            engine.is_forwarded = is_forwarded;
+            self.engines.insert(id, engine);
+        }
+    }
+
+    /// What the fleet holds out to those who wait; `None` when nothing is to be expected of it.
+    pub(crate) fn set_outlook(&mut self, outlook: Option<Outlook>) {
+        self.outlook = outlook;
+    }
+
+    /// Takes an engine to be there as a last resort, while it is named; afterwards until its last stream has left.
+    pub(crate) fn set_assumed(&mut self, now: Instant, authority: &Authority, is_assumed: bool) {
+        let id = EngineId(authority.as_str().clone());
+        if is_assumed && !self.engines.contains_key(&id) {
+            let capacity = self.limits.streams_per_engine;
+            let mut engine = Engine::new(now, authority.clone(), Kind::Fallback, capacity);
+            self.take_unfound(&id, &mut engine);
+            self.engines.insert(id, engine);
+        } else if !is_assumed && self.engines.get(&id).is_some_and(|engine| engine.leases.is_empty()) {
+            self.engines.remove(&id);
+        }
+    }
+
+    /// Gives an engine that was just found the leases shards reported on it before.
+    fn take_unfound(&mut self, id: &EngineId, engine: &mut Engine) {
+        for (lease, held) in self.unfound.remove(id).unwrap_or_default() {
+            engine.leases.insert(lease, held);
+            self.home.insert(lease, id.clone());
+        }
+    }
+
+    /// Something happened to an engine's container: look at it now.
+    pub(crate) fn look_again(&mut self, now: Instant, engine: &EngineId) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.health.look_again(now);
+        }
+    }
+
+    /// How the engines of the fleet do.
+    pub(crate) fn loads(&self) -> HashMap<EngineId, Load> {
+        let fleet = self.engines.iter().filter(|(_, engine)| matches!(engine.kind, Kind::Fleet { .. }));
+        let load = |engine: &Engine| Load { leases: engine.leases.len(), health: engine.health.state() };
+        fleet.map(|(id, engine)| (id.clone(), load(engine))).collect()
+    }
+
+    /// Requests that wait and that no engine there is could come to serve.
+    pub(crate) fn unplaced(&self) -> usize {
+        let mut room: Vec<(&EngineId, &Engine, usize)> = self
+            .engines
+            .iter()
+            .filter(|(_, engine)| engine.kind != Kind::Fallback && engine.is_promising() && engine.room() > 0)
+            .map(|(id, engine)| (id, engine, engine.room()))
+            .collect();
+        let mut unplaced = 0;
+        // Whoever wants one engine is not served by another.
+        for waiting in self.waiting.iter().filter(|waiting| waiting.request.wanted.is_none()) {
+            let place = room.iter_mut().find(|(id, engine, left)| {
+                let is_same = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
+                *left > 0 && !is_same && !waiting.request.avoid.contains(id)
+            });
+            match place {
+                Some((.., left)) => *left -= 1,
+                None => unplaced += 1,
+            }
+        }
+        unplaced
     }
 
     /// `number` turned out to name `infohash`: reservations made under the number now count for the broadcast.
@@ -374,9 +584,43 @@ impl Plan {
     ) {
         if let Some(engine) = self.engines.get_mut(engine) {
             engine.health.checked(now, self.jitter.factor(), outcome);
+            if engine.kind.is_starting() {
+                engine.health.await_start(now);
+            }
             if !self.waiting.is_empty() {
                 engine.health.hasten(now);
             }
+        }
+    }
+
+    /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
+    pub(crate) fn hold(&mut self, engine: &EngineId) -> bool {
+        let is_idle = self.waiting.is_empty();
+        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.leases.is_empty());
+        engine.map(|engine| engine.is_held = true).is_some()
+    }
+
+    /// Puts an engine back into the choice.
+    pub(crate) fn let_go(&mut self, engine: &EngineId) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_held = false;
+        }
+    }
+
+    /// How an engine does.
+    pub(crate) fn state(&self, engine: &EngineId) -> Option<State> {
+        self.engines.get(engine).map(|engine| engine.health.state())
+    }
+
+    /// Where an engine is.
+    pub(crate) fn authority(&self, engine: &EngineId) -> Option<Authority> {
+        self.engines.get(engine).map(|engine| engine.authority.clone())
+    }
+
+    /// An engine said whether it reaches other peers, or did not say.
+    pub(crate) fn connected(&mut self, engine: &EngineId, is_connected: Option<bool>) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.is_connected = is_connected;
         }
     }
 
@@ -439,20 +683,26 @@ impl Plan {
             fault: engine.health.last_fault().cloned(),
             leases: engine.leases.len(),
             starts: engine.starts(now),
+            kind: engine.kind,
             silent: engine.leases.values().filter(|held| held.is_silent).count(),
             group: engine.group.clone(),
-            is_fallback: engine.is_fallback,
+            is_forwarded: engine.is_forwarded,
+            is_connected: engine.is_connected,
         });
         Standing {
             engines: engines.collect(),
             waiting: self.waiting.len(),
+            is_hopeful: self.outlook.as_ref().is_some_and(|outlook| outlook.is_hopeful),
             silent_groups: self.silent_groups(),
             counts: self.counts.clone(),
         }
     }
 
     fn release(&mut self, lease: LeaseId) -> Option<EngineId> {
-        let engine = self.home.remove(&lease)?;
+        let Some(engine) = self.home.remove(&lease) else {
+            self.unfound.values_mut().for_each(|leases| leases.retain(|(id, _)| *id != lease));
+            return None;
+        };
         if let Some(engine) = self.engines.get_mut(&engine) {
             engine.leases.remove(&lease);
         }
@@ -504,23 +754,29 @@ impl Plan {
         }
         let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
         let mut avoided: Option<(usize, &EngineId)> = None;
-        let mut hope = false;
+        // Of engines to come none is the one that is wanted.
+        let mut hope = waiting.request.wanted.is_none()
+            && self.outlook.as_ref().is_some_and(|outlook| outlook.is_hopeful);
         for (id, engine) in &self.engines {
             if waiting.request.wanted.as_ref().is_some_and(|wanted| wanted != id) {
                 continue;
             }
             let same_broadcast = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
-            let has_room =
-                self.limits.streams_per_engine.is_none_or(|most| engine.leases.len() < most as usize);
             let can = engine.health.is_usable(now)
+                && !engine.kind.is_draining()
                 && !same_broadcast
-                && has_room
+                && engine.room() > 0
                 && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = (engine.health.is_poor(now), engine.leases.len(), engine.granted_at);
-                    let slot = &mut best[usize::from(engine.is_fallback)];
+                    let rank = self.limits.selection.rank(Candidate {
+                        is_poor: engine.health.is_poor(now) || engine.is_connected == Some(false),
+                        is_forwarded: engine.is_forwarded,
+                        streams: engine.leases.len(),
+                        used_at: engine.granted_at,
+                    });
+                    let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
                     if slot.is_none_or(|(other, _)| rank < other) {
                         *slot = Some((rank, id));
                     }
@@ -529,8 +785,8 @@ impl Plan {
                 (true, Some(rank)) if avoided.is_none_or(|(other, _)| rank < other) => {
                     avoided = Some((rank, id))
                 }
-                (false, None) if !engine.is_fallback => {
-                    hope |= engine.health.is_promising() && !same_broadcast
+                (false, None) if engine.kind != Kind::Fallback => {
+                    hope |= engine.is_promising() && !same_broadcast
                 }
                 _ => {}
             }
@@ -551,9 +807,9 @@ impl Plan {
 
     /// For each waiting request the engines that would do if they had room for another stream.
     pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
-        let Some(most) = self.limits.streams_per_engine else { return Vec::new() };
         let would_do = |engine: &Engine, waiting: &Waiting| {
-            engine.leases.len() >= most as usize
+            engine.room() == 0
+                && !engine.kind.is_draining()
                 && engine.health.is_usable(now)
                 && engine.starts(now) < self.limits.engine_starts_max
                 && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
@@ -575,8 +831,14 @@ impl Plan {
         ends.filter(|end| *end > now).min()
     }
 
-    /// When a request is refused: at its deadline, or earlier while no engine shows any sign of life.
+    /// When a request is refused: at its deadline, or earlier while no engine shows any sign of life. Where the fleet is
+    /// all there is and no engine comes from it in time, waiting is of no use.
     fn end_of_wait(&self, waiting: &Waiting) -> Instant {
+        match &self.outlook {
+            Some(outlook) if outlook.is_hopeful => return waiting.answer_by,
+            Some(_) if !self.engines.values().any(Engine::is_promising) => return waiting.since,
+            _ => {}
+        }
         let lifeless = self.engines.values().all(|engine| engine.health.state() == State::Down);
         let patience = waiting.since + self.limits.no_response_timeout;
         if lifeless { waiting.answer_by.min(patience) } else { waiting.answer_by }
@@ -587,24 +849,32 @@ impl Plan {
         if !self.reported.contains(&waiting.request.shard) {
             return Refusal::new(RefusalCode::ControlUnavailable, "control is starting").retry_after(1);
         }
-        let alive = || self.engines.values().filter(|engine| engine.health.is_promising());
-        let is_free = |engine: &Engine| {
-            self.limits.streams_per_engine.is_none_or(|most| engine.leases.len() < most as usize)
-        };
+        let from_fleet = self.outlook.as_ref().and_then(|outlook| outlook.refusal.clone());
+        let alive = || self.engines.values().filter(|engine| engine.is_promising());
+        let is_free = |engine: &&Engine| engine.room() > 0;
         let refusal = if alive().next().is_none() {
-            self.nobody_alive()
-        } else if alive().all(|engine| !is_free(engine)) {
-            let most = self.limits.streams_per_engine.unwrap_or_default();
-            Refusal::new(
-                RefusalCode::MaxCapacity,
-                format!("all engines at maximum capacity ({most} streams per engine)"),
-            )
-        } else if alive().filter(|e| is_free(e)).all(|e| e.starts(now) >= self.limits.engine_starts_max) {
+            match from_fleet {
+                Some(refusal) => return refusal,
+                None if self.engines.is_empty() => {
+                    Refusal::new(RefusalCode::NoEngine, "engines are being started and none is ready yet")
+                }
+                None => self.nobody_alive(),
+            }
+        } else if !alive().any(|engine| is_free(&engine)) {
+            let capacities = alive().filter_map(|engine| engine.capacity);
+            let most = capacities.max().unwrap_or_default();
+            let full = format!("all engines at maximum capacity ({most} streams per engine)");
+            match from_fleet {
+                Some(refusal) if refusal.code != RefusalCode::MaxCapacity => return refusal,
+                Some(refusal) => Refusal { detail: full.into(), ..refusal },
+                None => Refusal::new(RefusalCode::MaxCapacity, full),
+            }
+        } else if alive().filter(is_free).all(|e| e.starts(now) >= self.limits.engine_starts_max) {
             Refusal::new(RefusalCode::MaxCapacity, "every engine is busy starting other streams")
         } else {
             Refusal::new(RefusalCode::NoEngine, "no other engine can take this stream now")
         };
-        refusal.retry_after(RETRY_AFTER_S)
+        if refusal.retry_after_s.is_some() { refusal } else { refusal.retry_after(RETRY_AFTER_S) }
     }
 
     fn nobody_alive(&self) -> Refusal {
@@ -629,3 +899,7 @@ impl Plan {
 #[cfg(test)]
 #[path = "plan_simulation.rs"]
 mod simulation;
+
+#[cfg(test)]
+#[path = "plan_fleet.rs"]
+mod fleet_tests;

@@ -80,6 +80,9 @@ impl Model {
             streams_per_engine: self.streams_per_engine,
             engine_starts_max: self.starts_max,
             no_response_timeout: Duration::from_secs(3),
+            engine_wait: Duration::from_secs(600),
+            fleet_streams: 1,
+            selection: Selection::default(),
         };
         let fallback = self.has_fallback.then(|| authority(self.engines));
         Plan::new(
@@ -285,6 +288,9 @@ fn one_engine(now: Instant, starts_max: usize) -> Plan {
         streams_per_engine: None,
         engine_starts_max: starts_max,
         no_response_timeout: DEADLINE,
+        engine_wait: Duration::from_secs(600),
+        fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
@@ -365,6 +371,9 @@ fn nothing_is_granted_before_the_shards_have_reported() {
         streams_per_engine: Some(1),
         engine_starts_max: 2,
         no_response_timeout: DEADLINE,
+        engine_wait: Duration::from_secs(600),
+        fleet_streams: 1,
+        selection: Selection::default(),
     };
     let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
     plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));

@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+mod custom;
+
+pub use super::caches::Cache;
+pub use custom::{Custom, Platform};
+
 /// Label of the HTTP port inside.
 pub const LABEL_HTTP: &str = "acestream.http_port";
 /// Label of the HTTPS port inside.
@@ -104,6 +109,20 @@ impl Variant {
         }
     }
 
+    /// Whether its image is made for a daemon of this architecture.
+    pub fn runs_on(self, architecture: &str) -> bool {
+        let is_made_for = |other: Self| other.as_str().rsplit('-').next() == self.as_str().rsplit('-').next();
+        is_made_for(Self::of_architecture(architecture))
+    }
+
+    /// Where engines of it keep what they have received: all but one are told to keep it in memory.
+    pub fn cache(self) -> Cache {
+        match self {
+            Self::KrinkutoAmd64 => Cache::Folder("/home/appuser/.ACEStream/.acestream_cache".into()),
+            _ => Cache::Memory,
+        }
+    }
+
     /// Whether the second port is the control API's rather than HTTPS.
     pub const fn has_api_port(self) -> bool {
         matches!(self, Self::AceServeAmd64 | Self::AceServeArm32 | Self::AceServeArm64)
@@ -138,6 +157,8 @@ pub struct Recipe {
     pub style: Style,
     /// Whether the second port is the control API's rather than HTTPS.
     pub has_api_port: bool,
+    /// Where engines keep what they have received.
+    pub cache: Cache,
 }
 
 /// Image tags an operator may choose.
@@ -182,7 +203,13 @@ impl Recipe {
                 ("ghcr.io/krinkuto11/acestream:latest-arm64".to_owned(), android(large, ""))
             }
         };
-        Self { name: variant.as_str().to_owned(), image, style, has_api_port: variant.has_api_port() }
+        Self {
+            name: variant.as_str().to_owned(),
+            image,
+            style,
+            has_api_port: variant.has_api_port(),
+            cache: variant.cache(),
+        }
     }
 }
 

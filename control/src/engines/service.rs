@@ -1,23 +1,33 @@
 //! The one task that owns the plan: messages in, answers out, checks run beside it.
 //!
-//! It waits for nothing but its own queue, its checks and the clock; sending to a shard never waits.
+//! It owns the plan, which grants leases, and the fleet, which keeps engines in Docker, and tells each how the other
+//! stands before either decides. It waits for nothing but its own queue, its checks, Docker jobs and the clock; sending to a
+//! shard never waits.
 
-use super::check::{CheckFault, Found, check};
+use super::Authority;
+use super::check::{CheckFault, Found, check, is_connected};
+use super::condition::condition;
+use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome, View, Wish};
 use super::jitter::Jitter;
-use super::plan::{Action, Limits, Plan, Standing};
+use super::live::Live;
+use super::plan::{Action, Limits, Outlook, Plan, Standing};
 use super::records::{Record, Records};
+use super::selection::Selection;
+use super::usage::UsageBoard;
+use super::yard::{News, Yard, YardOptions};
 use super::yielding::{Idle, Yields};
-use super::{Authority, EngineStanding};
+use crate::docker::{ContainerId, Docker, Usage};
 use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
-    Alias, Directory, EngineId, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn, ShardId,
-    StreamKey, Ticket, ToShard,
+    Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
+    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard, Unwell,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// Messages that may wait for the planner. It never waits itself, so this only smooths bursts; whoever feeds it waits
 /// when it is full.
@@ -31,8 +41,29 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a shard with a full inbox is told of the new generation again.
 const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
+/// Engines that are not well, told to whoever asks a shard; more are only counted.
+const UNWELL_MAX: usize = 20;
+/// How long a request without an engine waits for one from a fleet that cannot make any now.
+const RETRY_AFTER_S: u32 = 30;
+
+/// Where engines beyond the named ones come from.
+pub(crate) enum Source {
+    /// Nowhere.
+    Named,
+    /// A VPN was asked for, which is not supported yet: no engine may be reached outside of it.
+    VpnRefused,
+    /// Docker.
+    Docker {
+        /// How engines are kept there.
+        yard: Box<YardOptions>,
+        /// Where.
+        docker: Arc<dyn Docker>,
+        /// The engine that is taken to be there while Docker was never seen.
+        assumed: Option<Authority>,
+    },
+}
+
 /// What the service is made of.
-#[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Engines that exist.
     pub(crate) pool: Vec<Authority>,
@@ -40,12 +71,18 @@ pub(crate) struct Options {
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
     pub(crate) epoch: Epoch,
-    /// Leases per engine; `None` never refuses.
-    pub(crate) streams_per_engine: Option<u32>,
+    /// What may change while it runs.
+    pub(crate) live: watch::Receiver<Live>,
+    /// How the best of several engines is found.
+    pub(crate) selection: Selection,
     /// Starts in flight per engine.
     pub(crate) engine_starts_max: usize,
     /// A request is refused after this while no engine shows any sign of life.
     pub(crate) no_response_timeout: Duration,
+    /// A request waits for an engine at most this long.
+    pub(crate) engine_wait: Duration,
+    /// Where further engines come from.
+    pub(crate) source: Source,
 }
 
 enum Command {
@@ -55,7 +92,60 @@ enum Command {
     Abandon { shard: ShardId, ticket: Ticket },
     Return(LeaseReturn),
     Learned { number: Hex40, infohash: Hex40 },
+    Hand(Hand),
     Stop(oneshot::Sender<()>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, HandError>>;
+
+/// What somebody asks for by hand.
+enum Hand {
+    Make(Box<Wish>, Answer<Made>),
+    Remove(String, Answer<ContainerId>),
+    Scale(usize, Answer<usize>),
+    Collect(Answer<()>),
+    Rework(Answer<usize>),
+    ResetBreakers { general: bool, replacement: bool, answer: Answer<()> },
+}
+
+impl Hand {
+    fn refuse(self, error: HandError) {
+        // Who no longer waits need not be told.
+        let _ = match self {
+            Self::Make(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Remove(_, answer) => answer.send(Err(error)).is_ok(),
+            Self::Scale(_, answer) | Self::Rework(answer) => answer.send(Err(error)).is_ok(),
+            Self::Collect(answer) | Self::ResetBreakers { answer, .. } => answer.send(Err(error)).is_ok(),
+        };
+    }
+}
+
+/// Who waits for the end of something asked for by hand.
+#[derive(Default)]
+struct Hands {
+    tickets: u64,
+    making: HashMap<HandTicket, Answer<Made>>,
+    removing: HashMap<HandTicket, Answer<ContainerId>>,
+}
+
+impl Hands {
+    fn ticket(&mut self) -> HandTicket {
+        self.tickets += 1;
+        HandTicket(self.tickets)
+    }
+
+    fn tell(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Made(ticket, outcome) => {
+                    let _ = self.making.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+                Outcome::Removed(ticket, outcome) => {
+                    let _ = self.removing.remove(&ticket).map(|answer| answer.send(outcome));
+                }
+            }
+        }
+    }
 }
 
 /// Cheap way to talk to the engines room.
@@ -63,6 +153,9 @@ enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Arc<Standing>>,
+    fleet: watch::Receiver<Option<Arc<FleetStanding>>>,
+    docker: Option<Arc<dyn Docker>>,
+    usage: UsageBoard,
     records: Arc<Records>,
 }
 
@@ -102,6 +195,11 @@ impl Handle {
         self.standing.borrow().clone()
     }
 
+    /// How the engines in Docker stand now, when engines are kept there; never waits.
+    pub(crate) fn fleet(&self) -> Option<Arc<FleetStanding>> {
+        self.fleet.borrow().clone()
+    }
+
     /// What is remembered of an engine.
     pub(crate) fn record(&self, engine: &EngineId) -> Option<Record> {
         self.records.get(engine)
@@ -110,6 +208,52 @@ impl Handle {
     /// A view that tells when the standing changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
+    }
+
+    /// Docker, when engines are kept there: for containers that are no engines.
+    pub(crate) fn docker(&self) -> Option<Arc<dyn Docker>> {
+        self.docker.clone()
+    }
+
+    /// What the containers of engines use; empty where none are kept.
+    pub(crate) fn usage(&self) -> std::collections::BTreeMap<ContainerId, Usage> {
+        self.usage.all()
+    }
+
+    /// Has an engine made; answers when its container runs.
+    pub(crate) async fn make(&self, wish: Wish) -> Result<Made, HandError> {
+        self.ask(|answer| Hand::Make(Box::new(wish), answer)).await
+    }
+
+    /// Has an engine removed, by id, unique beginning of it, or name; answers when its container is gone.
+    pub(crate) async fn remove(&self, which: String) -> Result<ContainerId, HandError> {
+        self.ask(|answer| Hand::Remove(which, answer)).await
+    }
+
+    /// Asks for another number of engines; answers the one within the limits.
+    pub(crate) async fn scale(&self, demand: usize) -> Result<usize, HandError> {
+        self.ask(|answer| Hand::Scale(demand, answer)).await
+    }
+
+    /// Has engines removed that nobody uses.
+    pub(crate) async fn collect(&self) -> Result<(), HandError> {
+        self.ask(Hand::Collect).await
+    }
+
+    /// Has all engines made anew; answers how many those are.
+    pub(crate) async fn rework(&self) -> Result<usize, HandError> {
+        self.ask(Hand::Rework).await
+    }
+
+    /// Closes breakers.
+    pub(crate) async fn reset_breakers(&self, general: bool, replacement: bool) -> Result<(), HandError> {
+        self.ask(|answer| Hand::ResetBreakers { general, replacement, answer }).await
+    }
+
+    async fn ask<T>(&self, hand: impl FnOnce(Answer<T>) -> Hand) -> Result<T, HandError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Hand(hand(answer))).await;
+        answered.await.unwrap_or(Err(HandError::Stopped))
     }
 
     /// Refuses everybody who waits and ends the service.
@@ -129,14 +273,25 @@ impl Handle {
 
 struct Service {
     plan: Plan,
+    yard: Option<Yard>,
+    live: watch::Receiver<Live>,
+    heeded: Live,
+    assumed: Option<Authority>,
+    is_assumed: bool,
+    vpn_refusal: Option<Refusal>,
+    hands: Hands,
+    engine_wait: Duration,
     commands: mpsc::Receiver<Command>,
     standing: watch::Sender<Arc<Standing>>,
+    fleet: watch::Sender<Option<Arc<FleetStanding>>>,
     records: Arc<Records>,
     shards: Arc<Shards>,
     directory: Arc<Directory>,
     board: Arc<Board>,
     epoch: Epoch,
     checks: JoinSet<(EngineId, Result<Found, CheckFault>)>,
+    /// Engines that answered are asked whether they reach others, beside everything else.
+    asked: JoinSet<(EngineId, Option<bool>)>,
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
@@ -156,23 +311,60 @@ pub(crate) fn start(
     let limits = Limits {
         epoch: options.epoch,
         shards: shards.count(),
-        streams_per_engine: options.streams_per_engine,
+        streams_per_engine: options.live.borrow().streams_per_engine,
+        selection: options.selection,
         engine_starts_max: options.engine_starts_max,
         no_response_timeout: options.no_response_timeout,
+        engine_wait: options.engine_wait,
+        fleet_streams: match &options.source {
+            Source::Docker { yard, .. } => yard.limits.streams_per_engine,
+            Source::Named | Source::VpnRefused => 1,
+        },
     };
     // Different processes must not check the same engines in step.
     let jitter = Jitter::new(u64::from(std::process::id()) << 32 | options.epoch.0);
     let now = Instant::now();
-    let plan = Plan::new(now, limits, options.pool, options.fallback, jitter);
+    let is_vpn_refused = matches!(options.source, Source::VpnRefused);
+    let (pool, fallback) = if is_vpn_refused { Default::default() } else { (options.pool, options.fallback) };
+    let mut plan = Plan::new(now, limits, pool, fallback, jitter);
+    let vpn_refusal = is_vpn_refused.then(|| {
+        let text = "a VPN is asked for (GLUETUN_CONTAINER_NAME, VPN_MODE) and not supported yet, so no engine is used";
+        Refusal::new(RefusalCode::VpnNotSupported, text)
+    });
+    if vpn_refusal.is_some() {
+        plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: vpn_refusal.clone() }));
+    }
+    let (yard, docker, assumed) = match options.source {
+        Source::Docker { yard, docker, assumed } => {
+            (Some(Yard::new(now, *yard, docker.clone())), Some(docker), assumed)
+        }
+        Source::Named | Source::VpnRefused => (None, None, None),
+    };
+    if yard.is_some() {
+        // A look-up that comes before the first engine waits for it.
+        plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    }
+    let usage = yard.as_ref().map(Yard::usage).unwrap_or_default();
+    let fleet = yard.as_ref().map(|yard| Arc::new(yard.fleet.standing(now)));
+    let (fleet, fleet_view) = watch::channel(fleet);
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
-    let service = Service {
+    let mut service = Service {
         plan,
+        yard,
+        live: options.live,
+        heeded: Live::default(),
+        assumed,
+        is_assumed: false,
+        vpn_refusal,
+        hands: Hands::default(),
+        engine_wait: options.engine_wait,
         commands: inbox,
         standing,
+        fleet,
         records: records.clone(),
         unconnected: shards.ids().collect(),
         shards,
@@ -180,24 +372,28 @@ pub(crate) fn start(
         board,
         epoch: options.epoch,
         checks: JoinSet::new(),
+        asked: JoinSet::new(),
         observed_at: Instant::now(),
         yields: Yields::default(),
         yield_at: None,
     };
+    service.heed();
     tasks.spawn(async move {
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
 }
 
 impl Service {
     async fn run(mut self) {
         loop {
+            self.heed();
             self.connect();
             self.observe_starts();
             self.advance();
             self.make_room();
+            self.tend_caches();
             self.publish();
             let wake = self.next_wake();
             tokio::select! {
@@ -206,16 +402,72 @@ impl Service {
                     if let Some(done) = self.take_all(command) {
                         let refusals = self.plan.refuse_all();
                         self.perform(refusals);
+                        if let Some(yard) = &mut self.yard {
+                            yard.stop().await;
+                        }
                         let _ = done.send(());
                         return;
                     }
                 }
-                Some(checked) = self.checks.join_next() => match checked {
-                    Ok((engine, outcome)) => self.checked(&engine, outcome),
-                    Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
-                },
+                Some(checked) = self.checks.join_next() => self.take_checks(checked),
+                Some(answered) = self.asked.join_next() => self.take_answers(answered),
+                news = news(&mut self.yard) => self.hear(news),
+                () = changed(&mut self.live) => {}
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Takes a check that is over, and with it those that are over too: each turn costs what all engines cost.
+    fn take_checks(&mut self, first: Result<(EngineId, Result<Found, CheckFault>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(checked) = next {
+            match checked {
+                Ok((engine, outcome)) => self.checked(&engine, outcome),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.checks.try_join_next();
+        }
+    }
+
+    /// The same of engines that were asked whether they reach others.
+    fn take_answers(&mut self, first: Result<(EngineId, Option<bool>), JoinError>) {
+        let mut next = Some(first);
+        while let Some(answered) = next {
+            match answered {
+                Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
+                Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
+            }
+            next = self.asked.try_join_next();
+        }
+    }
+
+    /// Takes what was changed while it runs.
+    fn heed(&mut self) {
+        if *self.live.borrow() == self.heeded {
+            return;
+        }
+        self.heeded = self.live.borrow_and_update().clone();
+        self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
+        if let Some(yard) = &mut self.yard {
+            yard.heed(Instant::now(), &self.heeded);
+        }
+    }
+
+    /// Takes what happened in Docker, and with it what else has happened there: each turn costs what all engines cost.
+    fn hear(&mut self, first: News) {
+        let now = Instant::now();
+        let Some(yard) = &mut self.yard else { return };
+        let mut next = Some(first);
+        for taken in 1.. {
+            let Some(news) = next else { return };
+            if let News::Purged(id, _) = &news {
+                self.plan.let_go(&EngineId(id.0.clone()));
+            }
+            if let Some(engine) = yard.take(now, news) {
+                self.plan.look_again(now, &engine);
+            }
+            next = if taken < BATCH_MAX { yard.more_news() } else { None };
         }
     }
 
@@ -265,7 +517,42 @@ impl Service {
                 }
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
+            Command::Hand(hand) => self.take_hand(now, hand),
             Command::Stop(_) => {}
+        }
+    }
+
+    fn take_hand(&mut self, now: Instant, hand: Hand) {
+        // Whoever changed a setting before asking is asking for what it says now.
+        self.heed();
+        let Some(yard) = &mut self.yard else {
+            return hand.refuse(self.vpn_refusal.clone().map_or(HandError::NotKept, HandError::Refused));
+        };
+        match hand {
+            Hand::Make(wish, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.wish(now, Wish { ticket: Some(ticket), ..*wish }) {
+                    Ok(()) => drop(self.hands.making.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+            }
+            Hand::Remove(which, answer) => {
+                let ticket = self.hands.ticket();
+                match yard.fleet.remove_by_hand(now, &which, ticket) {
+                    Ok(()) => drop(self.hands.removing.insert(ticket, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+            }
+            Hand::Scale(demand, answer) => drop(answer.send(Ok(yard.fleet.scale_by_hand(demand)))),
+            Hand::Collect(answer) => {
+                yard.fleet.collect();
+                let _ = answer.send(Ok(()));
+            }
+            Hand::Rework(answer) => drop(answer.send(yard.fleet.rework(now))),
+            Hand::ResetBreakers { general, replacement, answer } => {
+                yard.fleet.reset_breakers(now, general, replacement);
+                let _ = answer.send(Ok(()));
+            }
         }
     }
 
@@ -301,11 +588,48 @@ impl Service {
     /// Ends, because each such grant takes one request out of the queue.
     fn advance(&mut self) {
         loop {
+            self.advance_fleet();
             let actions = self.plan.advance(Instant::now());
             if self.perform(actions) == 0 {
-                return;
+                break;
             }
         }
+        // What the plan just granted, refused or learned may call for engines.
+        self.advance_fleet();
+    }
+
+    /// Tells fleet and plan how the other stands. An engine the fleet gives up has no lease at this moment, and the plan
+    /// hears of it before it grants anything.
+    fn advance_fleet(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let now = Instant::now();
+        let view = View { loads: self.plan.loads(), unplaced: self.plan.unplaced() };
+        let actions = yard.fleet.advance(now, &view);
+        self.hands.tell(yard.fleet.outcomes());
+        yard.perform(now, actions);
+        yard.follow();
+        self.plan.set_fleet(now, yard.fleet.engines());
+        let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
+        if let Some(assumed) = &self.assumed {
+            if is_assumed != self.is_assumed {
+                say_assumed(assumed, is_assumed);
+                self.is_assumed = is_assumed;
+            }
+            self.plan.set_assumed(now, assumed, is_assumed);
+        }
+        let outlook = || Outlook {
+            is_hopeful: yard.fleet.is_hopeful(now, self.engine_wait),
+            refusal: yard.fleet.blocked(now).map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+        };
+        self.plan.set_outlook((!is_assumed).then(outlook));
+    }
+
+    /// Has caches measured and emptied.
+    fn tend_caches(&mut self) {
+        let Some(yard) = &mut self.yard else { return };
+        let loads = self.plan.loads();
+        let plan = &mut self.plan;
+        yard.tend_caches(Instant::now(), &loads, |engine| plan.hold(engine));
     }
 
     /// Asks unwatched sessions to end while plays wait for engines that only lack room.
@@ -356,6 +680,10 @@ impl Service {
                         undelivered += 1;
                     }
                 }
+                Action::Withdraw { shard, lease } => {
+                    // A shard that does not hear of it notices by itself when its engine stops.
+                    let _ = self.shards.send(shard, ToShard::Withdraw { lease });
+                }
                 Action::Check { engine, authority } => {
                     self.checks.spawn(async move { (engine, check(&authority).await) });
                 }
@@ -366,20 +694,17 @@ impl Service {
 
     fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
         self.records.checked(SystemTime::now(), engine, &outcome);
-        let before = self.state_of(engine);
+        let before = self.plan.state(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
+        if let (Ok(found), Some(authority)) = (&outcome, self.plan.authority(engine)) {
+            let (engine, address) = (engine.clone(), found.address);
+            self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
+        }
         self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
-        let standing = self.plan.standing(Instant::now());
-        let after =
-            standing.engines.iter().find(|standing| standing.id == *engine).map(|standing| standing.state);
+        let after = self.plan.state(engine);
         if let (true, Some(state)) = (before != after, after) {
             tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
         }
-    }
-
-    fn state_of(&self, engine: &EngineId) -> Option<super::health::State> {
-        let standing = self.standing.borrow();
-        standing.engines.iter().find(|known: &&EngineStanding| known.id == *engine).map(|known| known.state)
     }
 
     fn publish(&self) {
@@ -392,13 +717,115 @@ impl Service {
             }
             changed
         });
+        if let Some(yard) = &self.yard {
+            let standing = yard.standing(Instant::now());
+            self.fleet.send_if_modified(|shown| {
+                let changed = shown.as_deref() != Some(&standing);
+                if changed {
+                    *shown = Some(Arc::new(standing));
+                }
+                changed
+            });
+        }
+        let supply = self.supply(Instant::now());
+        if *self.board.supply() != supply {
+            self.board.publish_supply(supply);
+        }
+    }
+
+    /// Where engines come from and how they do, for whoever asks a shard.
+    fn supply(&self, now: Instant) -> Supply {
+        let (unwell, unwell_total) = self.unwell();
+        let Some(yard) = &self.yard else {
+            let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
+            let blocked = self.vpn_refusal.clone();
+            return Supply { source, blocked, unwell, unwell_total, ..Supply::default() };
+        };
+        let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
+        Supply {
+            source: if self.is_assumed { EngineSource::Assumed } else { EngineSource::Docker },
+            assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
+            docker: yard.fleet.docker_state(),
+            blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            unwell,
+            unwell_total,
+        }
+    }
+
+    /// Engines somebody should look after, as many as are shown, and how many there are.
+    fn unwell(&self) -> (Vec<Unwell>, usize) {
+        let (standing, fleet) = (self.standing.borrow(), self.fleet.borrow());
+        let mut total = 0;
+        let mut shown = Vec::new();
+        for engine in &standing.engines {
+            let member = fleet.as_ref().and_then(|fleet| fleet.member(&engine.id.0));
+            let (condition, seen) = condition(engine, member);
+            if !condition.is_ill() {
+                continue;
+            }
+            total += 1;
+            if shown.len() < UNWELL_MAX {
+                shown.push(Unwell {
+                    engine: member.map_or_else(|| engine.authority.clone(), |member| member.name.clone()),
+                    condition: condition.as_str(),
+                    reason: seen.unwrap_or_default().into(),
+                });
+            }
+        }
+        (shown, total)
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
-        self.plan.next_wake(now).into_iter().chain(board).chain(connect).chain(self.yield_at).min()
+        let yard = self.yard.as_ref().and_then(|yard| yard.next_wake(now));
+        let wakes = [board, connect, self.yield_at, yard];
+        self.plan.next_wake(now).into_iter().chain(wakes.into_iter().flatten()).min()
+    }
+}
+
+/// Tells the operator that engines come from elsewhere than was meant, and when that ends.
+fn say_assumed(engine: &Authority, is_assumed: bool) {
+    let engine = engine.as_str();
+    if is_assumed {
+        tracing::warn!(
+            %engine,
+            "no engine is named and there is no Docker: an engine is assumed at {engine}; name yours in STATIC_ENGINES, or \
+             give access to Docker"
+        );
+    } else {
+        tracing::info!(%engine, "there is a Docker now: the engine that was assumed is left alone");
+    }
+}
+
+/// The next change of what may change while it runs. Cancel safe.
+async fn changed(live: &mut watch::Receiver<Live>) {
+    if live.changed().await.is_err() {
+        // Nobody is left who could change anything.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The next thing to hear from Docker; never when engines are not kept there.
+async fn news(yard: &mut Option<Yard>) -> News {
+    match yard {
+        Some(yard) => yard.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a player is told when the fleet cannot make an engine, and when to come back.
+fn refusal(now: Instant, blocked: Blocked, grace: Duration) -> Refusal {
+    let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX).max(1);
+    let text = blocked.text();
+    match blocked {
+        Blocked::NoDocker { .. } => Refusal::new(RefusalCode::NoDocker, text).retry_after(RETRY_AFTER_S),
+        Blocked::CircuitBreaker { until, .. } => {
+            let left = until.saturating_duration_since(now);
+            Refusal::new(RefusalCode::CircuitBreaker, text).retry_after(seconds(left))
+        }
+        Blocked::MaxCapacity => Refusal::new(RefusalCode::MaxCapacity, text).retry_after(seconds(grace)),
     }
 }
 
@@ -410,27 +837,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engines::health::State;
-
-    /// Guards: before the service has run at all, engines are shown as not checked yet. Shown as none, the first look-up
-    /// gave up and the first player's broadcast got a second session.
-    #[tokio::test]
-    async fn engines_are_shown_before_the_service_has_run() {
-        let options = Options {
-            pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
-            fallback: None,
-            epoch: Epoch(1),
-            streams_per_engine: None,
-            engine_starts_max: 1,
-            no_response_timeout: std::time::Duration::from_secs(1),
-        };
-        let mut tasks = JoinSet::new();
-        let shards = Arc::new(Shards::new(Vec::new()));
-        let handle = start(options, shards, Arc::default(), Arc::new(Board::new(0)), &mut tasks);
-        // Nothing was awaited: on one thread the service has not run yet.
-        let states: Vec<State> = handle.standing().engines.iter().map(|engine| engine.state).collect();
-        assert_eq!(states, [State::Unknown]);
-    }
-}
+mod tests;

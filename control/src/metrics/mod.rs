@@ -13,7 +13,7 @@ mod transfer;
 mod writer;
 
 use crate::shards::Shards;
-use crate::{engines, resolve, store};
+use crate::{engines, events, resolve, store, streams};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +39,10 @@ pub(crate) struct Sources {
     pub(crate) resolve: Arc<resolve::Counts>,
     /// How storing goes.
     pub(crate) store: store::Handle,
+    /// Every stream there is.
+    pub(crate) streams: streams::Handle,
+    /// Who follows changes.
+    pub(crate) events: events::Handle,
 }
 
 /// How an HTTP connection ended. The one closed list.
@@ -84,6 +88,31 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// What was started by hand. The one closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provision {
+    /// A container of any image.
+    Generic,
+    /// An engine.
+    Acestream,
+}
+
+impl Provision {
+    const ALL: [Self; 2] = [Self::Generic, Self::Acestream];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Acestream => "acestream",
+        }
+    }
+}
+
 /// What a scrape answers.
 pub(crate) struct Exposition {
     /// The format.
@@ -108,6 +137,7 @@ pub(crate) struct Metrics {
     published: Published,
     requests: Family<StatusLabel, Counter>,
     ends: Family<ReasonLabel, Counter>,
+    provisions: Family<KindLabel, Counter>,
 }
 
 impl Metrics {
@@ -130,12 +160,18 @@ impl Metrics {
             "HTTP connections that ended at control, by reason",
             ends.clone(),
         );
-        let published = Published::new(sources.board.clone(), sources.engines.clone());
+        let provisions = Family::<KindLabel, Counter>::default();
+        for kind in Provision::ALL {
+            drop(provisions.get_or_create(&KindLabel { kind: kind.as_str() }));
+        }
+        registry.register("orch_provision", "Containers started by hand, by kind", provisions.clone());
+        let published =
+            Published::new(sources.board.clone(), sources.engines.clone(), sources.streams.clone());
         registry.register_collector(Box::new(board::Shards(sources.board.clone())));
         registry.register_collector(Box::new(published.clone()));
         registry.register_collector(Box::new(own::Plane(sources)));
         registry.register_collector(Box::new(process::Process));
-        Self { registry, published, requests, ends }
+        Self { registry, published, requests, ends, provisions }
     }
 
     /// Counts an answered request.
@@ -146,6 +182,11 @@ impl Metrics {
     /// Counts a connection that ended.
     pub(crate) fn connection_ended(&self, end: ConnectionEnd) {
         self.ends.get_or_create(&ReasonLabel { reason: end.as_str() }).inc();
+    }
+
+    /// Counts a container that was started by hand.
+    pub(crate) fn provisioned(&self, kind: Provision) {
+        self.provisions.get_or_create(&KindLabel { kind: kind.as_str() }).inc();
     }
 
     /// Writes everything in the OpenMetrics format, or in the older Prometheus one that every scraper and `curl` reads.

@@ -2,6 +2,8 @@
 
 use super::Sources;
 use super::writer::{Labels, Writer};
+use crate::engines::breaker::BreakerState;
+use crate::engines::fleet::Phase;
 use crate::engines::health::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -20,6 +22,8 @@ impl Collector for Plane {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         self.engines(&mut writer)?;
+        self.streams(&mut writer)?;
+        self.fleet(&mut writer)?;
         self.store(&mut writer)?;
         self.queues(&mut writer)
     }
@@ -90,6 +94,83 @@ impl Plane {
             "sluice_resolves",
             "Requests for the broadcast behind an id, by outcome",
             self.0.resolve.read().map(|(outcome, count)| (labelled("outcome", outcome), count)),
+        )
+    }
+
+    fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (streams, events) = (&self.0.streams, &self.0.events);
+        let (active, total) = streams.counts();
+        let state = |state: &str| vec![("state", state.to_owned())];
+        let ended = total.saturating_sub(active);
+        writer.gauges(
+            "sluice_streams",
+            "Streams that are listed, ours and those other proxies report, by state",
+            [(state("started"), active as f64), (state("ended"), ended as f64)],
+        )?;
+        let plain = |value: f64| [(Labels::new(), value)];
+        writer.gauges(
+            "sluice_stream_samples",
+            "Samples of streams held in memory",
+            plain(streams.samples_held() as f64),
+        )?;
+        writer.gauges(
+            "sluice_looping_streams",
+            "Streams that are not played because they loop",
+            plain(streams.looping().len() as f64),
+        )?;
+        writer.counters(
+            "sluice_stream_polls_late",
+            "Rounds of asking engines about reported streams in which not every stream had its turn",
+            [(Labels::new(), streams.late_rounds())],
+        )?;
+        writer.gauges(
+            "sluice_event_subscribers",
+            "Clients that follow changes",
+            plain(events.subscribers() as f64),
+        )
+    }
+
+    /// Engines in Docker; nothing when none are kept there.
+    fn fleet(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Some(fleet) = self.0.engines.fleet() else { return Ok(()) };
+        let flag = |is_so: bool| [(Labels::new(), f64::from(u8::from(is_so)))];
+        writer.gauges("sluice_docker_up", "1 while Docker answers", flag(fleet.has_docker))?;
+        writer.gauges(
+            "sluice_fleet_engines",
+            "Engines in Docker, by where they are in their life",
+            Phase::NAMES.map(|phase| {
+                let count = fleet.members.iter().filter(|member| member.phase.as_str() == phase).count();
+                (vec![("phase", phase.to_owned())], count as f64)
+            }),
+        )?;
+        writer.gauges(
+            "sluice_fleet_breaker",
+            "1 for the state of the circuit breaker of starts, 0 for the others",
+            BreakerState::ALL.map(|state| {
+                (
+                    vec![("state", state.as_str().to_owned())],
+                    f64::from(u8::from(state == fleet.breaker.state)),
+                )
+            }),
+        )?;
+        let cached = || fleet.members.iter().filter_map(|member| Some((member, member.cache.as_ref()?)));
+        writer.gauges(
+            "sluice_engine_cache_bytes",
+            "Size of an engine's cache on disk, as last measured",
+            cached().filter_map(|(member, cache)| {
+                Some((vec![("engine", member.name.to_string())], cache.bytes? as f64))
+            }),
+        )?;
+        writer.gauges(
+            "sluice_engine_cache_freed_bytes",
+            "Bytes freed by emptying an engine's cache, as long as the engine is there",
+            cached()
+                .map(|(member, cache)| (vec![("engine", member.name.to_string())], cache.freed_bytes as f64)),
+        )?;
+        writer.counters(
+            "sluice_fleet_events",
+            "What happened to engines in Docker",
+            fleet.counts.all().map(|(event, count)| (vec![("event", event.to_owned())], count)),
         )
     }
 

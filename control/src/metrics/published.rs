@@ -7,10 +7,11 @@ use super::transfer::{Bytes, Transfer};
 use super::writer::{Labels, Writer, plain};
 use crate::api::health_status;
 use crate::engines;
+use crate::streams::{self, Filter, Sample, Shown};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use sluice_contract::metric::{Histogram, Value, published};
-use sluice_contract::snapshot::{Board, Session, Shard};
+use sluice_contract::snapshot::{Board, EngineStat, Session, Shard};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ const VPN_STATES: [&str; 5] = ["healthy", "unhealthy", "unknown", "disabled", "s
 pub(crate) struct Published {
     board: Arc<Board>,
     engines: engines::Handle,
+    streams: streams::Handle,
     transfer: Arc<Mutex<Transfer>>,
 }
 
@@ -36,23 +38,37 @@ impl fmt::Debug for Published {
 
 impl Published {
     /// Reads from these.
-    pub(super) fn new(board: Arc<Board>, engines: engines::Handle) -> Self {
-        Self { board, engines, transfer: Arc::default() }
+    pub(super) fn new(board: Arc<Board>, engines: engines::Handle, streams: streams::Handle) -> Self {
+        Self { board, engines, streams, transfer: Arc::default() }
+    }
+
+    /// Streams that other proxies play.
+    fn reported(&self) -> Vec<Arc<Shown>> {
+        let mut reported = self.streams.list(&Filter { is_active: Some(true), container_id: None });
+        reported.retain(|shown| !shown.stream.is_own());
+        reported
     }
 
     /// Looks at the figures of every session, so that one that ends between two scrapes has counted.
     pub(crate) fn observe(&self) -> Bytes {
-        self.observe_in(&self.board.read())
+        self.observe_in(&self.board.read(), &self.reported())
     }
 
-    fn observe_in(&self, shards: &[Arc<Shard>]) -> Bytes {
+    fn observe_in(&self, shards: &[Arc<Shard>], reported: &[Arc<Shown>]) -> Bytes {
         let figures = |session: &Arc<Session>| {
             let (engine, stat) = (session.engine.as_ref()?, session.stat.as_ref()?);
             let name = format!("{}|{}", engine.id, engine.playback_session_id.as_deref()?);
-            let number = |figure: i64| u64::try_from(figure).unwrap_or(0);
             Some((name, Bytes { downloaded: number(stat.downloaded), uploaded: number(stat.uploaded) }))
         };
-        let shown = shards.iter().flat_map(|shard| &shard.sessions).filter_map(figures);
+        let of_others = |shown: &Arc<Shown>| {
+            let (start, latest) = (&shown.stream.start, shown.latest.as_ref()?);
+            // The id may come again with another playback, whose figures begin anew.
+            let name = format!("{}|{}|{}", start.engine.id, start.id, start.playback_session_id);
+            let bytes = |figure: Option<i64>| number(figure.unwrap_or(0));
+            Some((name, Bytes { downloaded: bytes(latest.downloaded), uploaded: bytes(latest.uploaded) }))
+        };
+        let ours = shards.iter().flat_map(|shard| &shard.sessions).filter_map(figures);
+        let shown = ours.chain(reported.iter().filter_map(of_others));
         // A panic cannot leave sums half made.
         self.transfer.lock().unwrap_or_else(PoisonError::into_inner).observe(shown)
     }
@@ -61,22 +77,32 @@ impl Published {
 impl Collector for Published {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let shards = self.board.read();
-        self.transfers(&mut writer, &shards)?;
-        self.engines(&mut writer, &shards)?;
+        let (shards, reported) = (self.board.read(), self.reported());
+        self.transfers(&mut writer, &shards, &reported)?;
+        self.engines(&mut writer, &shards, &reported)?;
+        self.happened(&mut writer)?;
         vpn(&mut writer)?;
         proxy(&mut writer, &shards)
     }
 }
 
 impl Published {
-    fn transfers(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>]) -> fmt::Result {
-        let total = self.observe_in(shards);
-        let sum = |figure: fn(&sluice_contract::snapshot::EngineStat) -> i64| -> i64 {
+    fn transfers(
+        &self,
+        writer: &mut Writer<'_>,
+        shards: &[Arc<Shard>],
+        reported: &[Arc<Shown>],
+    ) -> fmt::Result {
+        let total = self.observe_in(shards, reported);
+        let sum = |figure: fn(&EngineStat) -> i64, of_others: fn(&Sample) -> Option<i64>| -> i64 {
             let sessions = shards.iter().flat_map(|shard| &shard.sessions);
-            sessions.filter_map(|session| session.stat.as_ref()).map(figure).sum()
+            let ours: i64 = sessions.filter_map(|session| session.stat.as_ref()).map(figure).sum();
+            let latest = reported.iter().filter_map(|shown| shown.latest.as_ref());
+            ours + latest.filter_map(|sample| of_others(sample)).sum::<i64>()
         };
-        let (down, up) = (sum(|stat| stat.speed_down) as f64, sum(|stat| stat.speed_up) as f64);
+        let down = sum(|stat| stat.speed_down, |sample| sample.speed_down) as f64;
+        let up = sum(|stat| stat.speed_up, |sample| sample.speed_up) as f64;
+        let peers = sum(|stat| stat.peers, |sample| sample.peers) as f64;
         for (name, help, bytes) in [
             ("orch_total_uploaded_bytes", "Uploaded by engines since the start, bytes", total.uploaded),
             ("orch_total_downloaded_bytes", "Downloaded by engines since the start, bytes", total.downloaded),
@@ -108,14 +134,19 @@ impl Published {
         for (name, help, value) in [
             ("orch_upload_bytes_per_second", "Upload of all engines now", up * KIB),
             ("orch_download_bytes_per_second", "Download of all engines now", down * KIB),
-            ("orch_total_peers", "Peers of all active streams", sum(|stat| stat.peers) as f64),
+            ("orch_total_peers", "Peers of all active streams", peers),
         ] {
             writer.gauges(name, help, plain(value))?;
         }
         Ok(())
     }
 
-    fn engines(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>]) -> fmt::Result {
+    fn engines(
+        &self,
+        writer: &mut Writer<'_>,
+        shards: &[Arc<Shard>],
+        reported: &[Arc<Shown>],
+    ) -> fmt::Result {
         let opened = || {
             let engines = shards.iter().flat_map(|shard| &shard.sessions).filter_map(|s| s.engine.as_ref());
             engines.filter(|engine| engine.playback_session_id.is_some())
@@ -125,14 +156,19 @@ impl Published {
             let found = standing.engines.iter().filter(|engine| health_status(engine) == wanted);
             found.count() as f64
         };
-        let used = opened().map(|engine| &engine.id).collect::<HashSet<_>>().len();
+        let of_others = reported.iter().map(|shown| &*shown.stream.start.engine.id);
+        let used = opened().map(|engine| &*engine.id.0).chain(of_others).collect::<HashSet<&str>>().len();
+        let active = (opened().count() + reported.len()) as f64;
+        // Nobody keeps a least number of engines that were named.
+        let least = self.engines.fleet().map_or(usize::MAX, |fleet| fleet.limits.min);
+        let extra = standing.engines.len().saturating_sub(least) as f64;
         for (name, help, value) in [
-            ("orch_total_streams", "Active streams", opened().count() as f64),
-            ("orch_streams_active", "Active streams", opened().count() as f64),
+            ("orch_total_streams", "Active streams", active),
+            ("orch_streams_active", "Active streams", active),
             ("orch_healthy_engines", "Engines whose last probe was answered", healthy("healthy")),
             ("orch_unhealthy_engines", "Engines whose last probe was not answered", healthy("unhealthy")),
             ("orch_used_engines", "Engines with an active stream", used as f64),
-            ("orch_extra_engines", "Engines beyond the least that are kept", 0.0),
+            ("orch_extra_engines", "Engines beyond the least that are kept", extra),
             ("orch_vpn1_engines", "Engines behind the first VPN", 0.0),
             ("orch_vpn2_engines", "Engines behind the second VPN", 0.0),
         ] {
@@ -140,6 +176,33 @@ impl Published {
         }
         Ok(())
     }
+}
+
+impl Published {
+    fn happened(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let happened = self.streams.happened();
+        for (name, help, count) in [
+            (
+                "orch_events_started",
+                "Streams that started, ours and those other proxies report",
+                happened.started,
+            ),
+            ("orch_events_ended", "Streams that ended, ours and those other proxies report", happened.ended),
+            (
+                "orch_collect_errors",
+                "Engines that did not give the figures of a reported stream when they were asked",
+                happened.collect_errors,
+            ),
+        ] {
+            writer.counters(name, help, plain(count))?;
+        }
+        Ok(())
+    }
+}
+
+/// Figures that make no sense count as nothing.
+fn number(figure: i64) -> u64 {
+    u64::try_from(figure).unwrap_or(0)
 }
 
 fn vpn(writer: &mut Writer<'_>) -> fmt::Result {

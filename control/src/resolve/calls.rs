@@ -1,6 +1,7 @@
 //! At most two API calls at a time to one engine: engines serialise them and starve the streams they serve.
 
 use crate::engines::health::State;
+use crate::engines::plan::Kind;
 use crate::engines::{EngineStanding, Standing};
 use sluice_contract::EngineId;
 use std::collections::HashMap;
@@ -54,7 +55,8 @@ impl Calls {
     }
 
     /// Claims a place on the best engine that was not tried, waiting while all of those are busy or not yet checked.
-    /// `None` when there is no such engine.
+    /// `None` when there is no such engine. Before the fleet has made its first one, that one is waited for: the play has
+    /// to wait for it anyway.
     ///
     /// Cancel safe.
     pub(crate) async fn claim(
@@ -72,7 +74,8 @@ impl Calls {
             if let Some(claim) = self.try_claim(untried()) {
                 return Some(claim);
             }
-            if !untried().any(|engine| engine.state != State::Down) {
+            let is_first_coming = standing.engines.is_empty() && standing.is_hopeful;
+            if !is_first_coming && !untried().any(|engine| engine.state != State::Down) {
                 return None;
             }
             tokio::select! {
@@ -99,7 +102,7 @@ impl Calls {
             let of = use_of(engine);
             (
                 of.failed_lately(),
-                engine.is_fallback,
+                engine.kind == Kind::Fallback,
                 engine.state != State::Healthy,
                 of.in_flight,
                 engine.leases,

@@ -36,7 +36,12 @@ pub(super) fn apply(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<(
             }
             to.prepare_cached("DELETE FROM streams WHERE id = ?1")?.execute([id])
         }
-        Record::Sample(resolution, row) => sample(to, *resolution, row),
+        Record::Samples(rows) => {
+            for (resolution, row) in rows {
+                sample(to, *resolution, row)?;
+            }
+            Ok(rows.len())
+        }
         Record::Alias { number, infohash, at } => to
             .prepare_cached("INSERT OR REPLACE INTO aliases (number, infohash, learned_at) VALUES (?1, ?2, ?3)")?
             .execute(params![number.as_bytes(), infohash.as_bytes(), to_micros(*at)]),
@@ -106,7 +111,9 @@ fn stream(to: &Transaction<'_>, row: &StreamRow) -> rusqlite::Result<usize> {
 fn sample(to: &Transaction<'_>, resolution: Resolution, row: &SampleRow) -> rusqlite::Result<usize> {
     let insert = format!(
         "INSERT INTO {} (stream_id, at, count, peers, speed_down, speed_up, downloaded, uploaded, status)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (stream_id, at) DO UPDATE SET
+             count = ?3, peers = ?4, speed_down = ?5, speed_up = ?6, downloaded = ?7, uploaded = ?8, status = ?9",
         resolution.table()
     );
     to.prepare_cached(&insert)?.execute(params![

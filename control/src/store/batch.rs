@@ -94,7 +94,8 @@ impl Batch {
         match self.try_commit(connection) {
             Ok(rejected) => {
                 let promised: usize = self.promised.iter().map(|(records, _)| records.len()).sum();
-                add(&counts.stored, (self.records.len() + promised).saturating_sub(rejected));
+                let put: usize = self.records.iter().map(Record::rows).sum();
+                add(&counts.stored, (put + promised).saturating_sub(rejected));
                 add(&counts.rejected, rejected);
                 self.records.clear();
                 self.answers.extend(self.promised.drain(..).map(|(_, answer)| (answer, Ok(()))));
@@ -104,9 +105,9 @@ impl Batch {
                 add(&counts.failures, 1);
                 let refusal = || Err(Error::NotStored(error.to_string()));
                 self.answers.extend(self.promised.drain(..).map(|(_, answer)| (answer, refusal())));
-                let before = self.records.len();
+                let statistics = self.records.iter().filter(|record| record.is_statistics());
+                add(&counts.statistics_disk, statistics.map(Record::rows).sum());
                 self.records.retain(|record| !record.is_statistics());
-                add(&counts.statistics_disk, before - self.records.len());
                 let surplus = self.records.len().saturating_sub(KEPT_MAX);
                 self.records.drain(..surplus);
                 add(&counts.disk, surplus);
@@ -134,7 +135,7 @@ impl Batch {
                 // The fault of one record must not keep all others from being stored for ever.
                 Err(error) if is_of_the_record(&error) => {
                     tracing::error!(%error, ?record, "a record cannot be stored; this is a bug");
-                    rejected += 1;
+                    rejected += record.rows();
                 }
                 Err(error) => return Err(error),
             }

@@ -144,16 +144,16 @@ fn unavailable(error: &Error) -> Handle {
 impl Handle {
     /// Has a record stored within about a second. Never waits: without room it is dropped and counted.
     pub(crate) fn put(&self, record: Record) {
-        let is_statistics = record.is_statistics();
+        let (is_statistics, rows) = (record.is_statistics(), record.rows());
         let counts = &self.0.counts;
         if is_statistics && self.backlog() >= STATISTICS_BOUND {
-            return super::batch::add(&counts.statistics_queue, 1);
+            return super::batch::add(&counts.statistics_queue, rows);
         }
-        match self.send(Command::Put(record)) {
+        match self.send(Command::Put(Box::new(record))) {
             Ok(()) => {}
             Err(Error::Full) => super::batch::add(&counts.queue, 1),
             Err(_) => {
-                super::batch::add(if is_statistics { &counts.statistics_disk } else { &counts.disk }, 1)
+                super::batch::add(if is_statistics { &counts.statistics_disk } else { &counts.disk }, rows)
             }
         }
     }
@@ -196,7 +196,7 @@ impl Handle {
         let look = Look { resolution, stream_id: stream_id.to_owned(), since, limit };
         if self.0.path.is_none() {
             let (answer, found) = oneshot::channel();
-            self.send(Command::Look(look, answer))?;
+            self.send(Command::Look(Box::new(look), answer))?;
             return Self::answer(found).await?;
         }
         let inner = self.0.clone();
@@ -217,6 +217,13 @@ impl Handle {
     /// What became of records.
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// A setting is no longer what it was changed to, for readers at once and on disk within about a second.
+    pub(crate) fn forget(&self, key: &str) {
+        let record = Record::SettingGone { key: key.to_owned() };
+        self.kept().take(record.clone());
+        self.put(record);
     }
 
     /// Commands that wait for the writer.

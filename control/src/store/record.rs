@@ -177,8 +177,8 @@ pub(crate) enum Record {
         /// Which.
         id: String,
     },
-    /// Aggregated statistics.
-    Sample(Resolution, SampleRow),
+    /// Aggregated statistics as they are now: a row of the same stream and time is replaced.
+    Samples(Vec<(Resolution, SampleRow)>),
     /// A number names a broadcast.
     Alias {
         /// The number.
@@ -214,7 +214,15 @@ pub(crate) enum Record {
 impl Record {
     /// Whether it is the first to be given up when there is no room.
     pub(crate) const fn is_statistics(&self) -> bool {
-        matches!(self, Self::Sample(..))
+        matches!(self, Self::Samples(_))
+    }
+
+    /// How many rows it stands for.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Samples(rows) => rows.len(),
+            _ => 1,
+        }
     }
 }
 

@@ -39,6 +39,11 @@ const MIGRATIONS: &[&str] = &["
         speed_down INTEGER, speed_up INTEGER, downloaded INTEGER, uploaded INTEGER, status TEXT
     );
     CREATE INDEX samples_1m_of_stream ON samples_1m (stream_id, at);
+", "
+    DROP INDEX samples_10s_of_stream;
+    DROP INDEX samples_1m_of_stream;
+    CREATE UNIQUE INDEX samples_10s_of_stream ON samples_10s (stream_id, at);
+    CREATE UNIQUE INDEX samples_1m_of_stream ON samples_1m (stream_id, at);
 "];
 
 /// The layout this version writes.

@@ -112,10 +112,10 @@ async fn what_was_stored_is_there_after_a_restart() {
         Record::Stream(Box::new(stream("late", 2))),
         Record::Stream(Box::new(stream("early", 1))),
         Record::Stream(Box::new(stream("gone", 3))),
-        Record::Sample(Resolution::TenSeconds, sample("early", 10)),
-        Record::Sample(Resolution::TenSeconds, sample("early", 20)),
-        Record::Sample(Resolution::TenSeconds, sample("early", 30)),
-        Record::Sample(Resolution::Minute, sample("gone", 0)),
+        Record::Samples(vec![(Resolution::TenSeconds, sample("early", 10))]),
+        Record::Samples(vec![(Resolution::TenSeconds, sample("early", 20))]),
+        Record::Samples(vec![(Resolution::TenSeconds, sample("early", 30))]),
+        Record::Samples(vec![(Resolution::Minute, sample("gone", 0))]),
         Record::StreamGone { id: "gone".into() },
         Record::Alias { number, infohash, at: at(3) },
         Record::Looping(looping.clone()),
@@ -153,7 +153,7 @@ async fn what_was_stored_is_there_after_a_restart() {
 async fn memory_alone_serves_as_well() {
     let (store, _) = open(&Options { directory: None, pages_max: None }).unwrap();
     assert_eq!(store.standing(), Standing::Memory);
-    store.put(Record::Sample(Resolution::Minute, sample("s", 0)));
+    store.put(Record::Samples(vec![(Resolution::Minute, sample("s", 0))]));
     assert_eq!(store.samples(Resolution::Minute, "s", at(0), 9).await.unwrap(), [sample("s", 0)]);
     store.save(vec![Record::Setting(setting("a", "b"))]).await.unwrap();
     assert_eq!(store.setting("a").unwrap().value, "b");
@@ -223,7 +223,7 @@ async fn an_unusable_directory_is_a_fault_that_is_shown() {
     let Standing::Unavailable { fault } = store.standing() else { panic!("{:?}", store.standing()) };
     assert!(fault.contains("file/below"), "{fault}");
     store.put(Record::Event(event(1)));
-    store.put(Record::Sample(Resolution::Minute, sample("s", 0)));
+    store.put(Record::Samples(vec![(Resolution::Minute, sample("s", 0))]));
     let refusal = store.save(vec![Record::Setting(setting("a", "b"))]).await.unwrap_err();
     assert!(matches!(refusal, Error::Unavailable(_)), "{refusal}");
     assert_eq!(store.setting("a"), None, "what was not stored does not hold");
@@ -252,7 +252,7 @@ async fn a_full_disk_drops_statistics_and_says_so() {
     let options = Options { pages_max: Some(40), ..in_directory(directory.path()) };
     let (store, _) = open(&options).unwrap();
     let large = EventRow { message: "x".repeat(200_000), ..event(1) };
-    store.put(Record::Sample(Resolution::Minute, sample("s", 0)));
+    store.put(Record::Samples(vec![(Resolution::Minute, sample("s", 0))]));
     store.put(Record::Event(large));
     let refusal = store.save(vec![Record::Setting(setting("a", "b"))]).await.unwrap_err();
     assert!(refusal.to_string().contains("full"), "{refusal}");
@@ -298,7 +298,7 @@ async fn a_stuck_writer_costs_statistics_first() {
     };
     let mut put = 0;
     while dropped("statistics_queue_full") == 0 {
-        store.put(Record::Sample(Resolution::Minute, sample("s", put)));
+        store.put(Record::Samples(vec![(Resolution::Minute, sample("s", put))]));
         put += 1;
         assert!(put < 1_000_000, "the queue has no bound");
     }
@@ -318,7 +318,7 @@ async fn old_statistics_go() {
     let directory = directory();
     let (store, _) = open(&in_directory(directory.path())).unwrap();
     for second in 0..50 {
-        store.put(Record::Sample(Resolution::TenSeconds, sample("s", second)));
+        store.put(Record::Samples(vec![(Resolution::TenSeconds, sample("s", second))]));
     }
     stop(&store).await;
     let raw = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
@@ -349,7 +349,7 @@ async fn child_that_is_killed() {
         for _ in 0..20 {
             id += 1;
             store.put(Record::Event(event(id)));
-            store.put(Record::Sample(Resolution::TenSeconds, sample("s", id.unsigned_abs())));
+            store.put(Record::Samples(vec![(Resolution::TenSeconds, sample("s", id.unsigned_abs()))]));
         }
         id += 1;
         store.save(vec![Record::Event(event(id))]).await.unwrap();

@@ -19,19 +19,22 @@ const BATCH_MAX: usize = 8192;
 /// How often what only grows is cut back.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the writer is asked to do.
+/// What the writer is asked to do. The queue has room for all of them from the start, so one is kept small.
 pub(super) enum Command {
     /// Store some time soon.
-    Put(Record),
+    Put(Box<Record>),
     /// Store now, all or nothing, and say so.
     Save(Vec<Record>, Answer),
     /// Look statistics up; used where there is no file a reader could open.
-    Look(Look, oneshot::Sender<Result<Vec<SampleRow>, Error>>),
+    Look(Box<Look>, oneshot::Sender<Result<Vec<SampleRow>, Error>>),
     /// Store what is there and say so.
     Flush(oneshot::Sender<()>),
     /// Store what is there, close the file, let go of the directory, say so.
     Stop(oneshot::Sender<()>),
 }
+
+const _: () =
+    assert!(size_of::<Command>() <= 32, "memory of an idle appliance: the queue holds thousands of these");
 
 /// A question for statistics.
 #[derive(Clone, Debug)]
@@ -123,7 +126,7 @@ impl Writer {
     fn take(&mut self, batch: &mut Batch, command: Command) -> Next {
         match command {
             Command::Put(record) => {
-                batch.put(record);
+                batch.put(*record);
                 Next::On
             }
             Command::Save(records, answer) => {

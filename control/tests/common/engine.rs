@@ -31,6 +31,8 @@ struct State {
     mood: Mutex<Mood>,
     /// (parameter, number) → infohash; anything else is unknown.
     known: Mutex<HashMap<(String, String), Hex40>>,
+    /// What is answered to targets that begin so.
+    answers: Mutex<HashMap<String, String>>,
     requests: Mutex<Vec<String>>,
     delay: Mutex<Duration>,
     in_flight: AtomicUsize,
@@ -56,6 +58,7 @@ impl Engine {
         let state = Arc::new(State {
             mood: Mutex::new(Mood::Well),
             known: Mutex::default(),
+            answers: Mutex::default(),
             requests: Mutex::default(),
             delay: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -103,6 +106,11 @@ impl Engine {
     pub fn know(&self, parameter: &str, n: u8, infohash: u8) {
         let key = (parameter.to_owned(), number(n).to_string());
         self.state.known.lock().unwrap().insert(key, number(infohash));
+    }
+
+    /// Targets that begin so are answered with this from now on.
+    pub fn answer(&self, target: &str, body: &str) {
+        self.state.answers.lock().unwrap().insert(target.to_owned(), body.to_owned());
     }
 
     /// Targets of the media list requests so far.
@@ -161,13 +169,21 @@ fn serve(state: &State, mut socket: TcpStream) -> std::io::Result<()> {
             let mut rest = Vec::new();
             return socket.read_to_end(&mut rest).map(drop);
         }
-        _ => media_list(state, &target),
+        _ if target.contains("get_network_connection_status") => {
+            told(state, &target).unwrap_or_else(|| r#"{"result":{"connected":true}}"#.to_owned())
+        }
+        _ => told(state, &target).unwrap_or_else(|| media_list(state, &target)),
     };
     write!(
         socket,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+fn told(state: &State, target: &str) -> Option<String> {
+    let answers = state.answers.lock().unwrap();
+    answers.iter().find(|(begin, _)| target.starts_with(begin.as_str())).map(|(_, body)| body.clone())
 }
 
 fn media_list(state: &State, target: &str) -> String {

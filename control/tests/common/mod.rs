@@ -8,7 +8,7 @@ pub mod http;
 use sluice_contract::link::{Receiver, Sender, link};
 use sluice_contract::snapshot::{self, Board, Session, SessionEngine, SessionState};
 use sluice_contract::{
-    Alias, Connection, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
+    Alias, Connection, Dial, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
     ResolveRequest, Selector, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
 use sluice_control::{Handle, StaticEngine, Wiring};
@@ -44,6 +44,7 @@ pub struct Bench {
     pub shards: Vec<Shard>,
     pub directory: Arc<Directory>,
     pub board: Arc<Board>,
+    pub dial: Arc<Dial>,
     pub places: Arc<AtomicUsize>,
 }
 
@@ -93,7 +94,14 @@ impl Bench {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| link(inbox_bound)).unzip();
         let directory = Arc::new(Directory::default());
         let board = Arc::new(Board::new(shards));
-        let wiring = Wiring { inbox, shards: senders, directory: directory.clone(), board: board.clone() };
+        let dial = Arc::new(Dial::new(options.tuning));
+        let wiring = Wiring {
+            inbox,
+            shards: senders,
+            directory: directory.clone(),
+            board: board.clone(),
+            dial: dial.clone(),
+        };
         let control = sluice_control::start(options, wiring).expect("control starts");
         let shards = receivers.into_iter().zip(0..).map(|(inbox, id)| Shard {
             id: ShardId(id),
@@ -108,6 +116,7 @@ impl Bench {
             shards: shards.collect(),
             directory,
             board,
+            dial,
             places: Arc::default(),
         }
     }
@@ -165,6 +174,7 @@ impl Bench {
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
             ended: Vec::new(),
+            ended_sessions: Vec::new(),
             metrics: Vec::new(),
         });
     }
@@ -175,6 +185,15 @@ impl Bench {
             let text = self.get("/metrics").text();
             text.lines().filter(|line| line.ends_with(r#"state="healthy"} 1.0"#)).count() >= engines
         });
+    }
+
+    /// One request with a JSON body on a connection of its own; `line` is method and target.
+    pub fn send(&self, line: &str, body: &serde_json::Value) -> http::Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request =
+            format!("{line} HTTP/1.1\r\nhost: sluice\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut player = self.hand_over(request.as_bytes());
+        http::read_answer(&mut player, false)
     }
 
     /// One GET on a connection of its own.
@@ -312,6 +331,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         failovers: 0,
         splices: Default::default(),
         stat: None,
+        stat_at: None,
         formats: Vec::new(),
     }
 }

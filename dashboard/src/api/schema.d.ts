@@ -91,9 +91,50 @@ export interface paths {
         post?: never;
         /**
          * Stop and remove a container
-         * @description Only containers this appliance manages are removed.
+         * @description Only containers this appliance manages are removed. Streams on an engine are moved to another one first.
          */
         delete: operations["remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The custom variant
+         * @description Access tokens are masked; the export of a template, which needs the key, has them.
+         */
+        get: operations["config"];
+        put?: never;
+        /**
+         * Replace the custom variant
+         * @description The active template is changed with it. Engines that exist keep what they were made with.
+         */
+        post: operations["set_config"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/platform": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Platform engines would run on */
+        get: operations["where_engines_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -108,12 +149,148 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replace all engines */
+        /**
+         * Replace all engines
+         * @description New ones come first as far as `MAX_REPLICAS` leaves room; streams move and play on.
+         */
         post: operations["reprovision"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/reprovision/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far replacing all engines is */
+        get: operations["reprovision_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The ten slots */
+        get: operations["templates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates/{slot_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a slot
+         * @description Access tokens are masked.
+         */
+        get: operations["template"];
+        put?: never;
+        /** Write a slot */
+        post: operations["set_template"];
+        /** Empty a slot */
+        delete: operations["remove_template"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates/{slot_id}/activate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put a template in force
+         * @description It becomes the custom variant; whether that is used at all stays as it is.
+         */
+        post: operations["activate_template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates/{slot_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a template
+         * @description With its access tokens, which is why it needs the key.
+         */
+        get: operations["export_template"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates/{slot_id}/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload a template
+         * @description `json_data` is the text of the downloaded file; the path decides the slot.
+         */
+        post: operations["import_template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/custom-variant/templates/{slot_id}/rename": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Rename a template */
+        patch: operations["rename_template"];
         trace?: never;
     };
     "/engines": {
@@ -143,7 +320,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What each engine's container uses */
+        /**
+         * What each engine's container uses
+         * @description Figures of the last second or two; engines without any are left out.
+         */
         get: operations["usage_of_all"];
         put?: never;
         post?: never;
@@ -190,6 +370,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/engines/{container_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What one engine wrote
+         * @description The last lines of its container. Tokens may be among them, which is why it needs the key.
+         */
+        get: operations["engine_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/engines/{container_id}/stats": {
         parameters: {
             query?: never;
@@ -207,6 +407,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The event log
+         * @description Newest first. A value no entry has gives an empty list.
+         */
+        get: operations["log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/cleanup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove old entries of the event log */
+        post: operations["cleanup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counts of the event log */
+        get: operations["stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow changes
+         * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
+         *     `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
+         *     longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first. With `figures` there
+         *     is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`, `figures` as in `/metrics`,
+         *     the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or series).
+         */
+        get: operations["feed"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_ended": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that ended
+         * @description From another proxy. Without `stream_id` the newest stream that this `container_id` reported is meant. A stream that is
+         *     unknown, ended, or one of our own sessions is left as it is.
+         */
+        post: operations["stream_ended"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream_started": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report a stream that starts
+         * @description From another proxy. `container_id` may be the engine's or the reporter's own; the engine is found by host and port.
+         *     Repeating it starts the same stream anew.
+         */
+        post: operations["stream_started"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/gc": {
         parameters: {
             query?: never;
@@ -216,7 +536,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove idle engines */
+        /**
+         * Remove idle engines
+         * @description Down to what is kept at least, without waiting for the grace period.
+         */
         post: operations["collect_garbage"];
         delete?: never;
         options?: never;
@@ -256,6 +579,57 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Streams that are not played because they loop */
+        get: operations["looping_streams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let every stream be played again */
+        post: operations["looping_clear"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/looping-streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Let a stream be played again */
+        delete: operations["looping_remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -310,7 +684,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start a container */
+        /**
+         * Start a container
+         * @description Attached and published as engines are. An image that is not there is not pulled.
+         */
         post: operations["provision"];
         delete?: never;
         options?: never;
@@ -327,8 +704,33 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start an engine */
+        /**
+         * Start an engine
+         * @description Answers when its container runs; `GET /engines` tells when it is healthy.
+         */
         post: operations["provision_engine"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/proxy/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Settings of playing */
+        get: operations["proxy"];
+        put?: never;
+        /**
+         * Change settings of playing
+         * @description Every value may be left out, and may come as query parameter or in the body. All are taken, or none. They hold for new
+         *     streams.
+         */
+        post: operations["set_proxy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -462,8 +864,228 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Scale engines to a count */
+        /**
+         * Scale engines to a count
+         * @description More are started at once; of those there are only such as nobody uses are removed.
+         */
         post: operations["scale"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every setting that can be changed
+         * @description With its bounds, its default and where its value comes from; `/proxy/config`, `/stream-loop-detection/config` and
+         *     `/settings/engine` change them.
+         */
+        get: operations["table"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/settings/engine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Settings of engines */
+        get: operations["engine_settings"];
+        put?: never;
+        /**
+         * Change settings of engines
+         * @description Every value may be left out. All are taken, or none.
+         */
+        post: operations["set_engine"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/settings/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Download a backup of all settings */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/settings/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore a backup
+         * @description The archive itself is the body. Everything asked for is taken, or nothing: then `errors` says why.
+         */
+        post: operations["import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/stream-loop-detection/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Settings of loop detection */
+        get: operations["loops"];
+        put?: never;
+        /**
+         * Change settings of loop detection
+         * @description Values may come as query parameters or in the body. All are taken, or none.
+         */
+        post: operations["set_loops"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Streams
+         * @description In the order of their first registration, with their latest figures; those that ended stay for an hour.
+         */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/batch-stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop several streams
+         * @description Each by the address its engine takes commands at.
+         */
+        post: operations["batch_stop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop a stream
+         * @description A session of ours ends with its players; another proxy's is stopped at its engine.
+         */
+        delete: operations["stop"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/extended-stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the engine knows of the content */
+        get: operations["extended"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/livepos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live position of a stream
+         * @description From its latest figures; where there are none, its engine is asked now.
+         */
+        get: operations["livepos"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/streams/{stream_id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of a stream over time
+         * @description Oldest first, one a second; of a stream from before a restart one in ten seconds. An unknown stream has none.
+         */
+        get: operations["samples"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -536,6 +1158,27 @@ export interface components {
             sync_interval_seconds?: number | null;
             url?: string | null;
         };
+        /** @description What was put in force. */
+        Activated: {
+            message: string;
+            /** Format: int32 */
+            template_id: number;
+            template_name: string;
+        };
+        /** @description What became of one of them. */
+        BatchItem: {
+            command_url: string;
+            message: string;
+            stream_id?: string | null;
+            success: boolean;
+        };
+        /** @description What became of several stops. */
+        BatchStopped: {
+            failure_count: number;
+            results: components["schemas"]["BatchItem"][];
+            success_count: number;
+            total: number;
+        };
         /** @description Why not, as programs read it. */
         BlockedDetails: {
             can_retry: boolean;
@@ -587,6 +1230,11 @@ export interface components {
             /** @description Engines with at least one stream. */
             used: number;
         };
+        /** @description Old entries were removed. */
+        Cleaned: {
+            deleted: number;
+            message: string;
+        };
         /** @description Some settings. */
         Config: {
             auto_delete: boolean;
@@ -616,6 +1264,39 @@ export interface components {
             /** @description State in Docker's words. */
             status: string;
         };
+        /** @description Counts of the event log. */
+        Counted: {
+            by_type: {
+                [key: string]: number;
+            };
+            newest?: string | null;
+            oldest?: string | null;
+            total: number;
+        };
+        /** @description What engines are made from when the custom variant is used. */
+        CustomVariantConfig: {
+            /** @description `3.2.13` or `3.2.14`. */
+            arm_version?: string;
+            /** @description Whether it is used. */
+            enabled?: boolean;
+            /** @description Number with `b`, `k`, `m` or `g`; `0` is unlimited. */
+            memory_limit?: string | null;
+            /** @description The engine's own. */
+            parameters?: components["schemas"]["EngineParameter"][];
+            /** @description `amd64`, `arm32` or `arm64`. */
+            platform: string;
+            /** @description Folder in the container. */
+            torrent_folder_container_path?: string;
+            /** @description Folder on the host. */
+            torrent_folder_host_path?: string | null;
+            /** @description Whether the folder is mounted. */
+            torrent_folder_mount_enabled?: boolean;
+        };
+        /** @description What was removed. */
+        Deleted: {
+            /** @description As it was asked for. */
+            deleted: string;
+        };
         /** @description `{"detail": …}`: what every error answer is. */
         Detail: {
             /** @description Text for a person, or an object with a `code`. */
@@ -641,10 +1322,56 @@ export interface components {
             total: number;
             unhealthy: number;
         };
+        /** @description The last lines an engine wrote. */
+        EngineLog: {
+            /** @description Oldest first. */
+            lines: string[];
+        };
+        /** @description One parameter of an engine. */
+        EngineParameter: {
+            /** @description Whether it is passed to engines. */
+            enabled?: boolean;
+            /** @description `--live-buffer`, … */
+            name: string;
+            /** @description `flag`, `string`, `int`, `bytes` or `path`. */
+            type: string;
+            /** @description Of that type. */
+            value: unknown;
+        };
+        /** @description Engines kept in Docker. */
+        EngineSettings: {
+            auto_delete: boolean;
+            engine_variant: string;
+            /** Format: int64 */
+            max_replicas: number;
+            /** Format: int64 */
+            min_replicas: number;
+            platform: string;
+            sources: {
+                [key: string]: string;
+            };
+            use_custom_variant: boolean;
+            /** @description What is kept and does nothing in this version. */
+            without_effect: string[];
+        };
         /** @description An engine. The published fields first, then what Sluice adds. */
         EngineState: {
+            /**
+             * Format: int64
+             * @description What emptying it freed since this appliance started.
+             */
+            cache_freed_bytes?: number | null;
+            /** @description `disk`, or `memory`, which has no size. */
+            cache_kind?: string | null;
             /** Format: int64 */
             cache_size_bytes?: number | null;
+            /**
+             * @description What is the matter with it: `unknown`, `starting`, `well`, `slow`, `hung`, `doubted`, `dead`, `out_of_memory`, `restarting`,
+             *     `disconnected`, `unresolved` or `no_engine`.
+             */
+            condition: string;
+            /** @description Whether it reaches other peers, as far as it says. */
+            connected?: boolean | null;
             /** @description Key of the engine: its container's id, or `host:port` of one that was named. */
             container_id: string;
             container_name: string;
@@ -665,6 +1392,11 @@ export interface components {
                 [key: string]: string;
             };
             last_cache_cleanup?: string | null;
+            /**
+             * Format: int64
+             * @description The code its process ended with last, since this appliance started.
+             */
+            last_exit_code?: number | null;
             last_health_check?: string | null;
             last_seen?: string | null;
             last_stream_usage?: string | null;
@@ -673,6 +1405,8 @@ export interface components {
             platform?: string | null;
             /** Format: int32 */
             port: number;
+            /** @description What was seen of that. */
+            reason?: string | null;
             /** @description `unknown`, `healthy`, `suspect` or `down`: what decides whether it is given streams. */
             state: string;
             /** @description Ids of active streams. */
@@ -685,6 +1419,28 @@ export interface components {
             engine: components["schemas"]["EngineState"];
             /** @description Active ones, without figures. */
             streams: components["schemas"]["StreamState"][];
+        };
+        /** @description One entry. */
+        EventLog: {
+            /** @description What happened. */
+            category: string;
+            /** @description The engine it is about. */
+            container_id?: string | null;
+            /** @description For a machine. */
+            details: Record<string, never>;
+            /** @description What it is about. */
+            event_type: string;
+            /**
+             * Format: int64
+             * @description Grows by one, never reused.
+             */
+            id: number;
+            /** @description For a person. */
+            message: string;
+            /** @description The stream it is about. */
+            stream_id?: string | null;
+            /** @description When it was recorded. */
+            timestamp: string;
         };
         /** @description One fault of a request, as clients of the contract know it. */
         Fault: {
@@ -713,10 +1469,96 @@ export interface components {
             total_engines: number;
             unhealthy_engines: number;
         };
+        /** @description How far the pull of an image is. */
+        ImagePull: {
+            /**
+             * Format: int64
+             * @description So far, of layers whose size is known.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Of those layers in all.
+             */
+            bytes_total: number;
+            image: string;
+            since: string;
+            /** @description Docker's newest words. */
+            status: string;
+        };
+        /** @description What came of an import. */
+        ImportAnswer: {
+            imported: components["schemas"]["ImportedSettings"];
+            message: string;
+        };
+        /** @description What was taken. */
+        ImportedSettings: {
+            active_template: boolean;
+            custom_variant: boolean;
+            engine: boolean;
+            /** @description What could not be taken; nothing was changed then. */
+            errors: string[];
+            loop_detection: boolean;
+            proxy: boolean;
+            templates: number;
+        };
         /** @description The 422 answer. */
         InvalidDetail: {
             /** @description Every fault found. */
             detail: components["schemas"]["Fault"][];
+        };
+        /** @description Positions in a broadcast, Unix seconds save for the last. Shown as text, which is how engines send them. */
+        LivePos: {
+            /** @description Pieces held ahead. */
+            buffer_pieces?: string | null;
+            /** @description Beginning of what the engine knows. */
+            first_ts?: string | null;
+            /** @description End of what the engine knows. */
+            last_ts?: string | null;
+            /** @description Beginning of what the broadcast offers. */
+            live_first?: string | null;
+            /** @description Its live edge. */
+            live_last?: string | null;
+            /** @description What is played. */
+            pos?: string | null;
+        };
+        /** @description Finding streams that repeat. */
+        LoopConfig: {
+            /** Format: int64 */
+            check_interval_seconds: number;
+            enabled: boolean;
+            /** Format: int64 */
+            retention_minutes: number;
+            sources: {
+                [key: string]: string;
+            };
+            /** Format: double */
+            threshold_hours: number;
+            /** Format: double */
+            threshold_minutes: number;
+            /** Format: int64 */
+            threshold_seconds: number;
+            /** @description What is kept and does nothing in this version. */
+            without_effect: string[];
+        };
+        /** @description What is known of one of them. */
+        LoopingDetails: {
+            evidence: string;
+            infohash?: string | null;
+        };
+        /** @description Streams that are not played because they loop. */
+        LoopingStreams: {
+            /** @description What gave each away: `lag`, `frozen` or `repeating`, and its infohash where it is known. */
+            details: {
+                [key: string]: components["schemas"]["LoopingDetails"];
+            };
+            /** Format: int64 */
+            retention_minutes: number;
+            stream_ids: string[];
+            /** @description When each was last found. */
+            streams: {
+                [key: string]: string;
+            };
         };
         /** @description What was done. */
         Message: {
@@ -740,12 +1582,29 @@ export interface components {
             timestamp: string;
             vpn: components["schemas"]["Vpn"];
         };
+        /** @description Where engines would run. */
+        Platform: {
+            platform: string;
+            supported_platforms: string[];
+        };
+        /** @description Where a playback stands. */
+        Position: {
+            /** @description Whether the engine gives positions of it. */
+            has_livepos: boolean;
+            /** @description Whether it is live. */
+            is_live: boolean;
+            /** @description As the engine gives them. */
+            livepos?: unknown;
+        };
         /** @description Whether another engine can be made. */
         Provisioning: {
             blocked_reason?: string | null;
             blocked_reason_details?: components["schemas"]["BlockedDetails"] | null;
             can_provision: boolean;
             circuit_breaker_state: string;
+            /** @description `unused`, `unknown`, `up` or `away`. */
+            docker: string;
+            image_pull?: components["schemas"]["ImagePull"] | null;
             last_failure?: string | null;
         };
         /** @description One client record. */
@@ -778,6 +1637,60 @@ export interface components {
         ProxyClients: {
             clients: components["schemas"]["ProxyClient"][];
             ended_clients: components["schemas"]["ProxyEndedClient"][];
+        };
+        /**
+         * @description How streams are played. `sources` tells for each value whether it is the `default`, from the `environment`, or was changed
+         *     through the `api`.
+         */
+        ProxyConfig: {
+            /** Format: int64 */
+            buffer_chunk_size: number;
+            /** Format: int64 */
+            channel_shutdown_delay: number;
+            /** Format: int64 */
+            chunk_size: number;
+            /** Format: int64 */
+            connection_timeout: number;
+            engine_variant: string;
+            /** Format: int64 */
+            hls_buffer_ready_timeout: number;
+            /** Format: int64 */
+            hls_first_segment_timeout: number;
+            /** Format: int64 */
+            hls_initial_buffer_seconds: number;
+            /** Format: int64 */
+            hls_initial_segments: number;
+            /** Format: int64 */
+            hls_max_initial_segments: number;
+            /** Format: int64 */
+            hls_max_segments: number;
+            /** Format: double */
+            hls_segment_fetch_interval: number;
+            /** Format: int64 */
+            hls_window_size: number;
+            /** Format: double */
+            initial_data_check_interval: number;
+            /** Format: int64 */
+            initial_data_wait_timeout: number;
+            /** Format: double */
+            join_behind_s: number;
+            /** Format: int64 */
+            max_streams_per_engine: number;
+            /** Format: double */
+            no_data_check_interval: number;
+            /** Format: int64 */
+            no_data_timeout_checks: number;
+            /** Format: int64 */
+            redis_chunk_ttl: number;
+            sources: {
+                [key: string]: string;
+            };
+            stream_mode: string;
+            /** Format: int64 */
+            stream_timeout: number;
+            vlc_user_agent: string;
+            /** @description What is kept and does nothing in this version. */
+            without_effect: string[];
         };
         /** @description A client that ended: its record as it was then, and why. */
         ProxyEndedClient: components["schemas"]["ProxyClient"] & {
@@ -881,27 +1794,151 @@ export interface components {
             total_clients: number;
             total_sessions: number;
         };
+        /** @description How far replacing all engines is. */
+        ReprovisionStatus: {
+            /** @description The first twelve digits of the one that is being stopped. */
+            current_engine_id?: string | null;
+            /** @description `provisioning`, `stopping`, `complete` or `error`. */
+            current_phase?: string | null;
+            engines_provisioned: number;
+            engines_stopped: number;
+            in_progress: boolean;
+            message?: string | null;
+            /** @description `idle`, `in_progress`, `success` or `error`. */
+            status: string;
+            timestamp?: string | null;
+            total_engines: number;
+        };
+        /** @description How many engines are made anew. */
+        Reprovisioning: {
+            deleted_count: number;
+            message: string;
+        };
+        /** @description What was saved. */
+        SavedVariant: {
+            config: components["schemas"]["CustomVariantConfig"];
+            message: string;
+        };
+        /** @description How many engines were asked for. */
+        Scaled: {
+            scaled_to: number;
+            /** @description The same within `MIN_REPLICAS` and `MAX_REPLICAS`. */
+            target: number;
+        };
+        /** @description One setting, what it is and what it may be. */
+        Setting: {
+            /** @description Whether it does anything in this version. */
+            acts: boolean;
+            /** @description What there is to choose from. */
+            choices: string[];
+            /** @description What holds when nobody sets it. */
+            default: unknown;
+            /** @description `proxy`, `loop_detection` or `engine`. */
+            group: string;
+            /** @description `integer`, `number`, `boolean` or `choice`. */
+            kind: string;
+            /**
+             * Format: double
+             * @description Largest allowed, where that is bounded.
+             */
+            max?: number | null;
+            /**
+             * Format: double
+             * @description Smallest allowed.
+             */
+            min?: number | null;
+            /** @description Its name in the routes of its group. */
+            name: string;
+            /** @description `default`, `environment` or `api`. */
+            source: string;
+            value: unknown;
+            /** @description The variables of the environment that set it, the preferred one first. */
+            variables: string[];
+        };
+        /** @description Every setting that can be changed. */
+        SettingsTable: {
+            /** @description Whether all of them are pinned to the environment. */
+            is_pinned: boolean;
+            settings: components["schemas"]["Setting"][];
+        };
+        /** @description A container that was started. */
+        Started: {
+            container_id: string;
+            container_name: string;
+        };
+        /** @description An engine that was started. */
+        StartedEngine: {
+            /** Format: int32 */
+            container_http_port: number;
+            /**
+             * Format: int32
+             * @description That of the control API where the recipe has one.
+             */
+            container_https_port: number;
+            container_id: string;
+            container_name: string;
+            /** Format: int32 */
+            host_http_port: number;
+        };
+        /** @description A stream was stopped. */
+        Stopped: {
+            message: string;
+            stream_id: string;
+        };
         /** @description Streams counted. */
         StreamCounts: {
             active: number;
             total: number;
         };
-        /** @description A stream. */
+        /** @description Figures of one moment. What the engine did not say is `None`. */
+        StreamStatSnapshot: {
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            downloaded?: number | null;
+            livepos?: components["schemas"]["LivePos"] | null;
+            /**
+             * Format: int64
+             * @description Connected peers.
+             */
+            peers?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_down?: number | null;
+            /**
+             * Format: int64
+             * @description KiB/s.
+             */
+            speed_up?: number | null;
+            /** @description `dl`, `prebuf`, … */
+            status?: string | null;
+            /** @description When the answer came. */
+            ts: string;
+            /**
+             * Format: int64
+             * @description Bytes since the playback began.
+             */
+            uploaded?: number | null;
+        };
+        /** @description A stream: the fields of the contract, then what is added to it. */
         StreamState: {
             command_url: string;
             container_id: string;
-            container_name?: string | null;
             /** Format: int64 */
             downloaded?: number | null;
+            /** @description Why it ended. */
+            end_reason?: string | null;
             ended_at?: string | null;
             id: string;
+            infohash?: string | null;
             is_live: boolean;
             key: string;
             /** @description `content_id`, `infohash`, `url` or `magnet`. */
             key_type: string;
-            livepos?: {
-                [key: string]: string | null;
-            } | null;
+            livepos?: components["schemas"]["LivePos"] | null;
             /** Format: int64 */
             peers?: number | null;
             playback_session_id: string;
@@ -915,6 +1952,32 @@ export interface components {
             status: string;
             /** Format: int64 */
             uploaded?: number | null;
+        };
+        /** @description One template. */
+        Template: {
+            config: components["schemas"]["CustomVariantConfig"];
+            name: string;
+            /** Format: int32 */
+            slot_id: number;
+        };
+        /** @description One slot. */
+        TemplateSlot: {
+            exists: boolean;
+            name: string;
+            /** Format: int32 */
+            slot_id: number;
+        };
+        /** @description The slots. */
+        Templates: {
+            /** Format: int32 */
+            active_template_id?: number | null;
+            templates: components["schemas"]["TemplateSlot"][];
+        };
+        /** @description What became of the report of an end. */
+        Updated: {
+            stream?: components["schemas"]["StreamState"] | null;
+            /** @description Whether a stream ended with it. */
+            updated: boolean;
         };
         /** @description What all engines' containers use together. */
         UsageTotal: {
@@ -931,6 +1994,29 @@ export interface components {
             total_network_rx_bytes: number;
             /** Format: int64 */
             total_network_tx_bytes: number;
+        };
+        /** @description What one container uses. */
+        UsageView: {
+            /** Format: int64 */
+            block_read_bytes: number;
+            /** Format: int64 */
+            block_write_bytes: number;
+            container_id: string;
+            /**
+             * Format: double
+             * @description Percent of one core.
+             */
+            cpu_percent: number;
+            /** Format: int64 */
+            memory_limit: number;
+            /** Format: double */
+            memory_percent: number;
+            /** Format: int64 */
+            memory_usage: number;
+            /** Format: int64 */
+            network_rx_bytes: number;
+            /** Format: int64 */
+            network_tx_bytes: number;
         };
         /** @description Which program this is. */
         Version: {
@@ -1217,6 +2303,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -1255,7 +2349,7 @@ export interface operations {
             };
         };
     };
-    reprovision: {
+    config: {
         parameters: {
             query?: never;
             header?: never;
@@ -1264,6 +2358,64 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomVariantConfig"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_config: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CustomVariantConfig"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedVariant"];
+                };
+            };
+            /** @description A parameter has a value of another type */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -1282,7 +2434,819 @@ export interface operations {
                     "application/json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    where_engines_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Platform"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    reprovision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reprovisioning"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description That is under way */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
             /** @description Engines cannot be started */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    reprovision_status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReprovisionStatus"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    templates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Templates"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Template"];
+                };
+            };
+            /** @description No such slot */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The slot is empty */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    set_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        /** @description `name` and `config` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No such slot, or a configuration that is not allowed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    remove_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No such slot, or its template is active */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The slot is empty */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    activate_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activated"];
+                };
+            };
+            /** @description No such slot */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The slot is empty */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    export_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Template"];
+                };
+            };
+            /** @description No such slot */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The slot is empty */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    import_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        /** @description `json_data` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No such slot, or no template */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    rename_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description 1 to 10 */
+                slot_id: number;
+            };
+            cookie?: never;
+        };
+        /** @description `name` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No such slot, or no name */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The slot is empty */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description It could not be stored; nothing was changed */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1345,7 +3309,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": Record<string, never>;
+                    "application/json": {
+                        [key: string]: components["schemas"]["UsageView"];
+                    };
                 };
             };
             /** @description No key was shown; only where a setting closes reads */
@@ -1463,6 +3429,76 @@ export interface operations {
             };
         };
     };
+    engine_log: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1000, 200 without it */
+                lines?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The engine */
+                container_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineLog"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such engine in Docker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Docker does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     usage: {
         parameters: {
             query?: never;
@@ -1475,6 +3511,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageView"];
+                };
+            };
             /** @description No key was shown; only where a setting closes reads */
             401: {
                 headers: {
@@ -1509,6 +3553,380 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    log: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1000, 100 without it */
+                limit?: number;
+                /** @description Entries left out */
+                offset?: number;
+                /** @description `engine`, `stream`, `vpn`, `health` or `system` */
+                event_type?: string;
+                /** @description Exactly */
+                category?: string;
+                /** @description Exactly */
+                container_id?: string;
+                /** @description Exactly */
+                stream_id?: string;
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventLog"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    cleanup: {
+        parameters: {
+            query?: {
+                /** @description Older ones go; 30 without it */
+                max_age_days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cleaned"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Counted"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    feed: {
+        parameters: {
+            query?: {
+                /** @description Seconds between two looks, 1 to 60; none without it */
+                figures?: number;
+            };
+            header?: {
+                /** @description Where to go on */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Changes as they happen */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many follow already */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    stream_ended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `stream_id`, `reason` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Updated"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stream_started: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `container_id`, `engine` (`host`, `port`), `stream` (`key_type`, `key`), `session` (`playback_session_id`, `stat_url`, `command_url`, `is_live`), `labels` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Too many streams play */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
@@ -1645,6 +4063,138 @@ export interface operations {
             };
         };
     };
+    looping_streams: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoopingStreams"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    looping_clear: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    looping_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id it was asked for, or its infohash */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description It is not on the list */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
     metrics: {
         parameters: {
             query?: never;
@@ -1734,7 +4284,15 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The body broke off, or a value is out of range */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Started"];
+                };
+            };
+            /** @description Docker refuses it */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1813,6 +4371,14 @@ export interface operations {
             };
         };
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedEngine"];
+                };
+            };
             /** @description The body broke off, or a value is out of range */
             400: {
                 headers: {
@@ -1849,6 +4415,15 @@ export interface operations {
                     "application/json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The port asked for is another engine's */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
             /** @description The body is too large */
             413: {
                 headers: {
@@ -1868,6 +4443,150 @@ export interface operations {
                 };
             };
             /** @description It cannot be started; `detail` has a `code` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    proxy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyConfig"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_proxy: {
+        parameters: {
+            query?: {
+                /** @description Seconds a stream outlives its last player, 0 to 3600 */
+                channel_shutdown_delay?: number;
+                /** @description 1 to 20 */
+                max_streams_per_engine?: number;
+                /** @description `TS` or `HLS` */
+                stream_mode?: string;
+                /** @description Times the interval a stream may be silent, 5 to 600 */
+                no_data_timeout_checks?: number;
+                /** @description Seconds, 0.01 to 1 */
+                no_data_check_interval?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The same names and those of the answer */
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never> | null;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyConfig"];
+                };
+            };
+            /** @description A value is outside of its bounds; nothing was changed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The change could not be stored; nothing was changed */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2229,6 +4948,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Scaled"];
+                };
+            };
             /** @description No key was shown */
             401: {
                 headers: {
@@ -2257,6 +4984,882 @@ export interface operations {
                 };
             };
             /** @description Engines cannot be started or stopped */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsTable"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    engine_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineSettings"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `min_replicas`, `max_replicas`, `auto_delete`, `engine_variant`, `use_custom_variant` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineSettings"];
+                };
+            };
+            /** @description A value is not allowed; nothing was changed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The change could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A ZIP archive */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description It could not be made */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    import: {
+        parameters: {
+            query?: {
+                /** @description Default true */
+                import_custom_variant?: boolean;
+                /** @description Default true; which one is active goes with them */
+                import_templates?: boolean;
+                /** @description Default true */
+                import_proxy?: boolean;
+                /** @description Default true */
+                import_loop_detection?: boolean;
+                /** @description Default true */
+                import_engine?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The archive */
+        requestBody: {
+            content: {
+                "application/zip": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportAnswer"];
+                };
+            };
+            /** @description It is no archive, or too large */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The settings could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    loops: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoopConfig"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_loops: {
+        parameters: {
+            query?: {
+                /** @description Required, here or in the body */
+                enabled?: boolean;
+                /** @description Required, here or in the body; at least 60 */
+                threshold_seconds?: number;
+                /** @description At least 5 */
+                check_interval_seconds?: number;
+                /** @description 0 is for ever */
+                retention_minutes?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The same names */
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never> | null;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoopConfig"];
+                };
+            };
+            /** @description A value is outside of its bounds; nothing was changed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The change could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description `started` or `ended`; both without it */
+                status?: string;
+                /** @description Only those on this engine */
+                container_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamState"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    batch_stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Command addresses */
+        requestBody: {
+            content: {
+                "application/json": string[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchStopped"];
+                };
+            };
+            /** @description The body broke off, or a value is out of range */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    stop: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stopped"];
+                };
+            };
+            /** @description It has ended, or takes no commands */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    extended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whatever the engine says: title, mime type, categories, … */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    livepos: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Position"];
+                };
+            };
+            /** @description Its engine cannot be asked */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such stream */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Its engine does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    samples: {
+        parameters: {
+            query?: {
+                /** @description Only from this moment on; UTC when it has no zone */
+                since?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The stream */
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamStatSnapshot"][];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description What is stored cannot be read */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -4,11 +4,13 @@ import type { Api } from "../api/api";
 import type { Session } from "../stores/session";
 import { useStore } from "../stores/store";
 import type { Live, LiveState, Reading } from "../stores/live";
+import type { Work } from "../stores/work";
 
 export interface Services {
   api: Api;
   session: Session;
   live: Live;
+  work: Work;
 }
 
 const Context = createContext<Services | null>(null);

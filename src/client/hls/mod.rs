@@ -9,6 +9,6 @@ mod stream;
 mod target;
 mod viewers;
 
-pub use stream::{Hold, Piece, Stream};
+pub use stream::{Hold, Piece, Stream, Told as StreamTold};
 pub use target::{Reload, Target, target};
-pub use viewers::{Token, Viewer, Viewers};
+pub use viewers::{Token, Told as ViewerTold, Viewer, Viewers};

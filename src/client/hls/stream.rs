@@ -2,12 +2,14 @@
 //!
 //! Playlists are written when something new is in them, not when somebody asks: a thousand players get the same text.
 
+use crate::handover::age;
 use crate::media::hls::playlist::{self, Kind};
-use crate::media::hls::{HeadState, KEPT_TARGETS, Point, SLACK, Segment, Segmenter};
+use crate::media::hls::{HeadState, KEPT_TARGETS, Mark, Point, SLACK, Segment, Segmenter};
 use crate::media::ts::{Continuity, PACKET, Packet, pes};
 use crate::session::{Feed, Kept, Readiness, Session};
 use crate::uring::Signal;
 use crate::window::AccessPoint;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -55,8 +57,8 @@ pub struct Stream {
 
 struct State {
     segmenter: Segmenter,
-    /// Offset of the newest point the segmenter has seen.
-    seen: u64,
+    /// Offsets of the newest point and of the newest break that the segmenter has seen.
+    seen: (u64, u64),
     is_published: bool,
     first_segment: Option<Instant>,
     plain: Rc<str>,
@@ -65,6 +67,16 @@ struct State {
     openings: HashMap<(u64, Option<usize>), Rc<[u8]>>,
     /// Ranges that are being sent: from where, and until when that keeps them.
     holds: Slab<(u64, Instant)>,
+}
+
+/// HLS of a session as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told<S> {
+    segmenter: S,
+    seen: (u64, u64),
+    is_published: bool,
+    #[serde(with = "age::option")]
+    first_segment: Option<Instant>,
 }
 
 /// Keeps the media behind an offset until dropped, or for half a minute.
@@ -87,13 +99,47 @@ impl Stream {
             session,
             state: RefCell::new(State {
                 segmenter: Segmenter::new(head),
-                seen: 0,
+                seen: (0, 0),
                 is_published: false,
                 first_segment: None,
                 plain: "".into(),
                 low_latency: "".into(),
                 openings: HashMap::new(),
                 holds: Slab::new(),
+            }),
+            changed: Signal::default(),
+            is_watched: Cell::new(true),
+        })
+    }
+
+    /// Shows `told` what another process needs to go on with it.
+    pub fn tell<T>(&self, told: impl FnOnce(Told<&Segmenter>) -> T) -> T {
+        let state = self.state.borrow();
+        told(Told {
+            segmenter: &state.segmenter,
+            seen: state.seen,
+            is_published: state.is_published,
+            first_segment: state.first_segment,
+        })
+    }
+
+    /// Goes on where another process has stopped: numbers and segments are the same.
+    pub fn going_on(session: Rc<Session>, told: Told<Segmenter>) -> Rc<Self> {
+        let Told { segmenter, seen, is_published, first_segment } = told;
+        let write = |kind| if is_published { playlist::write(&segmenter, kind).into() } else { "".into() };
+        let (plain, low_latency) = (write(Kind::Plain), write(Kind::LowLatency));
+        let (openings, holds) = Default::default();
+        Rc::new(Self {
+            session,
+            state: RefCell::new(State {
+                segmenter,
+                seen,
+                is_published,
+                first_segment,
+                plain,
+                low_latency,
+                openings,
+                holds,
             }),
             changed: Signal::default(),
             is_watched: Cell::new(true),
@@ -230,21 +276,21 @@ impl State {
             let tables = feed.tables().cloned();
             let (offset, continuity) = (window.tail(), Continuity::new([]));
             let media_time = feed.media_time_at(offset);
-            let point = Point { offset, media_time, pts: None, tables, continuity, broken_at: None };
+            let point = Point { offset, media_time, pts: None, tables, continuity };
             self.segmenter.begin_blindly(point, head);
         }
-        let mut seen = self.seen;
-        let points: Vec<Point> = window
-            .access()
-            .after(seen)
-            .map(|point| {
-                let broken_at = window.access().break_between(seen, point.offset);
-                seen = point.offset;
-                self::point(feed, point, broken_at)
-            })
-            .collect();
-        self.seen = seen;
-        let has_news = self.segmenter.advance(points, head, &|time| feed.offset_at(time));
+        let (access, (point, broken)) = (window.access(), &mut self.seen);
+        let mut marks: Vec<Mark> =
+            access.after(*point).map(|point| Mark::Access(self::point(feed, point))).collect();
+        *point = access.newest().map_or(*point, |newest| newest.offset);
+        marks.extend(access.breaks_after(*broken).map(|offset| {
+            *broken = offset;
+            let media_time = feed.media_time_at(offset);
+            let (tables, continuity) = (feed.tables().cloned(), Continuity::new([]));
+            Mark::Break(Point { offset, media_time, pts: None, tables, continuity })
+        }));
+        marks.sort_by_key(Mark::order);
+        let has_news = self.segmenter.advance(marks, head, &|time| feed.offset_at(time));
         let kept = self.segmenter.kept().len();
         if kept > 0 {
             self.first_segment.get_or_insert(now);
@@ -280,7 +326,7 @@ impl State {
     }
 }
 
-fn point(feed: &Feed, point: &AccessPoint, broken_at: Option<u64>) -> Point {
+fn point(feed: &Feed, point: &AccessPoint) -> Point {
     let mut packet = [0; PACKET];
     let is_there = feed.window().read(point.offset, &mut packet).is_ok();
     Point {
@@ -289,6 +335,5 @@ fn point(feed: &Feed, point: &AccessPoint, broken_at: Option<u64>) -> Point {
         pts: is_there.then(|| pes::pts(Packet::new(&packet))).flatten(),
         tables: Some(point.tables.clone()),
         continuity: point.continuity.clone(),
-        broken_at,
     }
 }

@@ -1,6 +1,8 @@
 //! Who plays over HLS: one entry per token, kept alive by requests.
 
 use crate::client::Identity;
+use crate::handover::age;
+use serde::{Deserialize, Serialize};
 use sluice_contract::{Guard, Refusal, RefusalCode};
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +19,7 @@ const RATE_OVER: Duration = Duration::from_secs(8);
 const UNUSED_PER_ADDRESS_MAX: u32 = 512;
 
 /// What names a viewer in its addresses: which shard knows it, and a number nobody can guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Token {
     shard: u16,
     number: u128,
@@ -85,6 +87,29 @@ impl<S> Viewer<S> {
     }
 }
 
+/// A viewer as another process is told of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    token: Token,
+    identity: Identity,
+    bytes_sent: u64,
+    cursor: u64,
+    last_active: SystemTime,
+    #[serde(with = "age")]
+    rate_taken: Instant,
+    rate: (u64, u64),
+    #[serde(with = "age")]
+    last_seen: Instant,
+    is_used: bool,
+}
+
+impl Told {
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.identity.address
+    }
+}
+
 /// All viewers of a shard.
 pub struct Viewers<S> {
     viewers: HashMap<Token, Viewer<S>>,
@@ -129,6 +154,42 @@ impl<S> Viewers<S> {
             _guard: guard,
         };
         self.viewers.insert(token, viewer);
+    }
+
+    /// What another process needs to go on with those that play something.
+    pub fn tell(&self, is_it: impl Fn(&S) -> bool) -> Vec<Told> {
+        let of_it = self.viewers.iter().filter(|(_, viewer)| is_it(&viewer.stream));
+        let told = |(token, viewer): (&Token, &Viewer<S>)| Told {
+            token: *token,
+            identity: viewer.identity.clone(),
+            bytes_sent: viewer.bytes_sent,
+            cursor: viewer.cursor,
+            last_active: viewer.last_active,
+            rate_taken: viewer.rate.0,
+            rate: (viewer.rate.1, viewer.rate.2),
+            last_seen: viewer.last_seen,
+            is_used: viewer.is_used,
+        };
+        of_it.map(told).collect()
+    }
+
+    /// Goes on with a viewer of another process, under the token it has.
+    pub fn take_over(&mut self, told: Told, stream: S, guard: Guard) {
+        if !told.is_used {
+            *self.unused.entry(told.identity.address).or_default() += 1;
+        }
+        let viewer = Viewer {
+            stream,
+            bytes_sent: told.bytes_sent,
+            cursor: told.cursor,
+            last_active: told.last_active,
+            rate: (told.rate_taken, told.rate.0, told.rate.1),
+            last_seen: told.last_seen,
+            is_used: told.is_used,
+            identity: told.identity,
+            _guard: guard,
+        };
+        self.viewers.insert(told.token, viewer);
     }
 
     /// The viewer of a token, which is there now.

@@ -7,12 +7,14 @@
 //! A segment begins at a random access point and ends at the first later one that makes it long enough. An endless
 //! group of pictures is cut by force at the target duration; the segment behind such a cut ends at the next point,
 //! however short it is, so that segments begin at points again. Where the stream does not go on (another source,
-//! other tables, a clock that jumps) a segment ends, and the next one is marked as a discontinuity.
+//! other tables, a clock that jumps) a segment ends, and the next one is marked as a discontinuity: no segment spans a
+//! break (RFC 8216, section 3). It begins at the next point, or where the stream broke off if none comes soon.
 //!
 //! Durations are those of the presentation time stamps, and the session's media clock stands in where there are none.
 
 use crate::media::ts::pes::{PTS_MODULUS, PTS_PER_S};
 use crate::media::ts::{Continuity, MediaTime, PACKET, Tables, clock::TICKS_PER_S, stitch};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,12 +44,14 @@ const ROUNDING: Ticks = PTS_PER_S * 4 / 10;
 const CLOCK_SLACK: u64 = 5 * PTS_PER_S;
 /// No segment lasts shorter, for players that divide by it.
 const SHORTEST: Ticks = PTS_PER_S / 1000;
+/// How much media behind a break is left out while a point may still come: it is hardly ever decodable.
+const LEFT_OUT_MAX: Duration = Duration::from_secs(1);
 
 /// Ticks of 90 kHz.
 type Ticks = u64;
 
 /// A random access point as the segmenter needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Point {
     /// Offset of its first packet.
     pub offset: u64,
@@ -59,8 +63,25 @@ pub struct Point {
     pub tables: Option<Arc<Tables>>,
     /// The continuity counters before it.
     pub continuity: Continuity,
-    /// Where the stream broke off between the point before and this one, if it did.
-    pub broken_at: Option<u64>,
+}
+
+/// A place in the stream that matters to segments.
+#[derive(Clone, Debug)]
+pub enum Mark {
+    /// A random access point.
+    Access(Point),
+    /// What comes from here on does not continue what came before.
+    Break(Point),
+}
+
+impl Mark {
+    /// In the order of the stream; a break comes before the point that it is made at.
+    pub fn order(&self) -> (u64, bool) {
+        match self {
+            Self::Break(point) => (point.offset, false),
+            Self::Access(point) => (point.offset, true),
+        }
+    }
 }
 
 /// How far the stream has come.
@@ -75,7 +96,7 @@ pub struct HeadState {
 }
 
 /// A part of a segment, itself a range of the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Offset of its first packet.
     pub start: u64,
@@ -88,7 +109,7 @@ pub struct Part {
 }
 
 /// A segment: a range of the window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Segment {
     /// Its media sequence number.
     pub sequence: u64,
@@ -122,7 +143,7 @@ impl Segment {
 }
 
 /// A place in the stream and its times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Place {
     offset: u64,
     media_time: MediaTime,
@@ -151,7 +172,7 @@ impl Place {
 }
 
 /// The segment being formed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Open {
     segment: Segment,
     start: Place,
@@ -161,7 +182,7 @@ struct Open {
 }
 
 /// Says which ranges of a stream are segments. One per session, from the first request for HLS on.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Segmenter {
     segments: VecDeque<Segment>,
     open: Option<Open>,
@@ -171,6 +192,8 @@ pub struct Segmenter {
     discontinuities: u64,
     /// Something was lost since the last segment: the next one does not go on.
     is_broken: bool,
+    /// Where that was, as long as no segment has begun behind it.
+    broken: Option<Point>,
     /// Date of the end of the last segment.
     date_end: Duration,
     /// Offset from which on segments have parts.
@@ -188,25 +211,30 @@ impl Segmenter {
             next_sequence: 0,
             discontinuities: 0,
             is_broken: false,
+            broken: None,
             date_end: Duration::ZERO,
             parts_from,
         }
     }
 
-    /// Takes the points that came since the last call, in order, and how far the stream has come. `offset_at` answers
+    /// Takes the marks that came since the last call, in order, and how far the stream has come. `offset_at` answers
     /// at which offset the media clock showed a time, for cuts where there is no point.
     ///
     /// Answers whether there is a new segment or part.
     pub fn advance(
         &mut self,
-        points: impl IntoIterator<Item = Point>,
+        marks: impl IntoIterator<Item = Mark>,
         head: HeadState,
         offset_at: &dyn Fn(MediaTime) -> Option<u64>,
     ) -> bool {
         let before = self.progress();
-        for point in points {
-            self.take(point, head, offset_at);
+        for mark in marks {
+            match mark {
+                Mark::Access(point) => self.take(point, head, offset_at),
+                Mark::Break(point) => self.break_off(point, head, offset_at),
+            }
         }
+        self.begin_at_break(head.media_time, head);
         let place = Place { offset: head.offset, media_time: head.media_time, pts: None };
         self.cut_by_force(place, head, offset_at);
         self.cut_parts(place, offset_at);
@@ -300,6 +328,7 @@ impl Segmenter {
     }
 
     fn take(&mut self, point: Point, head: HeadState, offset_at: &dyn Fn(MediaTime) -> Option<u64>) {
+        self.begin_at_break(point.media_time, head);
         let Some(open) = &self.open else { return self.begin(point, head, true) };
         if point.offset <= open.segment.start {
             return;
@@ -310,16 +339,8 @@ impl Segmenter {
         };
         let place = Place { offset: point.offset, media_time: point.media_time, pts: point.pts };
         let has_jumped = is_changed || place.since(open.start).is_none();
-        // A break in front of a forced cut has been sent with the segment before; what follows the cut is media.
-        let start = open.segment.start;
-        let broken_at =
-            point.broken_at.map(|at| if at > start { at.min(point.offset) } else { point.offset });
-        if let Some(end) = broken_at.or(has_jumped.then_some(point.offset)) {
-            let end = Place { offset: end, media_time: point.media_time, pts: None };
-            self.cut_by_force(end, head, offset_at);
-            self.cut_parts(end, offset_at);
-            self.finish(end);
-            self.is_broken = true;
+        if has_jumped {
+            self.break_off(point.clone(), head, offset_at);
             return self.begin(point, head, true);
         }
         self.cut_by_force(place, head, offset_at);
@@ -333,7 +354,32 @@ impl Segmenter {
         }
     }
 
+    /// Begins where the stream broke off, if there was no point from there `until` a good while later.
+    fn begin_at_break(&mut self, until: MediaTime, head: HeadState) {
+        let is_long = |broken: &mut Point| until.since(broken.media_time) >= LEFT_OUT_MAX;
+        if let Some(broken) = self.broken.take_if(is_long) {
+            self.begin_blindly(broken, head);
+        }
+    }
+
+    /// The stream does not go on from here.
+    fn break_off(&mut self, at: Point, head: HeadState, offset_at: &dyn Fn(MediaTime) -> Option<u64>) {
+        // One that was there before the segment began is marked already.
+        if self.open.as_ref().is_some_and(|open| at.offset <= open.segment.start) {
+            return;
+        }
+        if self.open.is_some() {
+            let end = Place { offset: at.offset, media_time: at.media_time, pts: None };
+            self.cut_by_force(end, head, offset_at);
+            self.cut_parts(end, offset_at);
+            self.finish(end);
+        }
+        self.is_broken = true;
+        self.broken = Some(at);
+    }
+
     fn begin(&mut self, point: Point, head: HeadState, is_independent: bool) {
+        self.broken = None;
         let start = Place { offset: point.offset, media_time: point.media_time, pts: point.pts };
         let is_discontinuity = self.is_broken && self.next_sequence > 0;
         self.is_broken = false;
@@ -416,7 +462,6 @@ impl Segmenter {
                 pts: place.pts,
                 tables,
                 continuity: Continuity::new([]),
-                broken_at: None,
             };
             self.begin(point, head, false);
         }

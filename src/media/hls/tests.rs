@@ -5,7 +5,7 @@ mod lint;
 use super::playlist::{self, Kind};
 use super::*;
 use crate::media::ts::pes::{PTS_MODULUS, pts};
-use crate::media::ts::{Event, MediaTime, PACKET, Packet, Scanner, testing};
+use crate::media::ts::{Continuity, Event, MediaTime, PACKET, Packet, Scanner, clock, testing};
 use lint::Linter;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -27,9 +27,11 @@ struct Stream {
     scanner: Scanner,
     scanned: usize,
     points: Vec<Point>,
-    shown: usize,
+    /// Points and breaks the segmenter has not been shown.
+    marks: Vec<Mark>,
+    /// Where the stream broke off.
+    breaks: Vec<u64>,
     head_time: MediaTime,
-    broken_at: Option<u64>,
     tail: u64,
     segmenter: Segmenter,
     linter: Linter,
@@ -47,9 +49,9 @@ impl Stream {
             scanner: Scanner::new(),
             scanned: 0,
             points: Vec::new(),
-            shown: 0,
+            marks: Vec::new(),
+            breaks: Vec::new(),
             head_time: MediaTime::default(),
-            broken_at: None,
             tail: 0,
             segmenter: Segmenter::new(0),
             linter: Linter::default(),
@@ -103,8 +105,8 @@ impl Stream {
 
     /// Another source: a flagged cut, and its clock somewhere else.
     fn switch(&mut self, clock: u64) {
-        self.broken_at.get_or_insert(self.writer.offset());
         self.scan();
+        self.broken_at(self.writer.offset());
         for pid in [0, PMT_PID, VIDEO_PID, AUDIO_PID] {
             self.writer.packet(Parts { pid, discontinuity: true, ..Parts::default() });
         }
@@ -112,10 +114,18 @@ impl Stream {
         self.tables(0);
     }
 
+    fn broken_at(&mut self, offset: u64) {
+        self.breaks.push(offset);
+        let media_time = self.scanner.timeline().media_time_at(offset).unwrap_or_default();
+        let (tables, continuity) = (self.scanner.current_tables().cloned(), Continuity::new([]));
+        self.marks.push(Mark::Break(Point { offset, media_time, pts: None, tables, continuity }));
+    }
+
     fn scan(&mut self) {
         let bytes = &self.writer.bytes[self.scanned..];
-        let (points, head_time, broken_at) = (&mut self.points, &mut self.head_time, &mut self.broken_at);
-        let whole = &self.writer.bytes;
+        let (points, head_time) = (&mut self.points, &mut self.head_time);
+        let (whole, known) = (&self.writer.bytes, points.len());
+        let mut jumps = Vec::new();
         self.scanner.scan(self.scanned as u64, bytes, &mut |event| match event {
             Event::RandomAccess(rap) => points.push(Point {
                 offset: rap.offset,
@@ -123,19 +133,23 @@ impl Stream {
                 pts: pts(Packet::new(whole[rap.offset as usize..].first_chunk().expect("a whole packet"))),
                 tables: Some(rap.tables),
                 continuity: rap.continuity,
-                broken_at: broken_at.take_if(|at| *at <= rap.offset),
             }),
-            Event::Pcr { media_time, .. } => *head_time = (*head_time).max(media_time),
+            Event::Pcr { media_time, step, offset, .. } => {
+                *head_time = (*head_time).max(media_time);
+                jumps.extend((step == clock::Step::Jump).then_some(offset));
+            }
             _ => {}
         });
         self.scanned = self.writer.bytes.len();
+        self.marks.extend(self.points[known..].iter().cloned().map(Mark::Access));
+        jumps.into_iter().for_each(|offset| self.broken_at(offset));
+        self.marks.sort_by_key(Mark::order);
     }
 
     /// Shows the segmenter what came, and checks all that must hold at any moment.
     fn publish(&mut self) {
         self.scan();
-        let points = self.points[self.shown..].to_vec();
-        self.shown = self.points.len();
+        let marks = std::mem::take(&mut self.marks);
         let head = self.head();
         let timeline = self.scanner.timeline();
         let packets = head.offset / PACKET as u64;
@@ -146,7 +160,7 @@ impl Stream {
             Some(all.partition_point(before) as u64 * PACKET as u64)
         };
         self.segmenter.forget_before(self.tail);
-        self.segmenter.advance(points, head, &offset_at);
+        self.segmenter.advance(marks, head, &offset_at);
         if self.segmenter.kept().len() >= 3 || self.linter.has_seen_any() {
             self.segmenter.publish();
             self.linter.check(&playlist::write(&self.segmenter, Kind::Plain), self.tail == 0);
@@ -172,6 +186,8 @@ impl Stream {
                 );
             }
             assert!(segment.start < segment.end && segment.start % PACKET as u64 == 0);
+            let spans = |at: &&u64| segment.start < **at && **at < segment.end;
+            assert_eq!(self.breaks.iter().find(spans), None, "segment {} spans a break", segment.sequence);
             let media = &self.writer.bytes[segment.start as usize..segment.end as usize];
             let bytes = [&segment.opening(media, false), media].concat();
             let known = self.published.entry(segment.sequence).or_insert_with(|| {
@@ -309,7 +325,6 @@ fn a_stream_without_points_is_cut_by_time() {
         pts: None,
         tables: stream.scanner.current_tables().cloned(),
         continuity: stream.scanner.continuity(),
-        broken_at: None,
     };
     let head = stream.head();
     stream.segmenter.begin_blindly(point, head);
@@ -354,6 +369,33 @@ fn another_source_is_a_discontinuity_and_numbers_go_on() {
     let listed = playlist::write(&stream.segmenter, Kind::Plain);
     assert!(!listed.contains("#EXT-X-DISCONTINUITY\n"), "{listed}");
     assert!(listed.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n"), "{listed}");
+}
+
+/// Guards: a stream that breaks off in the middle of a group ends its segment there, at once, and the next one begins at
+/// the first point behind it, or at the break itself when no point comes for a second, as in an endless group.
+#[test]
+fn no_segment_spans_a_break() {
+    for (rest, behind) in [(10, false), (200, true)] {
+        let mut stream = Stream::new(H264, 0);
+        (0..3).for_each(|_| stream.group(50));
+        stream.frame(true);
+        (0..20).for_each(|_| stream.frame(false));
+        stream.publish();
+        let broken = stream.writer.offset();
+        stream.switch(5_000_000);
+        stream.frame(false);
+        stream.publish();
+        assert_eq!(stream.segmenter.kept().last().map(|last| last.end), Some(broken), "at once");
+        (0..rest).for_each(|_| stream.frame(false));
+        (0..4).for_each(|_| stream.group(50));
+        stream.publish();
+        let next = stream.segmenter.segment(4).expect("it goes on");
+        assert!(next.is_discontinuity);
+        let is_access = stream.points.iter().any(|point| point.offset == next.start);
+        assert_eq!(is_access, !behind, "{rest} pictures behind the break");
+        let flags = stream.segmenter.kept().filter(|segment| segment.is_discontinuity).count();
+        assert_eq!(flags, 1, "{rest}");
+    }
 }
 
 /// Guards: other tables, and a clock that jumps unannounced, are discontinuities; the wrap of the clock is none.
@@ -411,6 +453,42 @@ fn twice_as_much_is_kept_as_is_listed() {
     assert_eq!((listed, kept), (12, 34), "24 s and 48 s, and 20 s for the late, of segments of two seconds");
     assert!(stream.segmenter.segment(64).is_none() && stream.segmenter.segment(65).is_some());
     assert!(stream.segmenter.segment(u64::MAX).is_none());
+}
+
+/// Guards: an hour with a new source every few minutes: numbers go on without a gap, every playlist is lawful, and what is
+/// kept stays as small as it was in the beginning.
+#[test]
+fn an_hour_of_failovers_keeps_numbers_and_memory() {
+    let mut segmenter = Segmenter::new(0);
+    let mut linter = Linter::default();
+    let mut kept = Vec::new();
+    for group in 0..1_800u64 {
+        let media_time = MediaTime::from_ticks(group * 2 * 27_000_000);
+        let offset = group * 1_880_000;
+        let at = |offset| Point {
+            offset,
+            media_time,
+            pts: Some((group * 180_000 + group / 120 * 77_000_000) % PTS_MODULUS),
+            tables: None,
+            continuity: Continuity::new([]),
+        };
+        let mut marks = vec![Mark::Access(at(offset))];
+        if group > 0 && group.is_multiple_of(120) {
+            marks.insert(0, Mark::Break(at(offset - 1_880)));
+        }
+        let date = DAWN + Duration::from_secs(group * 2);
+        segmenter.advance(marks, HeadState { offset: offset + 188, media_time, date }, &|_| None);
+        segmenter.forget_before(offset.saturating_sub(60 * 1_880_000));
+        if segmenter.kept().len() >= 3 {
+            segmenter.publish();
+            linter.check(&playlist::write(&segmenter, Kind::Plain), true);
+        }
+        kept.push(segmenter.kept().len());
+    }
+    assert_eq!(segmenter.next_sequence(), 1_799);
+    let listed = playlist::write(&segmenter, Kind::Plain);
+    assert!(listed.contains("#EXT-X-DISCONTINUITY-SEQUENCE:14\n"), "{listed}");
+    assert_eq!(kept.iter().max(), Some(&34), "as after the first minutes");
 }
 
 /// Guards: parts of a second become known as they come, before their segment is over.

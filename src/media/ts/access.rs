@@ -11,6 +11,7 @@ use super::{
     packet::Packet,
     psi::{StreamKind, Tables},
 };
+use serde::{Deserialize, Serialize};
 
 /// How many packets of an access unit are searched for what it opens with. Parameter sets come first; long
 /// supplemental information in front of them is what needs more than one packet.
@@ -31,7 +32,7 @@ pub enum Look {
 }
 
 /// Judges the PES packets of one stream's access PID.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Detector {
     target: Option<Target>,
     /// Whether the target ever carried the random access flag.
@@ -39,7 +40,7 @@ pub struct Detector {
     scan: Option<Scan>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Target {
     pid: u16,
     kind: StreamKind,
@@ -103,7 +104,7 @@ impl Detector {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Codec {
     H264,
     Hevc,
@@ -143,7 +144,7 @@ impl Codec {
 }
 
 /// Search for the first telling start code of one PES packet, across packets.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Scan {
     codec: Codec,
     packets: u8,
@@ -153,7 +154,7 @@ struct Scan {
     window: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Header {
     Reading { seen: usize },
     Skipping { left: usize },

@@ -7,6 +7,7 @@
 //! foreign bytes. The price is that the last packet of a read ending exactly on a boundary waits for the next read;
 //! [`Aligner::finish`] releases it at the end of the body.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 use super::packet::{PACKET, SYNC};
@@ -52,7 +53,7 @@ pub enum Verdict<'a> {
 }
 
 /// Finds packets in the reads of one connection. See the module text for what it guarantees.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Aligner {
     /// Whether the buffer's front is a packet's first byte. If not, three sync bytes at the stride are looked for.
     synced: bool,

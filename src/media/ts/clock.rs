@@ -4,6 +4,7 @@
 //! [`Timeline`] turns the PCRs of one stream into a media time that only grows, so that "ten seconds behind live" is a
 //! subtraction. No wall clock is involved: media time says how long the bytes last, not when they came.
 
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 
 /// Ticks of the system clock in a second.
@@ -24,7 +25,7 @@ const RATE_WINDOW_TICKS: u64 = 5 * TICKS_PER_S;
 const RATE_SETTLED_TICKS: u64 = TICKS_PER_S / 2;
 
 /// A program clock reference in 27 MHz ticks, below [`Pcr::MODULUS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pcr(u64);
 
 impl Pcr {
@@ -50,7 +51,7 @@ impl Pcr {
 }
 
 /// A point of media time: 27 MHz ticks since the stream's first PCR, never wrapping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaTime(u64);
 
 impl MediaTime {
@@ -87,7 +88,7 @@ pub enum Step {
 }
 
 /// Media time over the stream offsets of one session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Timeline {
     /// Known points, oldest first; both fields strictly grow except that times may repeat across a jump.
     anchors: VecDeque<Anchor>,
@@ -100,7 +101,7 @@ pub struct Timeline {
     jumps: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Anchor {
     offset: u64,
     ticks: u64,

@@ -4,6 +4,7 @@
 //! starts a player in the middle of a stream, or inserts packets, needs to know where each count stands: that is the
 //! [`Continuity`] snapshot. Losses are counted and reported, never repaired.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 use super::packet::{PID_COUNT, Packet, packets};
@@ -12,7 +13,7 @@ use super::packet::{PID_COUNT, Packet, packets};
 pub const TRACKED_PIDS_MAX: usize = 64;
 
 /// The last continuity counter of one PID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
     /// Whose counter it is.
     pub pid: u16,
@@ -21,7 +22,7 @@ pub struct Counter {
 }
 
 /// The last continuity counter per PID just before some offset. At most [`TRACKED_PIDS_MAX`] entries; cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Continuity(Arc<[Counter]>);
 
 impl Continuity {
@@ -100,11 +101,38 @@ pub(super) struct Tracker {
     pinned: Vec<u16>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Slot {
     pid: u16,
     last: u8,
     repeated: bool,
     fingerprint: u64,
+}
+
+impl Serialize for Tracker {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.slots, &self.pinned).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tracker {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (slots, pinned) = <(Vec<Slot>, Vec<u16>)>::deserialize(deserializer)?;
+        let is_sound = slots.len() <= TRACKED_PIDS_MAX
+            && slots
+                .iter()
+                .map(|slot| slot.pid)
+                .chain(pinned.iter().copied())
+                .all(|pid| usize::from(pid) < PID_COUNT);
+        if !is_sound {
+            return Err(serde::de::Error::custom("more packet ids than there are"));
+        }
+        let mut tracker = Self { slots, pinned, ..Self::new() };
+        for (at, slot) in tracker.slots.iter().enumerate() {
+            tracker.index[usize::from(slot.pid)] = at as u8 + 1;
+        }
+        Ok(tracker)
+    }
 }
 
 const _: () = assert!(TRACKED_PIDS_MAX < u8::MAX as usize);

@@ -17,6 +17,28 @@ pub const PID_COUNT: usize = 1 << 13;
 /// Bytes of the packet header in front of adaptation field and payload.
 const HEADER: usize = 4;
 
+/// Packets within a state that is told: all their bytes, one after the other.
+pub(super) mod flat {
+    use super::PACKET;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in crate::media::ts) fn serialize<S: Serializer>(
+        packets: &[[u8; PACKET]],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        packets.as_flattened().serialize(serializer)
+    }
+
+    pub(in crate::media::ts) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<[u8; PACKET]>, D::Error> {
+        let bytes = Vec::<u8>::deserialize(deserializer)?;
+        let (packets, rest) = bytes.as_chunks::<PACKET>();
+        if rest.is_empty() { Ok(packets.to_vec()) } else { Err(D::Error::custom("part of a packet")) }
+    }
+}
+
 /// A borrowed packet. Its fields mean something only if [`Packet::in_sync`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a>(&'a [u8; PACKET]);

@@ -4,6 +4,7 @@
 //! is read. Sections are checked by CRC and length; broken ones are counted and leave what is known untouched.
 //! Tables are compared by section content, so that a repetition with other continuity counters is not a change.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::{
@@ -21,15 +22,17 @@ const PMT_TABLE: u8 = 0x02;
 const PID_FREE_MIN: u16 = 0x10;
 
 /// The tables in force over a part of the stream. Equal if their sections are, whatever packets carried them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tables {
     /// Grows by one with each change of content; the first is 1.
     pub generation: u32,
     /// The number of the program followed.
     pub program: u16,
     /// The PAT's packets as they came, from the one it starts in to the one it ends in.
+    #[serde(with = "super::packet::flat")]
     pub pat: Vec<[u8; PACKET]>,
     /// The PMT's packets as they came.
+    #[serde(with = "super::packet::flat")]
     pub pmt: Vec<[u8; PACKET]>,
     /// Where the PMT came from.
     pub pmt_pid: u16,
@@ -49,7 +52,7 @@ impl PartialEq for Tables {
 impl Eq for Tables {}
 
 /// One elementary stream of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stream {
     /// Its packet identifier.
     pub pid: u16,
@@ -58,7 +61,7 @@ pub struct Stream {
 }
 
 /// What an elementary stream carries, as far as random access and HLS need to know. The number is the PMT's stream type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamKind {
     /// H.264 (AVC) video.
     H264,
@@ -129,7 +132,7 @@ pub(super) enum Update {
 }
 
 /// Assembles the tables of one stream.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Psi {
     pat: Assembler,
     /// The PAT section in force with its packets.
@@ -144,15 +147,16 @@ pub(super) struct Psi {
     broken_sections: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Program {
     number: u16,
     pmt_pid: u16,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Taken {
     section: Vec<u8>,
+    #[serde(with = "super::packet::flat")]
     packets: Vec<[u8; PACKET]>,
 }
 

@@ -4,6 +4,7 @@
 //! keeps tables, continuity counters, clock and the search for random access points in step with each other, so that
 //! a [`Rap`] names the tables and counters in force exactly there. It stores no media and changes none.
 
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
@@ -77,7 +78,7 @@ pub struct Rap {
 }
 
 /// What was seen since the scanner was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets of any kind.
     pub packets: u64,
@@ -102,6 +103,7 @@ pub struct Counters {
 }
 
 /// See the module text.
+#[derive(Serialize, Deserialize)]
 pub struct Scanner {
     tracker: Tracker,
     psi: Psi,
@@ -118,6 +120,7 @@ pub struct Scanner {
 }
 
 /// An access unit that may prove to be a random access point.
+#[derive(Serialize, Deserialize)]
 struct Pending {
     offset: u64,
     media_time: MediaTime,

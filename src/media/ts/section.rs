@@ -5,6 +5,7 @@
 //! or fails its CRC.
 
 use super::packet::{PACKET, Packet};
+use serde::{Deserialize, Serialize};
 
 /// The longest PAT or PMT section: its length field is at most 1021 (ISO/IEC 13818-1, 2.4.4.3 and 2.4.4.8).
 pub const SECTION_BYTES_MAX: usize = 1024;
@@ -16,9 +17,10 @@ const SECTION_HEADER: usize = 8;
 const CRC_BYTES: usize = 4;
 
 /// Collects one section at a time of one PID.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Assembler {
     section: Vec<u8>,
+    #[serde(with = "super::packet::flat")]
     packets: Vec<[u8; PACKET]>,
 }
 

@@ -148,6 +148,10 @@ impl Replacement {
     /// Takes whole packets in.
     pub(super) fn look(&mut self, now: Instant, new: &[u8]) {
         let offset = self.seen();
+        if offset == 0 {
+            // An engine may be long in starting: what it sends has its time from then on.
+            self.since = now;
+        }
         let first = self.pcrs.len();
         let (raps, pcrs) = (&mut self.raps, &mut self.pcrs);
         self.scanner.scan(offset, new, &mut |event| match event {

@@ -52,7 +52,7 @@ proptest! {
         read in 1usize..400,
         pause in 0usize..600,
     ) {
-        let stream = broadcast(10, Pcr::MODULUS - wrap_at * SECOND);
+        let stream = broadcast(11, Pcr::MODULUS - wrap_at * SECOND);
         let (now, mut feed) = (Instant::now(), feed());
         give_in(&mut feed, now, cut(&stream, stop).0, 100);
         feed.source_changed(now);
@@ -65,6 +65,22 @@ proptest! {
         prop_assert!(content(&feed) == stream, "stopped at {}, went on at {}", stop, stop - back);
         prop_assert_eq!(feed.counts().discontinuities, 0);
         prop_assert_eq!(feed.scanner.counters().continuity_errors, 0);
+    }
+
+    /// Guards: the time a source has for showing where it is begins with its first byte, not when it was asked.
+    #[test]
+    fn a_source_that_is_long_in_starting_goes_on_exactly(
+        stop in 500usize..1_000,
+        read in 1usize..5,
+        silence in 0u64..20,
+    ) {
+        let stream = broadcast(6, 0);
+        let (now, mut feed) = (Instant::now(), feed());
+        give_in(&mut feed, now, cut(&stream, stop).0, 100);
+        feed.source_changed(now);
+        let rest = cut(&stream, stop - 400).1;
+        prop_assert_eq!(give_in(&mut feed, now + Duration::from_secs(silence), rest, read), vec![EXACT]);
+        prop_assert!(content(&feed) == stream);
     }
 
     /// Guards: engines that pad differently, or repeat tables elsewhere, still continue the media packet by packet, and
@@ -333,4 +349,57 @@ fn no_needle_reaches_across_a_flagged_splice() {
     feed.source_changed(now);
     give(&mut feed, now, cut(&stream, 6 * second).1);
     assert_eq!(feed.counts().splices.exact, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Guards the promise of an upgrade: whatever is told of a feed at whatever packet, the process that goes on with it makes
+    /// of the rest what this one would have made, access points, clock and counts included, and still finds its place
+    /// in another source.
+    #[test]
+    fn another_process_goes_on_with_the_very_next_packet(
+        stop in 1usize..2_000,
+        rest in 1usize..1_000,
+        read in 1usize..300,
+    ) {
+        let stream = broadcast(14, Pcr::MODULUS - 5 * SECOND);
+        let now = Instant::now();
+        let (mut whole, mut first) = (feed(), feed());
+        let (before, after) = cut(&stream, stop);
+        give_in(&mut first, now, before, read);
+        let (state, file) = first.state().expect("nothing is being joined");
+        let told: Told = serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap();
+        let budget = Budget::new(1 << 20);
+        let mut second = Feed::going_on(now, file.try_clone_to_owned().unwrap(), told, &budget).unwrap();
+        give_in(&mut second, now, cut(after, rest).0, read);
+        give_in(&mut whole, now, cut(&stream, stop + rest).0, read);
+        prop_assert!(content(&second) == cut(&stream, stop + rest).0);
+        prop_assert_eq!(second.counts(), whole.counts());
+        prop_assert_eq!(second.rate(), whole.rate());
+        prop_assert_eq!(second.scanner.counters(), whole.scanner.counters());
+        let points = |feed: &Feed| format!("{:?}", feed.window.access());
+        prop_assert_eq!(points(&second), points(&whole));
+        for feed in [&mut second, &mut whole] {
+            feed.source_changed(now);
+            give_in(feed, now, cut(&stream, (stop + rest).saturating_sub(400)).1, read);
+        }
+        prop_assert_eq!(second.counts(), whole.counts());
+        prop_assert!(content(&second) == content(&whole));
+    }
+}
+
+/// Guards: a window whose file is not what its state says is refused, and nothing is told while a source is being joined.
+#[test]
+fn a_window_that_does_not_fit_its_state_is_refused() {
+    let (now, mut feed) = (Instant::now(), feed());
+    give(&mut feed, now, &seconds(2, 0));
+    let told = || -> Told {
+        let (state, _) = feed.state().expect("nothing is being joined");
+        serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap()
+    };
+    let empty = || tempfile::tempfile().unwrap().into();
+    assert!(Feed::going_on(now, empty(), told(), &Budget::new(0)).is_err());
+    feed.source_changed(now);
+    assert!(feed.state().is_none());
 }

@@ -177,6 +177,8 @@ fn a_replacement_with_another_clock_joins_at_an_access_point() {
     feed.source_changed(now);
     let other = seconds(3, 100 * SECOND);
     let (burst, later) = other.split_at(1000 * PACKET);
+    let (first, burst) = burst.split_at(PACKET);
+    give(&mut feed, now, first);
     give(&mut feed, now + SEEK_TIME_UNRELATED - Duration::from_millis(1), burst);
     assert_eq!(feed.window.head(), before, "it was taken too early");
     give(&mut feed, now + SEEK_TIME_UNRELATED, later);
@@ -253,8 +255,10 @@ fn a_packet_id_that_comes_late_is_announced_when_it_comes() {
         give(&mut feed, now, &seconds(3, 0));
         for source in 0..=between {
             feed.source_changed(now);
-            let then = now + SEEK_TIME_UNRELATED;
-            give(&mut feed, then, &video(2, 20, (100 + 100 * source) * SECOND, true));
+            let media = video(2, 20, (100 + 100 * source) * SECOND, true);
+            let (first, rest) = media.split_at(PACKET);
+            give(&mut feed, now, first);
+            give(&mut feed, now + SEEK_TIME_UNRELATED, rest);
         }
         let mut writer = Writer::new();
         *writer.next(AUDIO_PID) = 7;

@@ -21,9 +21,10 @@ const SPARE_SILENCE: Duration = Duration::from_secs(1);
 const MOVE_TRIES_MAX: u32 = 3;
 
 /// How far the way is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Quest {
     /// Nothing is looked for.
+    #[default]
     None,
     /// Control has been asked.
     Leasing { since: Instant },
@@ -43,9 +44,10 @@ impl Quest {
 }
 
 /// What a source is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Nothing plays.
+    #[default]
     Recovery,
     /// What plays is silent.
     Silence,
@@ -125,6 +127,7 @@ impl Machine {
             lease,
             opened: false,
             has_media: false,
+            pause: Duration::ZERO,
             closing: false,
             fault: None,
             again: false,
@@ -275,7 +278,7 @@ impl Machine {
                 actions.push(Action::Moved(false));
             }
             self.purpose = Purpose::Withdrawn { until: now + self.limits.move_timeout };
-            if matches!(self.quest, Quest::None | Quest::Backoff { .. }) {
+            if matches!(self.quest, Quest::None | Quest::Backoff { .. }) && !self.is_held {
                 self.lease(now, actions);
             }
             return;
@@ -286,7 +289,7 @@ impl Machine {
 
     pub(super) fn start_move(&mut self, now: Instant, wanted: Option<EngineId>, actions: &mut Vec<Action>) {
         let plays_on = self.playing.and_then(|playing| self.engine_of(playing.source));
-        let is_possible = plays_on.is_some() && self.clients > 0 && plays_on != wanted;
+        let is_possible = plays_on.is_some() && self.clients > 0 && plays_on != wanted && !self.is_held;
         if !is_possible || self.purpose.is_leaving() || self.life != Life::Alive {
             return actions.push(Action::Moved(false));
         }
@@ -307,6 +310,9 @@ impl Machine {
             self.is_silent = true;
             let lease = self.sources.iter().find(|source| source.id == playing.source);
             actions.extend(lease.map(|source| Action::Silent { lease: source.lease.id, is_silent: true }));
+        }
+        if self.is_held {
+            return;
         }
         let is_free = matches!(self.purpose, Purpose::Recovery | Purpose::Spare);
         if self.is_silent && self.clients > 0 && is_free {
@@ -330,7 +336,9 @@ impl Machine {
 
     /// When a spare source is to be looked for, if it is.
     pub(super) fn spare_deadline(&self, playing: Playing) -> Option<Instant> {
-        let is_wanted = self.wants_spare(self.limits.spare_clients_min) && self.purpose == Purpose::Recovery;
+        let is_wanted = self.wants_spare(self.limits.spare_clients_min)
+            && self.purpose == Purpose::Recovery
+            && !self.is_held;
         is_wanted.then(|| playing.since + SPARE_AFTER)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Remembered is the longest pause of the last one to two minutes, in two numbers.
 
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// How long a pause is remembered at least.
@@ -10,8 +11,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// See the module text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Rhythm {
+    #[serde(with = "crate::handover::age")]
     since: Instant,
     newer: Duration,
     older: Duration,

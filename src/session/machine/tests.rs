@@ -97,6 +97,17 @@ fn reason(actions: &[Action]) -> Option<EndReason> {
     })
 }
 
+/// Guards: a source that comes in whole segments and says so is not taken for silent in between.
+#[test]
+fn a_source_of_segments_may_pause_for_one() {
+    let mut life = Life::opened();
+    assert_eq!(life.on(Event::Pauses(SourceId(0), 6 * SECOND)), []);
+    assert_eq!(life.on(Event::Media(SourceId(0))), [Action::Admit]);
+    assert_eq!(life.after(7 * SECOND, Event::Media(SourceId(0))), []);
+    let (at, actions) = life.next_deadline();
+    assert!(at > 16 * SECOND && actions.contains(&silent(0, true)), "{at:?} {actions:?}");
+}
+
 /// Guards: a body that ends is asked for again on its engine, after the old engine session has closed; the second end
 /// in a row leads to another engine.
 #[test]
@@ -504,4 +515,50 @@ fn a_start_tries_three_engines() {
     life.on(Event::Granted(lease(0, 0)));
     let actions = life.on(Event::Failed(SourceId(0), fault(EngineFault::Silent, false)));
     assert_eq!(reason(&actions), Some(EndReason::StartFailed));
+}
+
+/// Guards: a session is told only while nothing but what plays is open, and holding it brings that about: the follower is
+/// given up, and nothing is opened beside what plays until it may go on.
+#[test]
+fn only_what_plays_alone_is_told() {
+    assert!(Life::joined().machine.state().is_none());
+    assert!(Life::opened().machine.state().is_none());
+    let mut life = Life::playing();
+    assert!(life.machine.state().is_some());
+    assert_eq!(life.on(Event::Move(None)), [avoiding(&[0])]);
+    assert!(life.machine.state().is_some(), "what is merely looked for is looked for anew");
+    life.follow();
+    assert!(life.machine.state().is_none());
+    assert_eq!(life.on(Event::Hold(true)), [close(1), Action::Moved(false)]);
+    assert!(life.machine.state().is_none(), "it is being stopped");
+    assert_eq!(life.closes(1), [back(1, None)]);
+    assert!(life.machine.state().is_some());
+    assert_eq!(life.on(Event::Move(None)), [Action::Moved(false)]);
+    assert_eq!(life.on(Event::Hold(false)), []);
+    assert_eq!(life.on(Event::Move(None)), [avoiding(&[0])]);
+}
+
+/// Guards: another process goes on with what plays under the same numbers, and looks for a source at once where there was
+/// none; a session whose players have all left meanwhile ends in its time.
+#[test]
+fn another_process_goes_on_with_a_session() {
+    let told = |life: &Life, clients| {
+        let bytes = serde_json::to_vec(&life.machine.state().expect("it is settled")).unwrap();
+        let mut machine: Machine = serde_json::from_slice(&bytes).unwrap();
+        machine.go_on(Instant::now(), clients);
+        Life { machine, start: Instant::now(), now: Instant::now() }
+    };
+    let mut life = Life::playing();
+    let mut next = told(&life, 1);
+    assert_eq!(
+        next.machine.playing().map(|(id, lease)| (id, lease.clone())),
+        Some((SourceId(0), lease(0, 0)))
+    );
+    assert_eq!(next.on(Event::Media(SourceId(0))), []);
+    assert_eq!(reason(&told(&life, 0).after(5 * SECOND, Event::Tick)), Some(EndReason::ClientLeft));
+    life.fails(0, EngineFault::Unreachable);
+    life.closes(0);
+    let mut next = told(&life, 1);
+    assert_eq!(next.next_deadline().1, [avoiding(&[0])]);
+    assert_eq!(next.on(Event::Granted(lease(1, 1))), [open(1, 1, 1, Ask::Own)]);
 }

@@ -242,6 +242,12 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Notes that the value breaks a rule of its own.
+    pub(crate) fn refuse(self, text: impl Into<String>) {
+        let input = self.given.unwrap_or_default();
+        self.fields.faults.push(Fault::new(self.loc, Problem::value(text), &input));
+    }
+
     /// The value, or what holds without it.
     pub(crate) fn or<T>(self, rule: impl FnOnce(&Value) -> Result<T, Problem>, default: T) -> T {
         self.optional(rule).unwrap_or(default)

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::SystemTime;
+use url::Url;
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,6 +220,23 @@ pub(crate) fn moment(value: &Value) -> Result<SystemTime, Problem> {
     })
 }
 
+/// An address over HTTP or HTTPS, in its normal spelling.
+pub(crate) fn http_url(chars_max: usize) -> impl Fn(&Value) -> Result<String, Problem> {
+    move |value| {
+        let text = string(chars_max)(value)?;
+        let address = Url::parse(text.trim()).map_err(|error| {
+            let told = format!("Input should be a valid URL, {error}");
+            Problem::new("url_parsing", told).with(json!({ "error": error.to_string() }))
+        })?;
+        if !matches!(address.scheme(), "http" | "https") {
+            let told = "URL scheme should be 'http' or 'https'";
+            let expected = json!({ "expected_schemes": "'http' or 'https'" });
+            return Err(Problem::new("url_scheme", told).with(expected));
+        }
+        Ok(address.into())
+    }
+}
+
 fn epoch(text: &str) -> Option<Timestamp> {
     let seconds: f64 = text.parse().ok()?;
     let seconds = SignedDuration::try_from_secs_f64(seconds).ok()?;
@@ -293,6 +311,25 @@ mod tests {
         assert_eq!(kind(texts(5, 5)(&json!([]))), "dict_type");
         assert_eq!(kind(float(&json!("nan"))), "float_parsing");
         assert_eq!(float(&json!("0.5")), Ok(0.5));
+    }
+
+    /// Guards: addresses are kept in one spelling, and only those that can be asked.
+    #[test]
+    fn addresses_have_one_spelling() {
+        let rule = http_url(200);
+        for (given, kept) in [
+            ("HTTP://Gluetun:80", "http://gluetun/"),
+            ("http://e:19000/ace/stat/0a48/9c 0e", "http://e:19000/ace/stat/0a48/9c%200e"),
+            ("https://e/ñ?a=1", "https://e/%C3%B1?a=1"),
+        ] {
+            assert_eq!(rule(&json!(given)).as_deref(), Ok(kept), "{given}");
+        }
+        for (given, expected) in
+            [("ftp://e/", "url_scheme"), ("e/stat", "url_parsing"), ("http://", "url_parsing")]
+        {
+            assert_eq!(kind(rule(&json!(given))), expected, "{given}");
+        }
+        assert_eq!(kind(rule(&json!(7))), "string_type");
     }
 
     /// Guards: one instant however it is written; without a zone it is UTC; a `+` that became a blank is a fault.

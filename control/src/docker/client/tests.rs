@@ -1,4 +1,5 @@
 use super::*;
+use crate::docker::Change;
 use axum::extract::{Request, State as Held};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -124,6 +125,21 @@ async fn faults_are_told_apart() {
     assert_eq!(event.unwrap().unwrap_err().code(), "docker_forbidden");
     let pull: Vec<_> = client.pull("a:b").await.unwrap().collect().await;
     assert_eq!(pull.last().unwrap().as_ref().unwrap_err().code(), "pull_refused", "{pull:?}");
+}
+
+/// Guards what is heard of the end of a process: its code, and apart from it that the kernel killed it for its memory.
+#[tokio::test]
+async fn ends_are_heard_with_their_codes() {
+    let event = |action: &str, attributes: &str| {
+        format!(
+            r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"one","Attributes":{{{attributes}}}}}}}"#
+        )
+    };
+    let lines =
+        [event("oom", ""), event("die", r#""exitCode":"137""#), event("die", ""), event("exec_start", "")];
+    let client = Daemon::new("1.41").answering("/events", 200, lines.join("\n")).start().await;
+    let heard: Vec<_> = client.events().await.unwrap().map(|event| event.unwrap().change).collect().await;
+    assert_eq!(heard, [Change::OomKilled, Change::Died(Some(137)), Change::Died(None)]);
 }
 
 /// Guards that a missing daemon, a closed port and a socket nobody may open are named, each with its remedy.

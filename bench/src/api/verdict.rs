@@ -1,0 +1,57 @@
+//! What a run showed.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::play::Figures;
+use crate::report::{Machine, Summary};
+
+/// How one route answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteVerdict {
+    /// Its path.
+    pub route: String,
+    /// Bytes of the last answer.
+    pub bytes: usize,
+    /// Milliseconds from the first byte of a request to the last of its answer.
+    pub times: Option<Summary>,
+}
+
+impl fmt::Display for RouteVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.times {
+            Some(times) => write!(f, "{times}, {} bytes", self.bytes),
+            None => f.write_str("never answered"),
+        }
+    }
+}
+
+/// How all of them did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Engines in state.
+    pub engines: usize,
+    /// Streams in state.
+    pub streams: usize,
+    /// Requests of each route.
+    pub requests: usize,
+    /// Each route.
+    pub routes: Vec<RouteVerdict>,
+    /// Players alone, and while the routes were asked for; none when there were none.
+    pub players: Option<[Figures; 2]>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.machine)?;
+        let Self { engines, streams, requests, .. } = self;
+        writeln!(f, "{engines} engines, {streams} streams, {requests} requests of each route")?;
+        self.routes.iter().try_for_each(|route| writeln!(f, "{:<16} {route}", route.route))?;
+        let Some([alone, asked]) = &self.players else { return Ok(()) };
+        writeln!(f, "\nplayers alone\n{alone}")?;
+        writeln!(f, "players while the routes were asked for\n{asked}")
+    }
+}

@@ -1,0 +1,72 @@
+//! `sluice-bench stall`: what players notice of a control plane that stands still.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::stall::{self, Options};
+
+/// Options of `stall`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The appliance's binary, built with --features faults.
+    #[arg(long, default_value = "target/release/sluice")]
+    appliance: PathBuf,
+    /// Another variable for the appliance, as NAME=VALUE; may be given many times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Players.
+    #[arg(long, default_value_t = 500)]
+    players: usize,
+    /// Share of them that read at the stream's rate instead of at once.
+    #[arg(long, default_value_t = 0.5)]
+    paced_share: f64,
+    /// Channels.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    channels: u32,
+    /// Rate of each channel in Mbit/s.
+    #[arg(long, default_value_t = 4.0)]
+    mbit: f64,
+    /// Seconds that control stands still, and that are measured without that before.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+    /// Write everything as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs, prints the tables and writes the JSON file.
+///
+/// # Errors
+/// The run could not be made, or players met what they must not; the verdict is printed first.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut command = Command::new(&args.appliance);
+    command.env_clear().env("LOG_LEVEL", "info");
+    for variable in &args.env {
+        let (name, value) = variable.split_once('=').with_context(|| format!("{variable:?} has no ="))?;
+        command.env(name, value);
+    }
+    let options = Options {
+        players: args.players,
+        paced_share: args.paced_share,
+        channels: args.channels,
+        mbit: args.mbit,
+        standstill: Duration::from_secs(args.seconds),
+    };
+    let progress = |text: &str| {
+        // Nobody reading standard error is no reason to stop.
+        let _unheard = writeln!(std::io::stderr(), "{text}");
+    };
+    let verdict = stall::run(&options, command, progress)?;
+    write!(std::io::stdout(), "{verdict}")?;
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&verdict)?;
+        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let faults = verdict.faults();
+    if faults.is_empty() { Ok(()) } else { bail!("players noticed: {}", faults.join("; ")) }
+}

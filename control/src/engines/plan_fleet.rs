@@ -1,0 +1,312 @@
+//! The plan with engines of the fleet: they come, drain and go, and control may have restarted in between.
+
+use super::*;
+use sluice_contract::{EngineFault, Options, StreamKey, StreamName};
+
+const WAIT: Duration = Duration::from_secs(45);
+
+fn plan(now: Instant) -> Plan {
+    let limits = Limits {
+        epoch: Epoch(1),
+        shards: 1,
+        streams_per_engine: None,
+        engine_starts_max: 2,
+        no_response_timeout: Duration::from_secs(3),
+        engine_wait: WAIT,
+        fleet_streams: 2,
+        selection: Selection::default(),
+    };
+    let mut plan = Plan::new(now, limits, Vec::new(), None, Jitter::new(1));
+    plan.holdings(ShardId(0), Epoch(1), Vec::new());
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    plan
+}
+
+fn engine(name: &str) -> FleetEngine {
+    FleetEngine {
+        id: EngineId(name.into()),
+        authority: "127.0.0.1:19000".parse().unwrap(),
+        is_draining: false,
+        is_starting: false,
+        is_forwarded: false,
+    }
+}
+
+fn broadcast(stream: u8) -> Hex40 {
+    Hex40::from_bytes([stream; 20])
+}
+
+fn ask(plan: &mut Plan, now: Instant, ticket: u64, stream: u8) {
+    let stream = StreamKey { name: StreamName::Infohash(broadcast(stream)), options: Options::default() };
+    let infohash = stream.selector().value();
+    let deadline = now + 2 * WAIT;
+    let request = LeaseRequest {
+        ticket: Ticket(ticket),
+        shard: ShardId(0),
+        stream,
+        avoid: Vec::new(),
+        wanted: None,
+        deadline,
+    };
+    plan.request(now, request, infohash);
+}
+
+fn well(plan: &mut Plan, now: Instant, name: &str) {
+    plan.checked(now, &EngineId(name.into()), Ok(([127, 0, 0, 1], 19000).into()));
+}
+
+fn leases(actions: &[Action]) -> Vec<Lease> {
+    let granted = |action: &Action| match action {
+        Action::Answer { answer: Ok(lease), .. } => Some(lease.clone()),
+        _ => None,
+    };
+    actions.iter().filter_map(granted).collect()
+}
+
+fn refusals(actions: &[Action]) -> Vec<Refusal> {
+    let refused = |action: &Action| match action {
+        Action::Answer { answer: Err(refusal), .. } => Some(refusal.clone()),
+        _ => None,
+    };
+    actions.iter().filter_map(refused).collect()
+}
+
+/// Guards demand: who waits without a place is counted, an engine that is starting is a place, and the first to come is
+/// the first served.
+#[test]
+fn waiting_requests_are_demand() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    (1..=3).for_each(|n| ask(&mut plan, now, n.into(), n));
+    assert!(plan.advance(now).is_empty());
+    assert_eq!(plan.unplaced(), 3);
+    plan.set_fleet(now, vec![FleetEngine { is_starting: true, ..engine("a") }]);
+    assert_eq!(plan.unplaced(), 1, "two places are on their way");
+    assert!(leases(&plan.advance(now)).is_empty(), "an engine that has not answered was granted");
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    let actions = plan.advance(now);
+    let tickets: Vec<u64> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Answer { ticket, answer: Ok(_), .. } => Some(ticket.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tickets, [1, 2]);
+    assert_eq!((plan.unplaced(), plan.loads()[&EngineId("a".into())].leases), (1, 2));
+    plan.abandon(ShardId(0), Ticket(3));
+    assert_eq!(plan.unplaced(), 0, "who left is no demand");
+}
+
+/// Guards the wait: it ends after `ENGINE_WAIT_S` with the cause the fleet names and its hint, and at once when nothing
+/// can come.
+#[test]
+fn a_wait_ends_with_the_cause() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let refusal = Refusal::new(RefusalCode::CircuitBreaker, "too many failed").retry_after(77);
+    ask(&mut plan, now, 1, 1);
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: Some(refusal.clone()) }));
+    assert!(plan.advance(now + WAIT - Duration::from_secs(1)).is_empty());
+    assert_eq!(refusals(&plan.advance(now + WAIT)), std::slice::from_ref(&refusal));
+    ask(&mut plan, now, 2, 2);
+    plan.set_outlook(Some(Outlook { is_hopeful: false, refusal: Some(refusal.clone()) }));
+    assert_eq!(refusals(&plan.advance(now)), [refusal]);
+}
+
+/// Guards draining: nothing more is granted, and the sessions there are asked to move, once.
+#[test]
+fn a_draining_engine_is_emptied() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    let draining = || vec![FleetEngine { is_draining: true, ..engine("a") }];
+    plan.set_fleet(now, draining());
+    plan.set_fleet(now, draining());
+    ask(&mut plan, now, 2, 2);
+    let actions = plan.advance(now);
+    let withdrawn = actions.iter().filter(|action| matches!(action, Action::Withdraw { .. })).count();
+    assert_eq!((withdrawn, leases(&actions).len(), plan.unplaced()), (1, 0, 1));
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    assert_eq!(plan.loads()[&EngineId("a".into())].leases, 0);
+    plan.set_fleet(now, Vec::new());
+    assert!(plan.loads().is_empty());
+}
+
+/// Guards an engine that vanishes: its sessions are told, and a late return of its lease breaks nothing.
+#[test]
+fn sessions_on_an_engine_that_is_gone_are_told() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    plan.set_fleet(now, Vec::new());
+    let actions = plan.advance(now);
+    assert!(matches!(actions[..], [Action::Withdraw { lease, .. }] if lease == held[0].id), "{actions:?}");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: Some(EngineFault::Unreachable) });
+}
+
+/// Guards a restart of control: leases shards hold on engines that were not found yet count as soon as they are, so that
+/// an engine in use is neither overbooked nor taken for idle.
+#[test]
+fn leases_on_engines_not_found_yet_count_later() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let lease = |id: u64| Lease {
+        id: LeaseId(id),
+        epoch: Epoch(0),
+        engine: EngineId("a".into()),
+        address: ([127, 0, 0, 1], 19000).into(),
+        authority: "127.0.0.1:19000".into(),
+        group: None,
+    };
+    let held = vec![(lease(1), broadcast(1)), (lease(2), broadcast(2)), (lease(3), broadcast(3))];
+    plan.holdings(ShardId(0), Epoch(1), held);
+    plan.give_back(now, LeaseReturn { id: LeaseId(3), fault: None });
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 9);
+    assert!(leases(&plan.advance(now)).is_empty(), "a full engine was granted");
+    assert_eq!(plan.loads()[&EngineId("a".into())].leases, 2);
+    plan.give_back(now, LeaseReturn { id: LeaseId(1), fault: None });
+    assert_eq!(leases(&plan.advance(now)).len(), 1);
+}
+
+/// Guards the engine that is assumed while there is no Docker: it is used at once then, leases shards report on it count,
+/// and it goes when Docker has come and its last stream has left.
+#[test]
+fn an_assumed_engine_serves_until_docker_comes() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let usual: Authority = "localhost:6878".parse().unwrap();
+    plan.set_assumed(now, &usual, true);
+    plan.set_outlook(None);
+    well(&mut plan, now, "localhost:6878");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    assert_eq!(held.len(), 1, "it was waited for");
+    plan.set_outlook(Some(Outlook { is_hopeful: true, refusal: None }));
+    plan.set_assumed(now, &usual, false);
+    assert_eq!(plan.standing(now).engines.len(), 1, "it was taken from under its stream");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    plan.set_assumed(now, &usual, false);
+    assert_eq!(plan.standing(now).engines.len(), 0);
+}
+
+/// Guards a move to one engine: that it has to wait is no demand for another.
+#[test]
+fn who_wants_one_engine_is_no_demand_for_others() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    (1..=2).for_each(|n| ask(&mut plan, now, n.into(), n));
+    assert_eq!(leases(&plan.advance(now)).len(), 2);
+    let stream = StreamKey { name: StreamName::Infohash(broadcast(3)), options: Options::default() };
+    let request = LeaseRequest {
+        ticket: Ticket(3),
+        shard: ShardId(0),
+        stream,
+        avoid: Vec::new(),
+        wanted: Some(EngineId("a".into())),
+        deadline: now + WAIT,
+    };
+    plan.request(now, request, broadcast(3));
+    plan.advance(now);
+    assert_eq!(plan.unplaced(), 0);
+}
+
+/// The engine a request is given, if one is.
+fn chosen(plan: &mut Plan, now: Instant, stream: u8) -> Option<String> {
+    ask(plan, now, stream.into(), stream);
+    leases(&plan.advance(now)).first().map(|lease| lease.engine.to_string())
+}
+
+/// Guards who is a candidate: an engine that is down, drains, rests or is full gets nothing, even where it would win by
+/// every weight.
+#[test]
+fn who_cannot_serve_is_no_candidate() {
+    let now = Instant::now();
+    for why in ["down", "draining", "full", "starting", "resting"] {
+        let mut plan = plan(now);
+        let best = || FleetEngine { is_forwarded: true, ..engine("best") };
+        let others = |best| vec![best, engine("other")];
+        plan.set_fleet(now, others(best()));
+        well(&mut plan, now, "other");
+        if why != "starting" {
+            well(&mut plan, now, "best");
+        }
+        match why {
+            "down" => {
+                let refused = CheckFault::Refused(([127, 0, 0, 1], 19000).into());
+                plan.checked(now, &EngineId("best".into()), Err(refused));
+            }
+            "draining" => plan.set_fleet(now, others(FleetEngine { is_draining: true, ..best() })),
+            "full" => {
+                assert_eq!(chosen(&mut plan, now, 1).as_deref(), Some("best"));
+                assert_eq!(chosen(&mut plan, now, 2).as_deref(), Some("best"), "two streams fit on it");
+            }
+            "resting" => {
+                ask(&mut plan, now, 1, 1);
+                let held = leases(&plan.advance(now));
+                let fault = Some(EngineFault::Hung);
+                plan.give_back(now, LeaseReturn { id: held[0].id, fault });
+            }
+            _ => {}
+        }
+        assert_eq!(chosen(&mut plan, now, 9).as_deref(), Some("other"), "{why}");
+    }
+}
+
+/// Guards the choice among engines that could all serve: by score the forwarded one is filled first, spread over all of
+/// them streams go where there are fewest; among equals the one goes first that was not given anything for longest.
+#[test]
+fn the_choice_is_the_operators() {
+    let now = Instant::now();
+    for (selection, expected) in [
+        (Selection::default(), ["b", "b", "a", "c", "a", "c"]),
+        (Selection::Spread, ["b", "a", "c", "b", "a", "c"]),
+        (Selection::Score { forwarded_bonus: 15, stream_cost: 10 }, ["b", "b", "a", "c", "a", "c"]),
+        (Selection::Score { forwarded_bonus: 0, stream_cost: 10 }, ["a", "b", "c", "a", "b", "c"]),
+    ] {
+        let mut plan = plan(now);
+        plan.limits.selection = selection;
+        let forwarded = FleetEngine { is_forwarded: true, ..engine("b") };
+        plan.set_fleet(now, vec![engine("a"), forwarded, engine("c")]);
+        ["a", "b", "c"].iter().for_each(|name| well(&mut plan, now, name));
+        let mut given = Vec::new();
+        for stream in 1..=6 {
+            given.extend(chosen(&mut plan, now, stream));
+            // Their starts are over, or the third would have to wait for that.
+            ["a", "b", "c"].iter().for_each(|name| plan.opened(&EngineId((*name).into()), broadcast(stream)));
+        }
+        assert_eq!(given, expected, "{selection:?}");
+    }
+}
+
+/// Guards an engine that is worked on: it is taken only while nobody has it and nobody waits, and given to nobody until it is
+/// let go; whoever comes meanwhile has it then.
+#[test]
+fn an_engine_that_is_worked_on_is_given_to_nobody() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let id = EngineId("a".into());
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    assert!(!plan.hold(&id), "somebody waits");
+    let held = leases(&plan.advance(now));
+    assert!(!plan.hold(&id), "somebody has it");
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    assert!(plan.hold(&id) && !plan.hold(&EngineId("b".into())));
+    ask(&mut plan, now, 2, 2);
+    assert!(leases(&plan.advance(now)).is_empty(), "it was given away");
+    plan.let_go(&id);
+    assert_eq!(leases(&plan.advance(now)).len(), 1);
+}

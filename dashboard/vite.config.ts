@@ -95,7 +95,9 @@ export default defineConfig(({ mode }) => {
             globalSetup: ["tests/support/global.ts"],
             testTimeout: 180_000,
             hookTimeout: 120_000,
-            fileParallelism: false,
+            // They mostly wait.
+            pool: "forks",
+            poolOptions: { forks: { minForks: 1, maxForks: 2 } },
           },
         },
       ],

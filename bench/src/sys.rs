@@ -53,6 +53,12 @@ pub(crate) fn end_on_terminate() -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Asks an appliance for an upgrade, given its first process, a child of this one.
+pub(crate) fn ask_for_upgrade(pid: u32) {
+    // SAFETY: no pointers are passed. A child that is not waited for keeps its number, so nobody else is meant.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGUSR2) };
+}
+
 /// Raises the limit on open descriptors as far as this process may, and returns it.
 ///
 /// # Errors

@@ -1,12 +1,15 @@
 //! One bounded GET to an engine's JSON API: connect, ask, read a capped body, parse.
 //!
-//! A connection per call, because engines treat idle connections as they please and calls are rare. Compression is
-//! refused explicitly: engines deliver nothing to clients that offer it.
+//! A connection per call, because engines treat idle connections as they please and most calls are rare. Whoever calls often keeps
+//! the connection ([`Kept`]): thousands of new ones a second fill the host's table of connections (conntrack) with those that
+//! are over. Compression is refused explicitly: engines deliver nothing to clients that offer it.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -68,45 +71,187 @@ pub(crate) struct Call<'a> {
 /// # Errors
 /// Every way in which there is no JSON, see [`Error`].
 pub(crate) async fn json(call: Call<'_>) -> Result<serde_json::Value, Error> {
+    in_time(call.timeout, async |is_connected| {
+        let mut fresh = Kept::connect(call, is_connected).await?;
+        fresh.ask(request(call, "close")?).await
+    })
+    .await
+}
+
+/// The same on a connection that has answered before, if there is one and it is still good, and with the connection for next time.
+/// For questions only: what was lost with a connection is asked again on a new one.
+///
+/// Cancel safe: dropping the future closes the connection.
+///
+/// # Errors
+/// Every way in which there is no JSON, see [`Error`].
+pub(crate) async fn json_kept(
+    call: Call<'_>,
+    kept: Option<Kept>,
+) -> (Result<serde_json::Value, Error>, Option<Kept>) {
+    let mut used = None;
+    let answer = in_time(call.timeout, async |is_connected| {
+        if let Some(mut kept) = kept {
+            is_connected.store(true, Ordering::Relaxed);
+            match kept.ask(request(call, "keep-alive")?).await {
+                // It was closed since, or the engine was another one before.
+                Err(Error::Http(_)) => is_connected.store(false, Ordering::Relaxed),
+                answer => {
+                    used = Some(kept);
+                    return answer;
+                }
+            }
+        }
+        let fresh = used.insert(Kept::connect(call, is_connected).await?);
+        fresh.ask(request(call, "keep-alive")?).await
+    })
+    .await;
+    // One that gave no answer may still bring it, to the next question.
+    let kept = used.filter(|kept| answer.is_ok() && kept.is_open());
+    (answer, kept)
+}
+
+async fn in_time<T>(
+    timeout: Duration,
+    attempt: impl AsyncFnOnce(&AtomicBool) -> Result<T, Error>,
+) -> Result<T, Error> {
     let is_connected = AtomicBool::new(false);
-    let answer = tokio::time::timeout(call.timeout, attempt(call, &is_connected)).await;
+    let answer = tokio::time::timeout(timeout, attempt(&is_connected)).await;
     answer.unwrap_or_else(|_| match is_connected.load(Ordering::Relaxed) {
-        true => Err(Error::Late(call.timeout)),
-        false => Err(Error::Unconnected(call.timeout)),
+        true => Err(Error::Late(timeout)),
+        false => Err(Error::Unconnected(timeout)),
     })
 }
 
-async fn attempt(call: Call<'_>, is_connected: &AtomicBool) -> Result<serde_json::Value, Error> {
-    let request = http::Request::get(call.target)
+fn request(call: Call<'_>, connection: &'static str) -> Result<http::Request<Empty<Bytes>>, Error> {
+    http::Request::get(call.target)
         .header(http::header::HOST, call.authority)
         .header(http::header::ACCEPT_ENCODING, "identity")
-        .header(http::header::CONNECTION, "close")
+        .header(http::header::CONNECTION, connection)
         .body(Empty::<Bytes>::new())
-        .map_err(Error::Request)?;
-    let stream = TcpStream::connect(call.address).await.map_err(Error::Connect)?;
-    is_connected.store(true, Ordering::Relaxed);
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Error::Http)?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(Error::Http)?;
-        if !response.status().is_success() {
-            return Err(Error::Status(response.status().as_u16()));
+        .map_err(Error::Request)
+}
+
+/// A connection to an engine, closed when dropped. It is driven by whoever asks on it, so nothing is heard of it in between.
+pub(crate) struct Kept {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    connection: Pin<Box<http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
+    has_ended: bool,
+}
+
+impl Kept {
+    async fn connect(call: Call<'_>, is_connected: &AtomicBool) -> Result<Self, Error> {
+        let stream = TcpStream::connect(call.address).await.map_err(Error::Connect)?;
+        is_connected.store(true, Ordering::Relaxed);
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::Http)?;
+        Ok(Self { sender, connection: Box::pin(connection), has_ended: false })
+    }
+
+    /// Whether another question can be asked, as far as is known.
+    fn is_open(&self) -> bool {
+        !self.has_ended && !self.sender.is_closed()
+    }
+
+    async fn ask(&mut self, request: http::Request<Empty<Bytes>>) -> Result<serde_json::Value, Error> {
+        let Self { sender, connection, has_ended } = self;
+        let answer = async {
+            sender.ready().await.map_err(Error::Http)?;
+            let response = sender.send_request(request).await.map_err(Error::Http)?;
+            if !response.status().is_success() {
+                return Err(Error::Status(response.status().as_u16()));
+            }
+            let body =
+                Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
+                    if error.is::<LengthLimitError>() {
+                        Error::TooLarge
+                    } else {
+                        Error::Body(error.to_string())
+                    }
+                })?;
+            serde_json::from_slice(&body.to_bytes()).map_err(Error::Json)
+        };
+        // Driving the connection here instead of in a task of its own is what makes a dropped call close it.
+        tokio::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            // The connection ends first when the whole answer has been read into the body channel, or on an error that
+            // the answer then reports.
+            _ = connection => {
+                *has_ended = true;
+                answer.await
+            }
         }
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() { Error::TooLarge } else { Error::Body(error.to_string()) }
-        })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(Error::Json)
-    };
-    // Driving the connection here instead of in a task of its own is what makes a dropped call close it.
-    tokio::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        // The connection ends first when the whole answer has been read into the body channel, or on an error that
-        // the answer then reports.
-        _ = connection => answer.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// A peer that answers so many questions on each connection, then closes it; where it is, and connections taken.
+    async fn peer(answers: u32) -> (SocketAddr, Arc<AtomicU32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
+        let count = taken.clone();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..answers {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        if socket.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                            break;
+                        }
+                    }
+                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n7").await;
+                }
+            }
+        });
+        (address, taken)
+    }
+
+    async fn ask_three_times(address: SocketAddr) {
+        let call = Call { address, authority: "engine", target: "/stat", timeout: TIMEOUT };
+        let mut kept = None;
+        for _ in 0..3 {
+            let answer;
+            (answer, kept) = json_kept(call, kept).await;
+            assert_eq!(answer.unwrap(), 7);
+        }
+    }
+
+    /// Guards: who asks again does so on the same connection, and one that was closed since, which nobody hears of before
+    /// the next question, costs no answer.
+    #[tokio::test]
+    async fn a_connection_is_asked_on_again_until_it_is_closed() {
+        let (address, taken) = peer(3).await;
+        ask_three_times(address).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 1);
+        let (address, taken) = peer(1).await;
+        ask_three_times(address).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 3);
+    }
+
+    /// Guards: a connection that owes an answer is not asked on again.
+    #[tokio::test]
+    async fn one_that_owes_an_answer_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let timeout = Duration::from_millis(50);
+        let (answer, kept) =
+            json_kept(Call { address, authority: "engine", target: "/stat", timeout }, None).await;
+        assert!(matches!(answer, Err(Error::Late(_) | Error::Unconnected(_))), "{answer:?}");
+        assert!(kept.is_none());
     }
 }

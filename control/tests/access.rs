@@ -221,6 +221,7 @@ fn without_docker_and_vpn_the_standalone_form_is_answered() {
         ("/by-label?key=a&value=b", 200, "[]"),
         ("/engines/stats/all", 200, "{}"),
         ("/engines/a%7Cb/stats", 404, r#"{"detail":"Container not found or stats unavailable"}"#),
+        ("/engine-cache/stats", 200, r#"{"total_bytes":0,"volume_count":0,"last_updated":null}"#),
         ("/cache/stats", 200, r#"{"size":0,"hits":0,"misses":0,"hit_rate":0.0,"entries":[]}"#),
     ] {
         let answer = bench.get(path);
@@ -230,6 +231,7 @@ fn without_docker_and_vpn_the_standalone_form_is_answered() {
     assert_eq!(bench.get("/acexy/status").json()["deprecated"], true);
     assert_eq!(ask(&bench, "DELETE /containers/1", &[], "").status, 404);
     assert_eq!(ask(&bench, "POST /gc", &[], "").text(), r#"{"status":"ok"}"#);
+    assert_eq!(ask(&bench, "POST /engine-cache/purge", &[], "").json()["status"], "success");
     let blocked = ask(&bench, "POST /provision/acestream", &[], "{}");
     assert_eq!((blocked.status, &blocked.json()["detail"]["code"]), (503, &json!("docker_unavailable")));
 }

@@ -36,14 +36,20 @@ pub fn stream_status(session: &Session) -> Value {
     })
 }
 
-/// Liveness: a shard that answers this is serving, whatever is said of engines and of the disk. What fails beside playing is
-/// named, and no reason to restart anything.
+/// Liveness: a shard that answers this is serving, whatever is said of engines and of the disk. What fails beside that is named,
+/// and no reason to restart anything: restarting brings back neither a disk nor an engine.
 pub fn health(shards: &[Arc<Shard>], control: &Control, supply: &Supply) -> Value {
     let drivers: Vec<Value> =
         shards.iter().map(|shard| json!({ "shard": shard.id, "driver": shard.driver })).collect();
     let fault = control.storage_fault.as_deref();
+    let storage = fault.map(|fault| json!({ "code": "storage_failing", "detail": fault }));
+    let engineless = supply.shortfalls.iter();
+    let engineless =
+        engineless.map(|shortfall| json!({ "code": shortfall.code, "detail": shortfall.detail }));
+    let reasons: Vec<Value> = storage.into_iter().chain(engineless).collect();
     json!({
-        "status": if fault.is_some() { "degraded" } else { "ok" },
+        "status": if reasons.is_empty() { "ok" } else { "degraded" },
+        "reasons": reasons,
         "worker": format!("sluice:{}", std::process::id()),
         "storage": { "ok": fault.is_none(), "fault": fault },
         "shards": drivers,
@@ -73,4 +79,33 @@ fn engines(supply: &Supply) -> Value {
         "unwell": unwell,
         "unwell_total": supply.unwell_total,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_contract::Shortfall;
+
+    /// Guards: whatever keeps the appliance from what it is for makes it degraded, with a reason for each; a limit that is
+    /// reached, or an engine among others that is not well, does not.
+    #[test]
+    fn all_reasons_are_named() {
+        let shown = |fault: Option<&str>, supply: &Supply| {
+            let control = Control { storage_fault: fault.map(Into::into) };
+            health(&[], &control, supply)
+        };
+        let well = shown(None, &Supply { unwell_total: 1, ..Supply::default() });
+        assert_eq!((&well["status"], &well["reasons"]), (&json!("ok"), &json!([])));
+        let short = Shortfall { code: "no_engine", detail: "no engine answers".into() };
+        let supply = Supply { shortfalls: vec![short], ..Supply::default() };
+        let ill = shown(Some("disk full"), &supply);
+        assert_eq!(ill["status"], "degraded");
+        assert_eq!((&ill["storage"]["ok"], &ill["storage"]["fault"]), (&json!(false), &json!("disk full")));
+        let reasons = json!([
+            { "code": "storage_failing", "detail": "disk full" },
+            { "code": "no_engine", "detail": "no engine answers" },
+        ]);
+        assert_eq!(ill["reasons"], reasons);
+        assert_eq!(shown(None, &supply)["status"], "degraded");
+    }
 }

@@ -63,4 +63,5 @@ mod supervisor;
 mod sys;
 mod tls_proxy;
 mod upgrade;
+mod upgrade_hosts;
 mod zapping;

@@ -4,6 +4,7 @@ use crate::common::{SOON, eventually_within};
 use crate::space;
 use serde_json::Value;
 use sluice_bench::player::http;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 
 /// Where the daemon listens as if it were another machine's.
 pub const REMOTE: &str = "10.99.0.1:2375";
+
+/// What lies in the cache of an engine whose recipe may keep one on disk.
+pub const CACHED_BYTES: usize = 1 << 20;
 
 /// Images of the recipes, and how each takes its arguments.
 const IMAGES: [(&str, &str); 4] = [
@@ -218,16 +222,31 @@ impl Daemon {
         assert!(tar.wait().unwrap().success());
     }
 
-    /// Makes an image of the simulated engine alone.
+    /// Makes an image of the simulated engine, and where the recipe may keep a cache on disk of that, too, with what measures
+    /// and empties it in the real image.
     fn import(&self, binary: &Path, image: &str, style: &str) {
         let entrypoint = format!(r#"ENTRYPOINT ["/engine", "image", "--style", "{style}"]"#);
-        let mut tar = Command::new("tar")
-            .args(["--create", "--directory"])
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--dereference", "--transform", "s,^sluice-bench$,engine,", "--directory"])
             .arg(binary.parent().unwrap())
-            .args(["--transform", "s/.*/engine/", "sluice-bench"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tar runs");
+            .arg("sluice-bench");
+        if style == "arguments" {
+            let cached = self.server().directory.join("cached");
+            let folder = cached.join("root/.ACEStream/.acestream_cache");
+            std::fs::create_dir_all(&folder).expect("a directory can be made");
+            std::fs::write(folder.join("piece"), vec![1; CACHED_BYTES]).expect("the disk has room");
+            tar.arg("--directory").arg(cached).arg("root").args(["--directory", "/"]);
+            let programs = ["/usr/bin/du", "/usr/bin/rm"];
+            let mut files: BTreeSet<String> = programs.map(str::to_owned).into();
+            for program in programs {
+                let linked = run(Command::new("ldd").arg(program));
+                let paths = linked.split_whitespace().filter(|word| word.starts_with('/'));
+                files.extend(paths.map(str::to_owned));
+            }
+            // What is named twice would become a link to itself.
+            tar.args(files.iter().map(|file| file.trim_start_matches('/')));
+        }
+        let mut tar = tar.stdout(Stdio::piped()).spawn().expect("tar runs");
         let mut import = self.command(&["import", "--change", &entrypoint, "-", image]);
         run(import.stdin(tar.stdout.take().unwrap()));
         assert!(tar.wait().unwrap().success());

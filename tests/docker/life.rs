@@ -163,7 +163,9 @@ fn a_fleet_lives_through_everything() {
     daemon.end();
     until("the absence is noticed", || appliance.metric("sluice_docker_up") == 0.0);
     let health = appliance.json("/health");
-    assert_eq!((&health["status"], &health["engines"]["docker"]), (&"ok".into(), &"away".into()));
+    assert_eq!((&health["status"], &health["engines"]["docker"]), (&"degraded".into(), &"away".into()));
+    let reasons = health["reasons"].as_array().expect("a list");
+    assert!(reasons.iter().any(|reason| reason["code"] == "no_docker"), "{health}");
     daemon.begin();
     until("the return is noticed", || appliance.metric("sluice_docker_up") == 1.0);
     eventually_within("the fleet is whole", 3 * SOON, || (fleet(&appliance, "ready") >= 5.0).then_some(()));

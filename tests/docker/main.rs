@@ -15,6 +15,7 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
+mod care;
 #[allow(dead_code, reason = "shared with the tests without Docker")]
 #[path = "../appliance/common.rs"]
 mod common;

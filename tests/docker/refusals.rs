@@ -23,7 +23,12 @@ fn a_vpn_that_is_asked_for_makes_no_engine() {
         let text = String::from_utf8_lossy(&player.first_bytes()).into_owned();
         assert!(text.contains("\"code\":\"vpn_not_supported\""), "{text}");
         assert!(appliance.log_lines().iter().any(|line| line.contains("vpn_not_supported")));
-        let health = &appliance.json("/health")["engines"];
+        let health = appliance.json("/health");
+        assert_eq!(
+            (&health["status"], &health["reasons"][0]["code"]),
+            (&"degraded".into(), &"vpn_not_supported".into())
+        );
+        let health = &health["engines"];
         assert_eq!(
             (&health["source"], &health["blocked"]["code"]),
             (&"refused".into(), &"vpn_not_supported".into())

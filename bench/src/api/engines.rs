@@ -48,29 +48,33 @@ impl Engines {
     }
 }
 
-/// One request and one answer. Whoever goes away early is not missed.
+/// One request and one answer after the other. Whoever goes away early is not missed.
 async fn serve(mut socket: TcpStream, behind: SocketAddr) -> Option<()> {
     let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let read = socket.read_buf(&mut request).await.ok()?;
-        if read == 0 || request.len() > REQUEST_BYTES_MAX {
-            return None;
+    loop {
+        request.clear();
+        while !request.ends_with(b"\r\n\r\n") {
+            let read = socket.read_buf(&mut request).await.ok()?;
+            if read == 0 || request.len() > REQUEST_BYTES_MAX {
+                return None;
+            }
         }
-    }
-    let is_about = |needle: &[u8]| request.windows(needle.len()).any(|found| found == needle);
-    let body = match () {
-        () if request.starts_with(b"GET /ace/stat/") => STAT,
-        () if is_about(b"get_version") => VERSION,
-        () => {
-            let mut engine = TcpStream::connect(behind).await.ok()?;
-            engine.write_all(&request).await.ok()?;
-            copy_bidirectional(&mut socket, &mut engine).await.ok()?;
+        let is_about = |needle: &[u8]| request.windows(needle.len()).any(|found| found == needle);
+        let body = match () {
+            () if request.starts_with(b"GET /ace/stat/") => STAT,
+            () if is_about(b"get_version") => VERSION,
+            () => {
+                let mut engine = TcpStream::connect(behind).await.ok()?;
+                engine.write_all(&request).await.ok()?;
+                copy_bidirectional(&mut socket, &mut engine).await.ok()?;
+                return Some(());
+            }
+        };
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
+        let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+        socket.write_all(answer.as_bytes()).await.ok()?;
+        if is_about(b"close\r\n") {
             return Some(());
         }
-    };
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    socket.write_all(answer.as_bytes()).await.ok()
+    }
 }

@@ -8,10 +8,8 @@
 mod engines;
 mod verdict;
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -114,7 +112,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When the run could not be made.
-pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> Result<Verdict, Error> {
+pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Result<Verdict, Error> {
     if options.engines == 0 || options.streams == 0 || options.requests == 0 {
         return Err(Error::Nothing);
     }
@@ -123,10 +121,6 @@ pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> 
     let behind = Engine::start(engine::Options { channels, ..engine::Options::default() })?;
     let engines = Engines::start(options.engines, behind.addr())
         .map_err(|cause| io_error("starting engines", cause))?;
-    let kept = Directory::new().map_err(|cause| io_error("making a directory for the state", cause))?;
-    if command.get_envs().all(|(name, _)| name != "DATA_DIR") {
-        command.env("DATA_DIR", &kept.0);
-    }
     let appliance = Appliance::start(command, engines.addresses())?;
     progress(&format!("the appliance listens at {}", appliance.addr()));
     let mut peer = Peer::connect(appliance.addr())?;
@@ -159,7 +153,8 @@ pub fn run(options: &Options, mut command: Command, progress: impl Fn(&str)) -> 
         });
         // A crowd that cannot begin drops the sender and tells why.
         let routes = match begun.recv() {
-            Ok(()) => ask_all(&mut peer, options, &progress)?,
+            // A connection that was idle for so long is closed by now.
+            Ok(()) => ask_all(&mut Peer::connect(appliance.addr())?, options, &progress)?,
             Err(_) => Vec::new(),
         };
         let asked = playing.join().map_err(|_| Error::Players)??;
@@ -248,24 +243,6 @@ fn report(n: usize, engine: SocketAddr, has_figures: bool) -> String {
         "labels": { "source": "bench" },
     })
     .to_string()
-}
-
-/// Where the appliance keeps its state; removed when dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("sluice-bench-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans the place for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn io_error(what: impl Into<String>, cause: io::Error) -> Error {

@@ -1,9 +1,12 @@
 //! The appliance under test, as a child process.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +23,8 @@ type Log = Arc<Mutex<VecDeque<String>>>;
 /// A running appliance; killed when dropped.
 pub(crate) struct Appliance {
     child: Child,
+    /// Where it keeps its state, unless the caller chose a place.
+    _state: Option<Directory>,
     addr: SocketAddr,
     log: Log,
 }
@@ -44,6 +49,11 @@ impl Appliance {
                 command.env(name, value);
             }
         }
+        let is_placed = command.get_envs().any(|(name, _)| name == "DATA_DIR");
+        let state = (!is_placed).then(Directory::new).transpose().map_err(Error::Appliance)?;
+        if let Some(Directory(path)) = &state {
+            command.env("DATA_DIR", path);
+        }
         let mut child = command.spawn().map_err(Error::Appliance)?;
         let log = Log::default();
         if let Some(stderr) = child.stderr.take() {
@@ -58,7 +68,7 @@ impl Appliance {
                 }
             });
         }
-        let mut appliance = Self { child, addr: (Ipv4Addr::LOCALHOST, 0).into(), log };
+        let mut appliance = Self { child, _state: state, addr: (Ipv4Addr::LOCALHOST, 0).into(), log };
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline && !appliance.has_ended() {
             if let Some(port) = appliance.log().iter().find_map(|line| port(line)) {
@@ -76,10 +86,19 @@ impl Appliance {
 
     /// What serves: the child of a supervisor, or the process itself.
     pub(crate) fn pid(&self) -> u32 {
+        self.serving().pop().unwrap_or_else(|| self.child.id())
+    }
+
+    /// What the supervisor has started, oldest first: two while it upgrades.
+    pub(super) fn serving(&self) -> Vec<u32> {
         let own = self.child.id();
-        let children =
-            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-        children.split_whitespace().last().and_then(|child| child.parse().ok()).unwrap_or(own)
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    }
+
+    /// Asks the supervisor for an upgrade; what serves is another process once it is done.
+    pub(super) fn ask_for_upgrade(&self) {
+        crate::sys::ask_for_upgrade(self.child.id());
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -104,4 +123,24 @@ impl Drop for Appliance {
 fn port(line: &str) -> Option<u16> {
     let (_, rest) = line.split_once(" listening ")?;
     rest.split_once("port=")?.1.split(' ').next()?.parse().ok()
+}
+
+/// A directory of its own for each appliance; removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> io::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("sluice-bench-{}-{number}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed is left to whoever cleans the place for temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

@@ -92,7 +92,7 @@ impl Engines {
             Trouble::Wedge => {
                 control.update_engine_faults(|faults| (faults.hang, faults.stall) = (true, true));
             }
-            Trouble::Kill | Trouble::Move => {}
+            Trouble::Kill | Trouble::Move | Trouble::Upgrade => {}
         }
         Ok(Some(at))
     }

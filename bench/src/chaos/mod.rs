@@ -1,5 +1,5 @@
-//! Chaos: self-checking players on an appliance whose engines are killed, replaced, stalled, reset, slowed and moved
-//! away from, on a schedule that follows from a seed.
+//! Chaos: self-checking players on an appliance that is upgraded and whose engines are killed, replaced, stalled, reset,
+//! slowed and moved away from, on a schedule that follows from a seed.
 //!
 //! The runner starts the engines, the appliance and the players, makes the trouble, lets everything recover, and judges
 //! what each player saw. Whatever happens, at most one engine is in trouble at a time. It loads loopback only.
@@ -92,6 +92,14 @@ struct Seat {
     verdict: PlayerVerdict,
 }
 
+/// What was done, and what of it was refused.
+#[derive(Default)]
+struct Done {
+    troubles: BTreeMap<Trouble, u64>,
+    moves_refused: u64,
+    upgrades_failed: u64,
+}
+
 struct Run {
     options: Options,
     engines: Engines,
@@ -114,7 +122,7 @@ pub fn run(options: Options, command: Command, say: impl Fn(&str)) -> Result<Ver
     let mut run = Run { options, engines, appliance, seats: Vec::new() };
     run.seat_players()?;
     let before = run.usage();
-    let (troubles, moves_refused) = run.make_trouble(&say)?;
+    let done = run.make_trouble(&say)?;
     say("all is well again");
     let stuck = run.recover()?;
     let after = run.usage();
@@ -124,8 +132,9 @@ pub fn run(options: Options, command: Command, say: impl Fn(&str)) -> Result<Ver
         seed: run.options.seed,
         duration: run.options.pace.duration,
         machine: Machine::here(),
-        troubles,
-        moves_refused,
+        troubles: done.troubles,
+        moves_refused: done.moves_refused,
+        upgrades_failed: done.upgrades_failed,
         players,
         stuck,
         engines: run.engines.books(),
@@ -175,23 +184,25 @@ impl Run {
         Server::listening_on(self.appliance.addr()).and_then(|server| server.usage()).ok()
     }
 
-    /// Goes through the schedule; how often each trouble came, and how many moves were not taken.
-    fn make_trouble(&mut self, say: &impl Fn(&str)) -> Result<(BTreeMap<Trouble, u64>, u64), Error> {
-        let (mut troubles, mut moves_refused) = (BTreeMap::new(), 0);
+    /// Goes through the schedule.
+    fn make_trouble(&mut self, say: &impl Fn(&str)) -> Result<Done, Error> {
+        let mut done = Done::default();
         let began = Instant::now();
         for step in schedule(self.options.seed, self.options.channels, self.options.pace) {
             self.look_after_until(began + step.at)?;
             let Step { trouble, channel, lasts, .. } = step;
-            *troubles.entry(trouble).or_default() += 1;
+            *done.troubles.entry(trouble).or_default() += 1;
+            let words = format!("{:7.1} s  {trouble}", began.elapsed().as_secs_f64());
+            if trouble == Trouble::Upgrade {
+                say(&words);
+                done.upgrades_failed += u64::from(!self.upgrade(lasts)?);
+                continue;
+            }
             let at = self.engines.begin(trouble, channel)?;
             let place = at.map_or_else(|| "no engine".to_owned(), |at| format!("engine {at}"));
-            say(&format!(
-                "{:7.1} s  {trouble} on channel {channel}, {place}, {:.1} s",
-                began.elapsed().as_secs_f64(),
-                lasts.as_secs_f64()
-            ));
+            say(&format!("{words} on channel {channel}, {place}, {:.1} s", lasts.as_secs_f64()));
             if trouble == Trouble::Move && !self.move_session(channel) {
-                moves_refused += 1;
+                done.moves_refused += 1;
             }
             self.look_after_until(began + step.at + lasts)?;
             if let Some(at) = at {
@@ -199,7 +210,23 @@ impl Run {
             }
         }
         self.look_after_until(began + self.options.pace.duration)?;
-        Ok((troubles, moves_refused))
+        Ok(done)
+    }
+
+    /// Upgrades and looks after the players for as long as the step lasts, longer while it is under way; whether
+    /// another process serves then and the one before is gone.
+    fn upgrade(&mut self, lasts: Duration) -> Result<bool, Error> {
+        let (before, began) = (self.appliance.serving(), Instant::now());
+        self.appliance.ask_for_upgrade();
+        self.look_after_until(began + lasts)?;
+        loop {
+            let now = self.appliance.serving();
+            let is_done = now.len() == 1 && now != before;
+            if is_done || began.elapsed() > SOON {
+                return Ok(is_done);
+            }
+            self.look_after_until(Instant::now() + LOOK)?;
+        }
     }
 
     /// Asks for another engine, as an operator does; whether the appliance took it.

@@ -25,12 +25,22 @@ pub enum Trouble {
     Slow,
     /// An operator moves the session to another engine.
     Move,
+    /// The appliance is upgraded, to the program that lies where it was started from.
+    Upgrade,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Kill, Self::Reset, Self::Eof, Self::Silence, Self::Wedge, Self::Slow, Self::Move];
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Reset,
+        Self::Eof,
+        Self::Silence,
+        Self::Wedge,
+        Self::Slow,
+        Self::Move,
+        Self::Upgrade,
+    ];
 
     /// Whether an engine in this trouble cannot be told to stop a session.
     pub(super) fn is_out_of_reach(self) -> bool {
@@ -48,6 +58,7 @@ impl fmt::Display for Trouble {
             Self::Wedge => "wedge",
             Self::Slow => "slow",
             Self::Move => "move",
+            Self::Upgrade => "upgrade",
         })
     }
 }

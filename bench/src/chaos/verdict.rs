@@ -81,6 +81,8 @@ pub struct Verdict {
     pub troubles: BTreeMap<Trouble, u64>,
     /// Moves that the appliance did not take.
     pub moves_refused: u64,
+    /// Upgrades after which the process from before still served, or both.
+    pub upgrades_failed: u64,
     /// Players.
     pub players: Vec<PlayerVerdict>,
     /// Players that got nothing any more once everything was well again.
@@ -111,6 +113,7 @@ impl Verdict {
         if self.is_strict {
             fault(sum(|player| player.lost_bytes), "bytes lost");
         }
+        fault(self.upgrades_failed, "upgrades failed");
         fault(self.engines.left_open, "engine sessions left open");
         fault(self.engines.stopped_twice, "engine sessions stopped twice");
         if let Some((before, after)) = &self.usage {
@@ -188,6 +191,7 @@ mod tests {
             machine: Machine::here(),
             troubles: BTreeMap::from([(Trouble::Kill, 2)]),
             moves_refused: 0,
+            upgrades_failed: 0,
             players: vec![player],
             stuck: Vec::new(),
             engines: Books { opens: 3, stops: 3, ..Books::default() },
@@ -207,8 +211,9 @@ mod tests {
         let cut = verdict(PlayerVerdict { disconnects: 2, ..PlayerVerdict::default() });
         assert_eq!(cut.faults(), ["2 disconnects"]);
         let engines = Books { left_open: 1, stopped_twice: 1, ..Books::default() };
-        let left = Verdict { engines, stuck: vec![0], ..verdict(PlayerVerdict::default()) };
-        assert_eq!(left.faults().len(), 3);
+        let left =
+            Verdict { engines, stuck: vec![0], upgrades_failed: 1, ..verdict(PlayerVerdict::default()) };
+        assert_eq!(left.faults().len(), 4);
         let usage = |fds, mib: u64| Usage { fds, rss: mib << 20, ..Usage::default() };
         let grown =
             |after| Verdict { usage: Some((usage(50, 30), after)), ..verdict(PlayerVerdict::default()) };

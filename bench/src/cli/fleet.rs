@@ -1,7 +1,9 @@
 //! `sluice-bench fleet`: what keeping engines in Docker costs, and how fast it is.
 //!
 //! `reconcile` needs no Docker: it answers as a daemon with many containers would, and reads the CPU of the appliance's control
-//! threads. `docker` uses a real daemon whose images are there, and removes every container with the appliance's label.
+//! threads. `docker` uses a real daemon whose images are there, and removes every container with the appliance's label. What the
+//! daemon itself takes to start as many of the same containers is measured beside it: that is the part nobody but Docker can
+//! make shorter.
 
 #![allow(clippy::print_stdout, reason = "a measurement's result is what it prints")]
 
@@ -14,6 +16,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
+/// What an engine that is ready answers.
+const READY: &str = "/webui/api/service?method=get_version";
 /// Marks the appliance's containers.
 const LABEL: &str = "sluice.bench=fleet";
 
@@ -253,6 +258,17 @@ fn answer(mut stream: TcpStream, list: &str, lists: &AtomicU64) -> std::io::Resu
     }
 }
 
+fn ask(mut stream: impl Read + Write, request: &str, answer: &mut String) -> std::io::Result<()> {
+    stream.write_all(request.as_bytes())?;
+    stream.read_to_string(answer).map(drop)
+}
+
+/// What a container is made from, and the port in it that is another one in each.
+struct Spec {
+    body: String,
+    port: String,
+}
+
 /// A real daemon.
 struct Docker<'a> {
     appliance: &'a PathBuf,
@@ -295,12 +311,77 @@ impl Docker<'_> {
     fn start_many(&self, engines: usize) -> anyhow::Result<()> {
         // The first start of all has the image read from disk.
         drop(self.started(1)?);
-        let (.., one) = self.started(1)?;
+        let (appliance, _data, one) = self.started(1)?;
+        let spec = self.spec()?;
+        drop(appliance);
         let (.., many) = self.started(engines)?;
-        let ratio = many.as_secs_f64() / one.as_secs_f64();
+        let alone = (self.alone(&spec, 1)?, self.alone(&spec, engines)?);
+        let times = |(one, many): (Duration, Duration)| many.as_secs_f64() / one.as_secs_f64();
         println!("one engine         {one:.2?} from nothing to ready");
-        println!("{engines} engines         {many:.2?}, {ratio:.2} times as long");
+        println!("{engines} engines         {many:.2?}, {:.2} times as long", times((one, many)));
+        println!("Docker alone       {:.2?} and {:.2?}, {:.2} times as long", alone.0, alone.1, times(alone));
         self.clear()
+    }
+
+    /// What the engine there is was made from, as a request for another one of it.
+    fn spec(&self) -> anyhow::Result<Spec> {
+        let id = self.docker(&["ps", "--quiet", "--filter", &format!("label={LABEL}")])?;
+        let shown: Value = serde_json::from_str(&self.docker(&["inspect", &id])?)?;
+        let (config, host) = (&shown[0]["Config"], &shown[0]["HostConfig"]);
+        let port = config["Labels"]["host.http_port"].as_str().context("it has no port")?.to_owned();
+        let body = json!({
+            "Image": config["Image"],
+            "Env": config["Env"],
+            "Cmd": config["Cmd"],
+            "ExposedPorts": config["ExposedPorts"],
+            "Labels": { "sluice.bench": "fleet" },
+            "HostConfig": { "PortBindings": host["PortBindings"], "RestartPolicy": host["RestartPolicy"] },
+        });
+        Ok(Spec { body: body.to_string(), port })
+    }
+
+    /// How long the daemon takes by itself from nothing to so many engines that answer, all asked for at once.
+    fn alone(&self, spec: &Spec, engines: usize) -> anyhow::Result<Duration> {
+        self.clear()?;
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let start = |n| scope.spawn(move || self.start_one(spec, n));
+            let started: Vec<_> = (0..engines).map(start).collect();
+            started.into_iter().try_for_each(|one| one.join().expect("it does not panic"))
+        })?;
+        Ok(begun.elapsed())
+    }
+
+    fn start_one(&self, spec: &Spec, n: usize) -> anyhow::Result<()> {
+        let port = spec.port.parse::<u16>()? + u16::try_from(n)?;
+        let body = spec.body.replace(&spec.port, &port.to_string());
+        let created = self.post("/containers/create", &body)?;
+        let id = created["Id"].as_str().with_context(|| format!("no container was made: {created}"))?;
+        self.post(&format!("/containers/{id}/start"), "")?;
+        let deadline = Instant::now() + PATIENCE;
+        while !http::get(([127, 0, 0, 1], port).into(), READY).is_ok_and(|answer| answer.status() == 200) {
+            ensure!(Instant::now() < deadline, "no engine answers on port {port}");
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// One request; what is answered, `null` when nothing is.
+    fn post(&self, path: &str, body: &str) -> anyhow::Result<Value> {
+        // As HTTP/1.0 the answer comes in one piece and ends with the connection.
+        let request = format!(
+            "POST /v1.41{path} HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut answer = String::new();
+        match (self.host.strip_prefix("unix://"), self.host.strip_prefix("tcp://")) {
+            (Some(path), _) => ask(UnixStream::connect(path)?, &request, &mut answer)?,
+            (_, Some(at)) => ask(TcpStream::connect(at)?, &request, &mut answer)?,
+            _ => bail!("{} is neither unix:// nor tcp://", self.host),
+        }
+        let (head, body) = answer.split_once("\r\n\r\n").context("the answer broke off")?;
+        ensure!(head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{path}: {answer}");
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_str(body)? })
     }
 
     fn lose_one(&self, rate: u64) -> anyhow::Result<()> {

@@ -5,15 +5,22 @@
 
 #![allow(clippy::print_stderr)]
 
+use super::play::time;
 use crate::engine::{ChannelSpec, Engine, Options};
 use crate::sys;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
 
 /// Port of an engine nobody gave one.
 const DEFAULT_PORT: u16 = 6878;
+/// A variable of the container: after so many seconds the engine takes memory until it is killed for it. No real engine knows it.
+const DEVOUR_AFTER_S: &str = "SLUICE_BENCH_DEVOUR_AFTER_S";
+/// How much it takes at a time, and how often: where no limit holds it has to end before the machine's memory does.
+const MOUTHFUL: (usize, usize) = (8 << 20, 64);
 
 /// Options of the subcommand.
 #[derive(clap::Args, Debug)]
@@ -27,6 +34,9 @@ pub struct Args {
     /// Bytes per second of each channel.
     #[arg(long, default_value_t = 250_000)]
     rate: u64,
+    /// From the start of the process until the engine listens: the real one takes seconds.
+    #[arg(long, default_value = "0s", value_parser = time)]
+    boot: Duration,
     /// What the container's command is; only some images take one.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -170,7 +180,7 @@ fn told(style: Style, env: &BTreeMap<String, String>, command: &[String]) -> any
 pub fn run(args: Args) -> anyhow::Result<()> {
     // As the first process of a container nothing ends this one unless it says so.
     sys::end_on_terminate().context("cannot listen to SIGTERM")?;
-    let env = std::env::vars().collect();
+    let env: BTreeMap<String, String> = std::env::vars().collect();
     let told = match told(args.style, &env, &args.command) {
         Ok(told) => told,
         Err(error) => {
@@ -178,15 +188,33 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             std::process::exit(2);
         }
     };
+    thread::sleep(args.boot);
     let host = if told.is_bound_to_all { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let _engine = Engine::start(Options {
         listen: (host, told.http_port).into(),
         channels: (0..args.channels).map(|n| ChannelSpec::synthetic(n, args.rate)).collect(),
         ..Options::default()
     })?;
-    loop {
-        std::thread::park();
+    if let Some(seconds) = env.get(DEVOUR_AFTER_S) {
+        let seconds = seconds.parse().with_context(|| format!("{DEVOUR_AFTER_S} is a number of seconds"))?;
+        thread::sleep(Duration::from_secs(seconds));
+        devour();
     }
+    loop {
+        thread::park();
+    }
+}
+
+/// Takes memory, and writes to it so that it is really there; the kernel ends this process before it is through.
+fn devour() -> ! {
+    let (bytes, times) = MOUTHFUL;
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..times {
+        eaten.push(vec![1; bytes]);
+        thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("engine: nobody minds {} MiB", (bytes * eaten.len()) >> 20);
+    std::process::exit(3)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub struct Args {
 }
 
 /// Reads `2s`, `500ms`, `1.5m` or plain seconds.
-fn time(text: &str) -> anyhow::Result<Duration> {
+pub(super) fn time(text: &str) -> anyhow::Result<Duration> {
     let (digits, factor) = match text {
         _ if text.ends_with("ms") => (&text[..text.len() - 2], 1e-3),
         _ if text.ends_with('s') => (&text[..text.len() - 1], 1.0),

@@ -26,5 +26,5 @@ pub use ids::{
 pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};
 pub use reason::{EndReason, Refusal, RefusalCode};
-pub use supply::{DockerState, EngineSource, Supply, Unwell};
+pub use supply::{DockerState, EngineSource, Shortfall, Supply, Unwell};
 pub use tuning::{Dial, Tuning};

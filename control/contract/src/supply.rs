@@ -2,6 +2,7 @@
 
 use crate::reason::Refusal;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How engines are had.
@@ -62,6 +63,17 @@ pub struct Supply {
     pub unwell: Vec<Unwell>,
     /// All of those.
     pub unwell_total: usize,
+    /// What keeps the appliance from serving as it was meant to; empty when nothing does.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// Something that keeps engines from being had: a reason to call the appliance degraded, and none to restart it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What, machine-readable: the code a player is refused with.
+    pub code: &'static str,
+    /// What was seen, and what to do.
+    pub detail: Cow<'static, str>,
 }
 
 /// An engine that is not well.

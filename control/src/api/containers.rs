@@ -620,7 +620,7 @@ async fn engine_log(
     State(sources): State<Sources>,
     Keyed(LogOf { id, lines }): Keyed<LogOf>,
 ) -> Result<Json<EngineLog>, Error> {
-    let is_ours = sources.engines.fleet().is_some_and(|fleet| fleet.member(&id).is_some());
+    let is_ours = sources.engines.fleet().is_some_and(|fleet| fleet.by_id().contains_key(id.as_str()));
     let docker = sources.engines.docker().filter(|_| is_ours);
     let docker = docker.ok_or(Error::NotFound("no container of this engine is kept here".into()))?;
     let lines = docker.logs(&ContainerId(id.into()), lines).await.map_err(docker_error)?;
@@ -696,20 +696,11 @@ impl ReprovisionStatus {
 impl From<&Progress> for ReprovisionStatus {
     fn from(progress: &Progress) -> Self {
         let Progress { rework, stopped, provisioned, current } = progress;
-        let (status, phase) = match (rework.is_over, &rework.fault, current) {
-            (false, _, Some(_)) => ("in_progress", "stopping"),
-            (false, _, None) => ("in_progress", "provisioning"),
-            (true, None, _) => ("success", "complete"),
-            (true, Some(_), _) => ("error", "error"),
-        };
-        let message = match &rework.fault {
-            Some(fault) => fault.clone(),
-            None => format!("{provisioned} of {} engines are new", rework.total),
-        };
+        let (status, phase) = progress.state();
         Self {
             in_progress: !rework.is_over,
             status,
-            message: Some(message),
+            message: Some(progress.text()),
             timestamp: Some(rfc3339(wall(rework.at))),
             total_engines: rework.total,
             engines_stopped: *stopped,

@@ -252,11 +252,12 @@ impl Input for Figures {
 
 /// Follow changes
 ///
-/// Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
-/// `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
-/// longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first. With `figures` there
-/// is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`, `figures` as in `/metrics`,
-/// the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or series).
+/// Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `provision`,
+/// `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many
+/// changes went by that can no longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes
+/// first. With `figures` there is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`,
+/// `figures` as in `/metrics`, the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or
+/// series).
 #[utoipa::path(
     get,
     path = "/events/stream",

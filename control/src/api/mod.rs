@@ -6,6 +6,7 @@
 //! request here ever waits for an engine or a shard.
 
 mod access;
+mod caches;
 mod connection;
 mod containers;
 mod cors;

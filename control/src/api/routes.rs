@@ -1,8 +1,8 @@
 //! Every route of this plane, and what the others get.
 
 use super::{
-    Options, Sources, containers, cors, docs, engines, error, events, health, looping, openapi, panel, proxy,
-    service, settings, sign_in, streams, variant, vpn,
+    Options, Sources, caches, containers, cors, docs, engines, error, events, health, looping, openapi,
+    panel, proxy, service, settings, sign_in, streams, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -23,6 +23,7 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(service::routes())
         .merge(health::routes())
         .merge(engines::routes())
+        .merge(caches::routes())
         .merge(streams::routes())
         .merge(events::routes())
         .merge(looping::routes())

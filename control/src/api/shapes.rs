@@ -71,9 +71,10 @@ impl EngineView {
     pub(super) fn all(engines: &engines::Handle, mut playing: Playing) -> Vec<Self> {
         let standing = engines.standing();
         let fleet = engines.fleet();
+        let members = fleet.as_ref().map(|fleet| fleet.by_id()).unwrap_or_default();
         let view = |standing: &EngineStanding| {
             let streams = playing.remove(&standing.id.0).unwrap_or_default();
-            let member = fleet.as_ref().and_then(|fleet| fleet.member(&standing.id.0));
+            let member = members.get(&*standing.id.0).copied();
             Self::new(standing, engines.record(&standing.id), member, ids(&streams))
         };
         let mut views: Vec<Self> = standing.engines.iter().map(view).collect();

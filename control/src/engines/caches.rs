@@ -11,6 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Between two measurements of one cache.
 const MEASURED_EVERY: Duration = Duration::from_secs(60);
+/// From an engine's first answer to the first measurement: a command in a container costs about as much as starting one, and
+/// where one engine has come up others are often about to.
+const FIRST_MEASURED: Duration = Duration::from_secs(3);
 /// Caches worked on at a time, so that a large fleet does not flood its daemon.
 const JOBS_MAX: usize = 8;
 /// After a purge that could not be begun or failed.
@@ -123,6 +126,22 @@ impl Caches {
         jobs
     }
 
+    /// Has every cache on disk emptied that no stream uses; answers how many those are, and how many are in use.
+    pub(super) fn empty_idle(&mut self, now: Instant) -> (usize, usize) {
+        let on_disk = |entry: &&mut Entry| entry.standing.cache != Cache::Memory;
+        let (mut idle, mut used) = (0, 0);
+        for entry in self.entries.values_mut().filter(on_disk) {
+            if entry.is_in_use {
+                used += 1;
+                continue;
+            }
+            idle += 1;
+            entry.has_left = true;
+            entry.purge_at = entry.purge_at.min(now);
+        }
+        (idle, used)
+    }
+
     /// A cache was measured, or could not be.
     pub(super) fn measured(&mut self, now: Instant, wall: SystemTime, id: &ContainerId, bytes: Option<u64>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -181,7 +200,14 @@ impl Entry {
     fn new(now: Instant, cache: Cache) -> Self {
         let standing =
             CacheStanding { cache, bytes: None, measured_at: None, purged_at: None, freed_bytes: 0 };
-        Self { standing, measure_at: now, purge_at: now, is_busy: false, is_in_use: false, has_left: false }
+        Self {
+            standing,
+            measure_at: now + FIRST_MEASURED,
+            purge_at: now,
+            is_busy: false,
+            is_in_use: false,
+            has_left: false,
+        }
     }
 }
 
@@ -199,10 +225,15 @@ mod tests {
         Cache::Folder("/cache".into())
     }
 
+    /// One engine's, whose first measurement is due.
     fn caches(now: Instant) -> Caches {
         let mut caches = Caches::new(Some(MOST));
-        with_streams(&mut caches, now, 0);
+        with_streams(&mut caches, before(now), 0);
         caches
+    }
+
+    fn before(now: Instant) -> Instant {
+        now.checked_sub(FIRST_MEASURED).unwrap()
     }
 
     fn with_streams(caches: &mut Caches, now: Instant, streams: usize) {
@@ -217,11 +248,12 @@ mod tests {
         Job::Purge { id: id(), folder: "/cache".into() }
     }
 
-    /// Guards measuring: at once, then every minute, never twice at a time, and one that fails keeps the size known before.
+    /// Guards measuring: soon after the engine came up, then every minute, never twice at a time, and one that fails keeps the size known before.
     #[test]
     fn caches_are_measured_every_minute() {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let mut caches = caches(now);
+        assert_eq!(caches.due(now - Duration::from_millis(1)), [], "it has just come up");
         assert_eq!(caches.due(now), [measure()]);
         assert_eq!((caches.due(now), caches.next_wake()), (Vec::new(), None));
         caches.measured(now, wall, &id(), Some(10));
@@ -273,10 +305,28 @@ mod tests {
         later += PURGE_RETRY;
         assert_eq!(caches.due(later), [purge()]);
         let mut unbounded = Caches::new(None);
-        unbounded.follow(now, [(id(), folder(), 0)].into_iter());
+        unbounded.follow(before(now), [(id(), folder(), 0)].into_iter());
         unbounded.due(now);
         unbounded.measured(now, wall, &id(), Some(u64::MAX));
         assert_eq!(unbounded.due(now), []);
+    }
+
+    /// Guards emptying by hand: what is idle is emptied now, however small and however lately it was tried; what is in use is
+    /// counted and left alone, and what is in memory is neither.
+    #[test]
+    fn caches_are_emptied_by_hand() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut caches = Caches::new(None);
+        let id = |text: &str| ContainerId(text.into());
+        let engines = [(id("a"), folder(), 0), (id("b"), folder(), 1), (id("c"), Cache::Memory, 0)];
+        caches.follow(now, engines.clone().into_iter());
+        caches.purged(now, wall, &id("a"), None);
+        assert_eq!(caches.due(now), []);
+        assert_eq!(caches.empty_idle(now), (1, 1));
+        assert!(caches.next_wake().is_some_and(|at| at <= now), "nobody comes to do it");
+        assert_eq!(caches.due(now), [Job::Purge { id: id("a"), folder: "/cache".into() }]);
+        caches.purged(now, wall, &id("a"), Some((7, 0)));
+        assert_eq!(caches.due(now), [], "it is done");
     }
 
     /// Guards the daemon of a large fleet: only a few caches are worked on at a time, and the end of one lets the next in.
@@ -285,7 +335,7 @@ mod tests {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let mut caches = Caches::new(None);
         let id = |n: usize| ContainerId(n.to_string().into());
-        caches.follow(now, (0..100).map(|n| (id(n), folder(), 0)));
+        caches.follow(before(now), (0..100).map(|n| (id(n), folder(), 0)));
         let mut measured = std::collections::HashSet::new();
         let mut jobs = caches.due(now);
         assert_eq!((jobs.len(), caches.next_wake()), (JOBS_MAX, None));

@@ -575,22 +575,29 @@ impl Plan {
         }
     }
 
-    /// A check that an action asked for is over.
+    /// A check that an action asked for is over; tells whether anything is known now that was not.
     pub(crate) fn checked(
         &mut self,
         now: Instant,
         engine: &EngineId,
         outcome: Result<SocketAddr, CheckFault>,
-    ) {
-        if let Some(engine) = self.engines.get_mut(engine) {
-            engine.health.checked(now, self.jitter.factor(), outcome);
-            if engine.kind.is_starting() {
-                engine.health.await_start(now);
-            }
-            if !self.waiting.is_empty() {
-                engine.health.hasten(now);
-            }
+    ) -> bool {
+        let Some(engine) = self.engines.get_mut(engine) else { return false };
+        let known = |health: &Health| (health.state(), health.address(), health.last_fault().cloned());
+        let before = known(&engine.health);
+        engine.health.checked(now, self.jitter.factor(), outcome);
+        if engine.kind.is_starting() {
+            engine.health.await_start(now);
         }
+        if !self.waiting.is_empty() {
+            engine.health.hasten(now);
+        }
+        known(&engine.health) != before
+    }
+
+    /// Whether somebody waits for an engine.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
@@ -617,11 +624,10 @@ impl Plan {
         self.engines.get(engine).map(|engine| engine.authority.clone())
     }
 
-    /// An engine said whether it reaches other peers, or did not say.
-    pub(crate) fn connected(&mut self, engine: &EngineId, is_connected: Option<bool>) {
-        if let Some(engine) = self.engines.get_mut(engine) {
-            engine.is_connected = is_connected;
-        }
+    /// An engine said whether it reaches other peers, or did not say; tells whether that was not known.
+    pub(crate) fn connected(&mut self, engine: &EngineId, is_connected: Option<bool>) -> bool {
+        let Some(engine) = self.engines.get_mut(engine) else { return false };
+        std::mem::replace(&mut engine.is_connected, is_connected) != is_connected
     }
 
     /// Whether any start is in flight, so that it is worth looking for its end.
@@ -671,6 +677,22 @@ impl Plan {
     /// When [`Plan::advance`] must run next, if nothing happens before.
     pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
         self.engines.values().filter_map(|engine| engine.health.next_wake(now)).chain(self.retry_at).min()
+    }
+
+    /// Whether there is no engine at all and none is to be expected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.engines.is_empty() && self.outlook.is_none()
+    }
+
+    /// Whether nothing could be played: every engine there is was looked at and is down, and none of them is being started.
+    pub(crate) fn is_lifeless(&self) -> bool {
+        let mut staying = self.engines.values().filter(|engine| !engine.kind.is_draining()).peekable();
+        match staying.peek() {
+            None => self.is_empty(),
+            Some(_) => {
+                staying.all(|engine| engine.health.state() == State::Down && !engine.kind.is_starting())
+            }
+        }
     }
 
     /// How everything stands.

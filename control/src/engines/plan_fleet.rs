@@ -99,6 +99,34 @@ fn waiting_requests_are_demand() {
     assert_eq!(plan.unplaced(), 0, "who left is no demand");
 }
 
+/// Guards the word that nothing can be played: it is said of engines that were looked at and are all down, not of one that is
+/// being started or was not looked at yet, and what drains is no comfort.
+#[test]
+fn nothing_can_be_played_where_every_engine_is_down() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let down = |plan: &mut Plan, name: &str| {
+        let fault = CheckFault::Refused(([127, 0, 0, 1], 19000).into());
+        plan.checked(now, &EngineId(name.into()), Err(fault));
+    };
+    assert!(!plan.is_lifeless(), "the fleet has not begun");
+    plan.set_fleet(now, vec![FleetEngine { is_starting: true, ..engine("a") }]);
+    down(&mut plan, "a");
+    assert!(!plan.is_lifeless(), "it is being started");
+    plan.set_fleet(now, vec![engine("a"), engine("b")]);
+    assert!(!plan.is_lifeless(), "nobody has looked at one of them");
+    down(&mut plan, "b");
+    assert!(plan.is_lifeless());
+    well(&mut plan, now, "b");
+    assert!(!plan.is_lifeless());
+    plan.set_fleet(now, vec![engine("a"), FleetEngine { is_draining: true, ..engine("b") }]);
+    assert!(plan.is_lifeless(), "what is left is about to go");
+    plan.set_fleet(now, Vec::new());
+    assert!(!plan.is_lifeless(), "one is made when somebody wants to play");
+    plan.set_outlook(None);
+    assert!(plan.is_lifeless() && plan.is_empty());
+}
+
 /// Guards the wait: it ends after `ENGINE_WAIT_S` with the cause the fleet names and its hint, and at once when nothing
 /// can come.
 #[test]

@@ -21,7 +21,7 @@ use crate::shards::Shards;
 use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{
     Alias, Directory, EngineId, EngineSource, Epoch, Hex40, Holdings, LeaseId, LeaseRequest, LeaseReturn,
-    Refusal, RefusalCode, ShardId, StreamKey, Supply, Ticket, ToShard, Unwell,
+    Refusal, RefusalCode, ShardId, Shortfall, StreamKey, Supply, Ticket, ToShard, Unwell,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ const CONNECT_RETRY: Duration = Duration::from_millis(20);
 
 /// Engines that are not well, told to whoever asks a shard; more are only counted.
 const UNWELL_MAX: usize = 20;
+/// Engines named where it is said that none answers.
+const SHORTFALL_NAMED_MAX: usize = 3;
 /// How long a request without an engine waits for one from a fleet that cannot make any now.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -105,6 +107,7 @@ enum Hand {
     Scale(usize, Answer<usize>),
     Collect(Answer<()>),
     Rework(Answer<usize>),
+    EmptyCaches(Answer<(usize, usize)>),
     ResetBreakers { general: bool, replacement: bool, answer: Answer<()> },
 }
 
@@ -115,6 +118,7 @@ impl Hand {
             Self::Make(_, answer) => answer.send(Err(error)).is_ok(),
             Self::Remove(_, answer) => answer.send(Err(error)).is_ok(),
             Self::Scale(_, answer) | Self::Rework(answer) => answer.send(Err(error)).is_ok(),
+            Self::EmptyCaches(answer) => answer.send(Err(error)).is_ok(),
             Self::Collect(answer) | Self::ResetBreakers { answer, .. } => answer.send(Err(error)).is_ok(),
         };
     }
@@ -210,6 +214,11 @@ impl Handle {
         self.standing.clone()
     }
 
+    /// A view that tells when the engines in Docker change; of nothing where none are kept.
+    pub(crate) fn watch_fleet(&self) -> watch::Receiver<Option<Arc<FleetStanding>>> {
+        self.fleet.clone()
+    }
+
     /// Docker, when engines are kept there: for containers that are no engines.
     pub(crate) fn docker(&self) -> Option<Arc<dyn Docker>> {
         self.docker.clone()
@@ -243,6 +252,11 @@ impl Handle {
     /// Has all engines made anew; answers how many those are.
     pub(crate) async fn rework(&self) -> Result<usize, HandError> {
         self.ask(Hand::Rework).await
+    }
+
+    /// Has the caches of idle engines emptied; answers how many, and how many are in use and left alone.
+    pub(crate) async fn empty_caches(&self) -> Result<(usize, usize), HandError> {
+        self.ask(Hand::EmptyCaches).await
     }
 
     /// Closes breakers.
@@ -295,6 +309,8 @@ struct Service {
     unconnected: Vec<ShardId>,
     observed_at: Instant,
     yields: Yields,
+    /// As of what was published last.
+    unwell: (Vec<Unwell>, usize),
     /// When unwatched sessions are looked for next, while plays wait for room.
     yield_at: Option<Instant>,
 }
@@ -375,6 +391,7 @@ pub(crate) fn start(
         asked: JoinSet::new(),
         observed_at: Instant::now(),
         yields: Yields::default(),
+        unwell: (Vec::new(), 0),
         yield_at: None,
     };
     service.heed();
@@ -387,16 +404,18 @@ pub(crate) fn start(
 
 impl Service {
     async fn run(mut self) {
+        let mut is_news = true;
         loop {
-            self.heed();
-            self.connect();
-            self.observe_starts();
-            self.advance();
-            self.make_room();
-            self.tend_caches();
-            self.publish();
-            let wake = self.next_wake();
-            tokio::select! {
+            // With a thousand engines a check ends every few milliseconds, and most find what was known.
+            if is_news || self.plan.has_waiting() {
+                self.take_turn();
+            } else {
+                let checks = self.plan.advance(Instant::now());
+                self.perform(checks);
+            }
+            let (checks_at, rest_at) = self.next_wakes();
+            let wake = checks_at.into_iter().chain(rest_at).min();
+            is_news = tokio::select! {
                 command = self.commands.recv() => {
                     let Some(command) = command else { return };
                     if let Some(done) = self.take_all(command) {
@@ -408,38 +427,53 @@ impl Service {
                         let _ = done.send(());
                         return;
                     }
+                    true
                 }
                 Some(checked) = self.checks.join_next() => self.take_checks(checked),
                 Some(answered) = self.asked.join_next() => self.take_answers(answered),
-                news = news(&mut self.yard) => self.hear(news),
-                () = changed(&mut self.live) => {}
-                () = sleep_until(wake) => {}
-            }
+                news = news(&mut self.yard) => { self.hear(news); true }
+                () = changed(&mut self.live) => true,
+                () = sleep_until(wake) => false,
+            };
+            is_news |= rest_at.is_some_and(|at| at <= Instant::now());
         }
     }
 
-    /// Takes a check that is over, and with it those that are over too: each turn costs what all engines cost.
-    fn take_checks(&mut self, first: Result<(EngineId, Result<Found, CheckFault>), JoinError>) {
-        let mut next = Some(first);
+    /// Has everybody who decides do so, and shows what came of it. Costs what all engines cost.
+    fn take_turn(&mut self) {
+        self.heed();
+        self.connect();
+        self.observe_starts();
+        self.advance();
+        self.make_room();
+        self.tend_caches();
+        self.publish();
+    }
+
+    /// Takes a check that is over, and with it those that are over too; tells whether any of them says something new.
+    fn take_checks(&mut self, first: Result<(EngineId, Result<Found, CheckFault>), JoinError>) -> bool {
+        let (mut next, mut is_news) = (Some(first), false);
         while let Some(checked) = next {
             match checked {
-                Ok((engine, outcome)) => self.checked(&engine, outcome),
+                Ok((engine, outcome)) => is_news |= self.checked(&engine, outcome),
                 Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
             }
             next = self.checks.try_join_next();
         }
+        is_news
     }
 
     /// The same of engines that were asked whether they reach others.
-    fn take_answers(&mut self, first: Result<(EngineId, Option<bool>), JoinError>) {
-        let mut next = Some(first);
+    fn take_answers(&mut self, first: Result<(EngineId, Option<bool>), JoinError>) -> bool {
+        let (mut next, mut is_news) = (Some(first), false);
         while let Some(answered) = next {
             match answered {
-                Ok((engine, is_connected)) => self.plan.connected(&engine, is_connected),
+                Ok((engine, is_connected)) => is_news |= self.plan.connected(&engine, is_connected),
                 Err(error) => tracing::error!(%error, "an engine check failed inside; this is a bug"),
             }
             next = self.asked.try_join_next();
         }
+        is_news
     }
 
     /// Takes what was changed while it runs.
@@ -549,6 +583,7 @@ impl Service {
                 let _ = answer.send(Ok(()));
             }
             Hand::Rework(answer) => drop(answer.send(yard.fleet.rework(now))),
+            Hand::EmptyCaches(answer) => drop(answer.send(Ok(yard.empty_caches(now)))),
             Hand::ResetBreakers { general, replacement, answer } => {
                 yard.fleet.reset_breakers(now, general, replacement);
                 let _ = answer.send(Ok(()));
@@ -590,12 +625,17 @@ impl Service {
         loop {
             self.advance_fleet();
             let actions = self.plan.advance(Instant::now());
-            if self.perform(actions) == 0 {
-                break;
+            let has_decided = actions.iter().any(|action| !matches!(action, Action::Check { .. }));
+            let undelivered = self.perform(actions);
+            if undelivered > 0 {
+                continue;
             }
+            // What the plan just granted or refused may call for engines.
+            if has_decided {
+                self.advance_fleet();
+            }
+            return;
         }
-        // What the plan just granted, refused or learned may call for engines.
-        self.advance_fleet();
     }
 
     /// Tells fleet and plan how the other stands. An engine the fleet gives up has no lease at this moment, and the plan
@@ -607,8 +647,9 @@ impl Service {
         let actions = yard.fleet.advance(now, &view);
         self.hands.tell(yard.fleet.outcomes());
         yard.perform(now, actions);
-        yard.follow();
-        self.plan.set_fleet(now, yard.fleet.engines());
+        let engines = yard.fleet.engines();
+        yard.follow(&engines);
+        self.plan.set_fleet(now, engines);
         let is_assumed = self.assumed.is_some() && yard.fleet.is_without_docker();
         if let Some(assumed) = &self.assumed {
             if is_assumed != self.is_assumed {
@@ -692,7 +733,8 @@ impl Service {
         undelivered
     }
 
-    fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) {
+    /// Takes a check; tells whether it says anything that was not known.
+    fn checked(&mut self, engine: &EngineId, outcome: Result<Found, CheckFault>) -> bool {
         self.records.checked(SystemTime::now(), engine, &outcome);
         let before = self.plan.state(engine);
         let fault = outcome.as_ref().err().map(ToString::to_string);
@@ -700,16 +742,17 @@ impl Service {
             let (engine, address) = (engine.clone(), found.address);
             self.asked.spawn(async move { (engine, is_connected(&authority, address).await) });
         }
-        self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
+        let is_news = self.plan.checked(Instant::now(), engine, outcome.map(|found| found.address));
         let after = self.plan.state(engine);
         if let (true, Some(state)) = (before != after, after) {
             tracing::info!(%engine, state = state.as_str(), fault, "an engine's health changed");
         }
+        is_news
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let standing = self.plan.standing(Instant::now());
-        self.standing.send_if_modified(|shown| {
+        let mut is_news = self.standing.send_if_modified(|shown| {
             let changed = **shown != standing;
             if changed {
                 self.records.keep(SystemTime::now(), &standing.ids());
@@ -719,13 +762,17 @@ impl Service {
         });
         if let Some(yard) = &self.yard {
             let standing = yard.standing(Instant::now());
-            self.fleet.send_if_modified(|shown| {
+            is_news |= self.fleet.send_if_modified(|shown| {
                 let changed = shown.as_deref() != Some(&standing);
                 if changed {
                     *shown = Some(Arc::new(standing));
                 }
                 changed
             });
+        }
+        // Looking at every engine for that costs as much as all the rest.
+        if is_news {
+            self.unwell = self.find_unwell();
         }
         let supply = self.supply(Instant::now());
         if *self.board.supply() != supply {
@@ -735,30 +782,54 @@ impl Service {
 
     /// Where engines come from and how they do, for whoever asks a shard.
     fn supply(&self, now: Instant) -> Supply {
-        let (unwell, unwell_total) = self.unwell();
+        let (unwell, unwell_total) = self.unwell.clone();
         let Some(yard) = &self.yard else {
             let source = if self.vpn_refusal.is_some() { EngineSource::Refused } else { EngineSource::Named };
             let blocked = self.vpn_refusal.clone();
-            return Supply { source, blocked, unwell, unwell_total, ..Supply::default() };
+            let shortfalls = self.shortfalls(blocked.as_ref());
+            return Supply { source, blocked, unwell, unwell_total, shortfalls, ..Supply::default() };
         };
         let blocked = yard.fleet.blocked(now).filter(|_| !self.is_assumed);
+        let blocked = blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace()));
         Supply {
             source: if self.is_assumed { EngineSource::Assumed } else { EngineSource::Docker },
             assumed: self.assumed.as_ref().filter(|_| self.is_assumed).map(|engine| engine.as_str().clone()),
             docker: yard.fleet.docker_state(),
-            blocked: blocked.map(|blocked| refusal(now, blocked, yard.fleet.grace())),
+            shortfalls: self.shortfalls(blocked.as_ref()),
+            blocked,
             unwell,
             unwell_total,
         }
     }
 
+    /// What keeps engines from being had: nobody answers, or what blocks new ones is no mere limit.
+    fn shortfalls(&self, blocked: Option<&Refusal>) -> Vec<Shortfall> {
+        let of =
+            |refusal: &Refusal| Shortfall { code: refusal.code.as_str(), detail: refusal.detail.clone() };
+        let lifeless = self.plan.is_lifeless().then(|| {
+            let seen = self.unwell.0.iter().take(SHORTFALL_NAMED_MAX);
+            let seen: Vec<String> = seen.map(|one| format!("{}: {}", one.engine, one.reason)).collect();
+            let text = match &seen[..] {
+                [] if self.plan.is_empty() => {
+                    "no engine is configured; name yours in STATIC_ENGINES".to_owned()
+                }
+                [] => "no engine answers".to_owned(),
+                seen => format!("no engine answers ({})", seen.join("; ")),
+            };
+            Shortfall { code: RefusalCode::NoEngine.as_str(), detail: text.into() }
+        });
+        let blocked = blocked.filter(|refusal| refusal.code != RefusalCode::MaxCapacity);
+        lifeless.into_iter().chain(blocked.map(of)).collect()
+    }
+
     /// Engines somebody should look after, as many as are shown, and how many there are.
-    fn unwell(&self) -> (Vec<Unwell>, usize) {
+    fn find_unwell(&self) -> (Vec<Unwell>, usize) {
         let (standing, fleet) = (self.standing.borrow(), self.fleet.borrow());
+        let members = fleet.as_ref().map(|fleet| fleet.by_id()).unwrap_or_default();
         let mut total = 0;
         let mut shown = Vec::new();
         for engine in &standing.engines {
-            let member = fleet.as_ref().and_then(|fleet| fleet.member(&engine.id.0));
+            let member = members.get(&*engine.id.0).copied();
             let (condition, seen) = condition(engine, member);
             if !condition.is_ill() {
                 continue;
@@ -775,13 +846,14 @@ impl Service {
         (shown, total)
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    /// When a check is due next, and when anything else is.
+    fn next_wakes(&self) -> (Option<Instant>, Option<Instant>) {
         let now = Instant::now();
         let board = self.plan.has_starts(now).then_some(self.observed_at + BOARD_INTERVAL);
         let connect = (!self.unconnected.is_empty()).then_some(now + CONNECT_RETRY);
         let yard = self.yard.as_ref().and_then(|yard| yard.next_wake(now));
         let wakes = [board, connect, self.yield_at, yard];
-        self.plan.next_wake(now).into_iter().chain(wakes.into_iter().flatten()).min()
+        (self.plan.next_wake(now), wakes.into_iter().flatten().min())
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Simulated {
     pub(crate) known: Mutex<Known>,
     /// Stops wait until so many are under way.
     pub(crate) stops: Option<Barrier>,
+    /// What becomes of every start, when it is no success.
+    pub(crate) start_fault: Option<Error>,
     /// Bytes in each engine's cache.
     pub(crate) cache_bytes: std::sync::atomic::AtomicU64,
     /// What a pull says before it falls silent for ever; without it every image is there.
@@ -94,7 +96,7 @@ impl Docker for Simulated {
     }
 
     async fn start(&self, _: &ContainerId) -> Result<(), Error> {
-        Ok(())
+        self.start_fault.clone().map_or(Ok(()), Err)
     }
 
     async fn stop(&self, _: &ContainerId, _: Duration) -> Result<(), Error> {

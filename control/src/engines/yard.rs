@@ -4,7 +4,7 @@
 //! deadline and a pull is bounded by a deadline of its own.
 
 use super::caches::{Caches, Job};
-use super::fleet::{Action, Fleet, FleetLimits, FleetStanding, Ground, Load, Ranges};
+use super::fleet::{Action, Fleet, FleetEngine, FleetLimits, FleetStanding, Ground, Load, Ranges};
 use super::live::Live;
 use super::pulling::{Pulling, Shown};
 use super::recipe::Variant;
@@ -172,10 +172,10 @@ impl Yard {
         }
     }
 
-    /// Keeps one stream of figures open for each engine there is.
-    pub(super) fn follow(&mut self) {
-        let engines = self.fleet.engines();
-        let ids: Vec<ContainerId> = engines.into_iter().map(|engine| ContainerId(engine.id.0)).collect();
+    /// Keeps one stream of figures open for each engine that has answered: while many start, the daemon has better to do.
+    pub(super) fn follow(&mut self, engines: &[FleetEngine]) {
+        let answering = engines.iter().filter(|engine| !engine.is_starting);
+        let ids: Vec<ContainerId> = answering.map(|engine| ContainerId(engine.id.0.clone())).collect();
         self.follower.follow(ids.iter());
     }
 
@@ -209,6 +209,11 @@ impl Yard {
                 }
             }
         }
+    }
+
+    /// Has the caches of idle engines emptied; answers how many, and how many are in use.
+    pub(super) fn empty_caches(&mut self, now: Instant) -> (usize, usize) {
+        self.caches.empty_idle(now)
     }
 
     /// How the fleet stands, and what is being pulled for it.

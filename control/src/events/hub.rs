@@ -28,6 +28,12 @@ pub(crate) enum Kind {
     Stream,
     /// An engine's health changed.
     Engine,
+    /// A container of an engine is made, started, drained, removed; or none could be made.
+    Provision,
+    /// An image is being pulled.
+    Pull,
+    /// All engines are being made anew.
+    Reprovision,
     /// A stream was put on or taken off the looping list.
     Looping,
     /// Storing began to fail, or works again.
@@ -41,6 +47,9 @@ impl Kind {
             Self::Event => "event",
             Self::Stream => "stream",
             Self::Engine => "engine",
+            Self::Provision => "provision",
+            Self::Pull => "pull",
+            Self::Reprovision => "reprovision",
             Self::Looping => "looping",
             Self::Storage => "storage",
         }

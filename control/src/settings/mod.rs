@@ -481,3 +481,37 @@ fn active(slot: u8) -> Record {
 fn template(slot: u8, name: &str, variant: &Variant) -> Record {
     Record::Template(TemplateRow { slot, name: name.to_owned(), config: json!(variant).to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// Guards what engines are labelled with after a restart: the name of the template in force is there in the first thing
+    /// engines are told, not only once somebody has asked for it.
+    #[tokio::test]
+    async fn the_template_in_force_is_known_from_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let stored = store::Options { directory: Some(directory.path().to_owned()), pages_max: None };
+        let open = || store::open(&stored).unwrap().0;
+        let options = Options {
+            environment: BTreeMap::new(),
+            tuning: Tuning::default(),
+            streams_per_engine: None,
+            fleet: None,
+            looping: LoopDetection::default(),
+            is_pinned: false,
+        };
+        let store = open();
+        let before = start(options.clone(), store.clone(), Arc::default());
+        let variant = Variant { enabled: true, platform: "amd64".to_owned(), ..Variant::default() };
+        before.set_variant(&variant).await.unwrap();
+        before.set_template(4, "Living room", &variant).await.unwrap();
+        before.activate_template(4).await.unwrap();
+        store.stop(Instant::now() + Duration::from_secs(20)).await;
+        drop((before, store));
+        let after = start(options, open(), Arc::default());
+        let custom = after.watch().borrow().custom.clone();
+        assert_eq!(custom.map(|custom| custom.name).as_deref(), Some("Living room"));
+    }
+}

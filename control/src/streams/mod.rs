@@ -2,7 +2,7 @@
 //! report. Figures of each, second by second; finding streams that are dead or loop.
 //!
 //! [`book`] is what is known, [`follow`] tells it what the board shows of our own sessions, [`report`] what other proxies
-//! say, [`poll`] asks engines about the latter's figures, [`stale`] and [`looping`] find what does not go on, and [`service`]
+//! say, [`poll`] asks engines about the latter's figures on connections that [`idle`] keeps, [`stale`] and [`looping`] find what does not go on, and [`service`]
 //! ties them together. The book, like everything that decides, is pure. Nothing here keeps an answer waiting: whoever asks
 //! is answered from the book, and the book is locked for as long as a look or one change takes.
 //!
@@ -12,6 +12,7 @@
 mod aggregate;
 mod book;
 mod follow;
+mod idle;
 pub(crate) mod looping;
 mod poll;
 pub(crate) mod remote;

@@ -4,12 +4,13 @@
 //! its own streams their figures and nobody else's; a stream whose engine did not answer is asked about less often for a while. Names are looked up once in
 //! a while, since looking them up blocks threads.
 
+use super::idle::Idle;
 use super::remote::Target;
 use super::sample::{Answer, read};
 use super::service::Handle;
 use super::stale::Stale;
 use super::turns::Turns;
-use crate::fetch;
+use crate::fetch::{self, Kept};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -27,6 +28,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 const ADDRESS_FOR: Duration = Duration::from_secs(30);
 /// Addresses remembered.
 const ADDRESSES_MAX: usize = 1024;
+/// Connections kept between calls; the oldest go first.
+const KEPT_MAX: usize = 1024;
+/// How long one is kept. Engines close idle ones as they please, and one that waits on a closed one costs a descriptor.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// What one call found.
 struct Done {
@@ -34,6 +39,7 @@ struct Done {
     authority: String,
     address: Option<SocketAddr>,
     answer: Result<Value, fetch::Error>,
+    kept: Option<Kept>,
 }
 
 /// Polls for the life of the plane.
@@ -47,6 +53,7 @@ pub(super) async fn run(handle: Handle) {
         waiting: Turns::default(),
         asked: HashMap::new(),
         addresses: HashMap::new(),
+        idle: Idle::new(KEPT_MAX, KEPT_FOR),
     };
     loop {
         let period = settings.borrow_and_update().collect_interval;
@@ -78,6 +85,8 @@ struct Poller {
     /// When a stream may be asked about again; `None` while it waits or a call is under way.
     asked: HashMap<String, Option<Instant>>,
     addresses: HashMap<String, (SocketAddr, Instant)>,
+    /// Connections that can be asked on again.
+    idle: Idle<Kept>,
 }
 
 impl Poller {
@@ -93,6 +102,7 @@ impl Poller {
         self.asked.retain(|id, until| until.is_none() || is_there.contains(id.as_str()));
         self.stale.retain(|id| is_there.contains(id));
         self.addresses.retain(|_, (_, until)| *until > now);
+        self.idle.expire(now);
         for (id, url) in reported {
             let is_due = self.asked.get(&id).is_none_or(|until| until.is_some_and(|until| until <= now));
             let Some(target) = Target::parse(&url).filter(|_| is_due) else { continue };
@@ -108,14 +118,18 @@ impl Poller {
             && let Some((id, target)) = self.waiting.next()
         {
             let known = self.addresses.get(target.authority()).map(|(address, _)| *address);
-            self.calls.spawn(call(id, target, known));
+            let kept = known.and_then(|address| self.idle.take(address));
+            self.calls.spawn(call(id, target, known, kept));
         }
     }
 
     fn take(&mut self, done: Done) {
         let (now, at) = (Instant::now(), SystemTime::now());
-        let Done { id, authority, address, answer } = done;
+        let Done { id, authority, address, answer, kept } = done;
         self.waiting.done(&authority);
+        if let (Some(address), Some(kept)) = (address, kept) {
+            self.idle.put(address, kept, now);
+        }
         match (&answer, address) {
             // The name may lead elsewhere by now.
             (Err(_), _) | (_, None) => drop(self.addresses.remove(&authority)),
@@ -141,7 +155,7 @@ impl Poller {
     }
 }
 
-async fn call(id: String, target: Target, known: Option<SocketAddr>) -> Done {
+async fn call(id: String, target: Target, known: Option<SocketAddr>, kept: Option<Kept>) -> Done {
     let authority = target.authority().to_owned();
     let address = match known {
         Some(address) => Ok(address),
@@ -149,9 +163,9 @@ async fn call(id: String, target: Target, known: Option<SocketAddr>) -> Done {
     };
     match address {
         Ok(address) => {
-            let answer = target.json_at(address, TIMEOUT).await;
-            Done { id, authority, address: Some(address), answer }
+            let (answer, kept) = fetch::json_kept(target.call(address, TIMEOUT), kept).await;
+            Done { id, authority, address: Some(address), answer, kept }
         }
-        Err(error) => Done { id, authority, address: None, answer: Err(error) },
+        Err(error) => Done { id, authority, address: None, answer: Err(error), kept: None },
     }
 }

@@ -64,17 +64,9 @@ impl Target {
         found.next().ok_or_else(|| fetch::Error::Connect(none()))
     }
 
-    /// Asks at an address that is known.
-    ///
-    /// # Errors
-    /// Every way in which there is no JSON.
-    pub(crate) async fn json_at(
-        &self,
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Value, fetch::Error> {
-        let (authority, target) = (&*self.authority, &*self.path_and_query);
-        fetch::json(fetch::Call { address, authority, target, timeout }).await
+    /// The question for it, at an address that is known.
+    pub(crate) fn call(&self, address: SocketAddr, timeout: Duration) -> fetch::Call<'_> {
+        fetch::Call { address, authority: &self.authority, target: &self.path_and_query, timeout }
     }
 
     /// Looks the name up and asks.
@@ -83,7 +75,7 @@ impl Target {
     /// Every way in which there is no JSON.
     pub(crate) async fn json(&self, timeout: Duration) -> Result<Value, fetch::Error> {
         let address = self.resolve().await?;
-        self.json_at(address, timeout).await
+        fetch::json(self.call(address, timeout)).await
     }
 }
 

@@ -293,6 +293,46 @@ export interface paths {
         patch: operations["rename_template"];
         trace?: never;
     };
+    "/engine-cache/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Empty the caches of idle engines
+         * @description Answers when it is decided. Engines that play, or are about to, are left alone; theirs is emptied after their last stream.
+         */
+        post: operations["engine_cache_purge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/engine-cache/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What engines' caches take on disk
+         * @description As measured once a minute; `GET /engines` has each.
+         */
+        get: operations["engine_cache_stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/engines": {
         parameters: {
             query?: never;
@@ -470,11 +510,12 @@ export interface paths {
         };
         /**
          * Follow changes
-         * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `looping`,
-         *     `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
-         *     longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first. With `figures` there
-         *     is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`, `figures` as in `/metrics`,
-         *     the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or series).
+         * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `provision`,
+         *     `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many
+         *     changes went by that can no longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes
+         *     first. With `figures` there is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`,
+         *     `figures` as in `/metrics`, the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or
+         *     series).
          */
         get: operations["feed"];
         put?: never;
@@ -1221,6 +1262,18 @@ export interface components {
             /** Format: int64 */
             size: number;
         };
+        /** @description All caches on disk. */
+        CacheTotals: {
+            /** @description When one was measured last. */
+            last_updated?: string | null;
+            /**
+             * Format: int64
+             * @description Of those that were measured.
+             */
+            total_bytes: number;
+            /** @description Engines that have one. */
+            volume_count: number;
+        };
         /** @description Engines free for another stream's own use. */
         Capacity: {
             available: number;
@@ -1313,6 +1366,12 @@ export interface components {
             duration_seconds: number;
             failed_vpn?: string | null;
             healthy_vpn?: string | null;
+        };
+        /** @description What is done about them. */
+        Emptying: {
+            message: string;
+            /** @description Always `success`; what could not be emptied stays and is tried again. */
+            status: string;
         };
         /** @description Engines counted. */
         EngineCounts: {
@@ -3248,6 +3307,80 @@ export interface operations {
             };
             /** @description It could not be stored; nothing was changed */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    engine_cache_purge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Emptying"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    engine_cache_stats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheTotals"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

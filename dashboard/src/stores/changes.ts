@@ -4,13 +4,15 @@ import { readEntry, type LogEntry } from "../api/log";
 import { Store } from "./store";
 
 const ENTRIES_MAX = 500;
+/** Kinds of changes that concern engines. */
+const FLEET: ReadonlySet<string> = new Set(["engine", "provision", "pull", "reprovision"]);
 
 export interface ChangeState {
   /** Entries that came by themselves, newest first. */
   entries: readonly LogEntry[];
   /** Rises when a stream began or ended. */
   streams: number;
-  /** Rises when an engine's state is another one. */
+  /** Rises when something about engines is otherwise. */
   engines: number;
   /** Rises when the list of looping streams is another one. */
   looping: number;
@@ -27,7 +29,7 @@ export class Changes {
       return;
     }
     if (told.what === "stream") this.state.update((state) => ({ ...state, streams: state.streams + 1 }));
-    if (told.what === "engine") this.state.update((state) => ({ ...state, engines: state.engines + 1 }));
+    if (FLEET.has(told.what)) this.state.update((state) => ({ ...state, engines: state.engines + 1 }));
     if (told.what === "looping") this.state.update((state) => ({ ...state, looping: state.looping + 1 }));
     if (told.what === "event") this.enter(told.data);
   }

@@ -16,7 +16,7 @@ const VIEWERS_MAX: usize = 50_000;
 const RATE_OVER: Duration = Duration::from_secs(8);
 /// Tokens of one address that nobody has used yet, at most. A player uses its token at once; what asks for tokens and
 /// does not use them is no player.
-const UNUSED_PER_ADDRESS_MAX: u32 = 512;
+const UNUSED_PER_ADDRESS_MAX: u32 = 1024;
 
 /// What names a viewer in its addresses: which shard knows it, and a number nobody can guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -77,17 +77,22 @@ impl Ground {
         if container.state != State::Running {
             return None;
         }
+        let Reach::Network(network) = &self.reach else { return self.published(&container.labels) };
         let port = |key: &str| container.labels.get(key).and_then(|text| text.parse::<u16>().ok());
-        let outside = port(recipe::LABEL_HOST_HTTP);
-        let inside = port(recipe::LABEL_HTTP);
-        let (host, port) = match &self.reach {
-            Reach::Published(host) => (host.clone(), outside.or(inside)?),
-            Reach::Network(network) => {
-                let address: IpAddr = *container.addresses.get(network)?;
-                (address.to_string(), inside.or(outside)?)
-            }
-        };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
-        format!("{host}:{port}").parse().ok()
+        let inside = port(recipe::LABEL_HTTP).or_else(|| port(recipe::LABEL_HOST_HTTP))?;
+        let address: IpAddr = *container.addresses.get(network)?;
+        at(&address.to_string(), inside)
     }
+
+    /// Where an engine with these labels is reached, as far as that is known without asking Docker.
+    pub(crate) fn published(&self, labels: &BTreeMap<String, String>) -> Option<Authority> {
+        let Reach::Published(host) = &self.reach else { return None };
+        let port = |key: &str| labels.get(key).and_then(|text| text.parse::<u16>().ok());
+        at(host, port(recipe::LABEL_HOST_HTTP).or_else(|| port(recipe::LABEL_HTTP))?)
+    }
+}
+
+fn at(host: &str, port: u16) -> Option<Authority> {
+    let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    text.parse().ok()
 }

@@ -168,6 +168,24 @@ pub(crate) struct Progress {
     pub(crate) current: Option<ContainerId>,
 }
 
+impl Progress {
+    /// How it stands in two words: `in_progress`, `success` or `error`; `provisioning`, `stopping`, `complete` or `error`.
+    pub(crate) fn state(&self) -> (&'static str, &'static str) {
+        match (self.rework.is_over, &self.rework.fault, &self.current) {
+            (false, _, Some(_)) => ("in_progress", "stopping"),
+            (false, _, None) => ("in_progress", "provisioning"),
+            (true, None, _) => ("success", "complete"),
+            (true, Some(_), _) => ("error", "error"),
+        }
+    }
+
+    /// The same for a person.
+    pub(crate) fn text(&self) -> String {
+        let anew = || format!("{} of {} engines are new", self.provisioned, self.rework.total);
+        self.rework.fault.clone().unwrap_or_else(anew)
+    }
+}
+
 impl Fleet {
     /// Asks for an engine. Refused at once when none can be made now.
     ///

@@ -50,6 +50,14 @@ impl Phase {
             Self::Removing(_) => "removing",
         }
     }
+
+    /// Why it goes, when it does.
+    pub(crate) const fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Draining(why) | Self::Removing(why) => Some(why.as_str()),
+            Self::Provisioning | Self::Uncertain | Self::Starting | Self::Ready => None,
+        }
+    }
 }
 
 /// Why a member goes.

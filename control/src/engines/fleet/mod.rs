@@ -19,7 +19,7 @@ mod standing;
 
 pub(crate) use ground::{Ground, Ownership, Reach};
 pub(crate) use hand::{HandError, HandTicket, Made, Outcome, Progress, Wish};
-pub(crate) use member::{End, Phase};
+pub(crate) use member::{End, Phase, Why};
 pub(crate) use standing::{Blocked, FleetStanding, MemberStanding};
 
 use super::Authority;
@@ -28,9 +28,9 @@ use super::health::State as Health;
 use super::ports::{PortRange, Ports as Pool};
 use super::recipe::{self, Ports};
 use crate::docker::{Container, ContainerId, ContainerSpec, Error, State};
-use member::{Member, Why};
+use member::Member;
 use sluice_contract::EngineId;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -333,12 +333,11 @@ impl Fleet {
 
     fn reconcile(&mut self, now: Instant, begun: Instant, list: Vec<Container>, ground: &Ground) {
         self.tombstones.retain(|_, until| *until > now);
-        self.names = list.iter().map(|container| container.name.clone()).collect();
         self.host_ports.release(STRANGERS);
         if let Some(ports) = &mut self.p2p_ports {
             ports.release(STRANGERS);
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::with_capacity(self.members.len());
         for container in &list {
             if self.tombstones.contains_key(&container.id) {
                 continue;
@@ -350,10 +349,10 @@ impl Fleet {
                 None => ownership == Ownership::Ours,
             });
             if is_known {
-                seen.insert(container.name.clone());
+                seen.insert(container.name.as_str());
                 self.observe(now, begun, container, ground);
             } else if ownership != Ownership::Strange && self.adopt(now, container, ownership, ground) {
-                seen.insert(container.name.clone());
+                seen.insert(container.name.as_str());
             } else {
                 for port in &container.host_ports {
                     self.host_ports.hold(*port, STRANGERS);
@@ -362,7 +361,7 @@ impl Fleet {
             }
         }
         let is_missing = |name: &String, member: &Member| {
-            !seen.contains(name) && member.known_at < begun && member.phase != Phase::Provisioning
+            !seen.contains(name.as_str()) && member.known_at < begun && member.phase != Phase::Provisioning
         };
         let missing: Vec<String> = self
             .members
@@ -373,6 +372,7 @@ impl Fleet {
         for name in missing {
             self.forget(now, &name);
         }
+        self.names = list.into_iter().map(|container| container.name).collect();
     }
 
     /// Takes what a list says of a member.
@@ -502,6 +502,7 @@ impl Fleet {
 
     /// The end of an [`Action::Provision`].
     pub(crate) fn provisioned(&mut self, now: Instant, name: &str, outcome: Result<ContainerId, Error>) {
+        let ground = self.ground.clone();
         let Some(member) = self.members.get_mut(name).filter(|member| member.phase == Phase::Provisioning)
         else {
             return;
@@ -515,8 +516,12 @@ impl Fleet {
                 let made = Made { id: id.clone(), name: name.to_owned(), http, second };
                 member.id = Some(id);
                 member.enter(now, Phase::Starting);
-                // Where it is reached stands in the list.
-                self.list_at = now;
+                // On a published port it can be asked at once. Anywhere else only a list says where it is, and a list for each
+                // of many starts is work the daemon has no time for then.
+                member.authority = ground.and_then(|ground| ground.published(&member.labels));
+                if member.authority.is_none() {
+                    self.list_at = now;
+                }
                 self.answer_made(ticket, Ok(made));
             }
             Err(error) if error.is_absence() => {
@@ -640,9 +645,8 @@ impl Fleet {
 
     /// Moves members on by how their engines do.
     fn follow(&mut self, now: Instant, view: &View) {
-        let names: Vec<String> = self.members.keys().cloned().collect();
-        for name in names {
-            let Some(member) = self.members.get_mut(&name) else { continue };
+        let (mut late, mut empty) = (Vec::new(), Vec::new());
+        for (name, member) in &mut self.members {
             let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone()))).copied();
             let leases = load.map_or(0, |load| load.leases);
             member.idle_since = (leases == 0).then(|| member.idle_since.unwrap_or(now));
@@ -659,19 +663,23 @@ impl Fleet {
                         self.counts.started += 1;
                     }
                 }
-                Phase::Starting if now >= member.since + self.limits.startup => {
-                    let text = format!("{name} did not answer within {:?} of its start", self.limits.startup);
-                    self.start_failed(now, &name, "engine_never_ready", text, REMEDY_LOGS);
-                }
+                Phase::Starting if now >= member.since + self.limits.startup => late.push(name.clone()),
                 Phase::Ready => {
                     let is_down = load.is_none_or(|load| load.health == Health::Down);
                     member.down_since = is_down.then(|| member.down_since.unwrap_or(now));
                 }
                 Phase::Draining(why) if leases == 0 || now >= member.since + DRAIN_MAX => {
-                    self.dismiss(now, &name, why);
+                    empty.push((name.clone(), why));
                 }
                 _ => {}
             }
+        }
+        for name in late {
+            let text = format!("{name} did not answer within {:?} of its start", self.limits.startup);
+            self.start_failed(now, &name, "engine_never_ready", text, REMEDY_LOGS);
+        }
+        for (name, why) in empty {
+            self.dismiss(now, &name, why);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::engines::caches::{Cache, CacheStanding};
 use crate::engines::pulling::Pulling;
 use crate::engines::recipe::Variant;
 use sluice_contract::DockerState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -150,9 +150,9 @@ impl FleetStanding {
         self.members.iter().filter(|member| member.is_outdated || is_leaving(member.phase)).count()
     }
 
-    /// The member whose container this is.
-    pub(crate) fn member(&self, id: &str) -> Option<&MemberStanding> {
-        self.members.iter().find(|member| member.id.as_ref().is_some_and(|own| *own.0 == *id))
+    /// Members that have a container, by its id: for whoever looks up many of them.
+    pub(crate) fn by_id(&self) -> HashMap<&str, &MemberStanding> {
+        self.members.iter().filter_map(|member| Some((&*member.id.as_ref()?.0, member))).collect()
     }
 }
 

@@ -431,7 +431,11 @@ fn failed_starts_leave_nothing() {
         world.fate = fate.clone();
         world.pass(Duration::from_secs(120));
         let standing = world.fleet.standing(world.now);
-        assert_eq!(standing.trouble.as_ref().unwrap().code, code, "{fate:?}");
+        let trouble = standing.trouble.as_ref().unwrap();
+        assert_eq!(trouble.code, code, "{fate:?}");
+        assert!(!trouble.remedy.is_empty() && !trouble.text.is_empty(), "{trouble:?}");
+        let blocked = standing.blocked.as_ref().map(Blocked::text).unwrap_or_default();
+        assert!(blocked.contains(&trouble.text) && blocked.contains(trouble.remedy), "{blocked}");
         assert_eq!(standing.breaker.state, crate::engines::breaker::BreakerState::Open, "{fate:?}");
         assert!(matches!(standing.blocked, Some(Blocked::CircuitBreaker { .. })), "{fate:?}");
         assert_eq!(

@@ -35,7 +35,8 @@ async fn engines_are_shown_before_the_service_has_run() {
 /// is told so; where Docker was asked for its absence is shown instead.
 #[tokio::test]
 async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
-    for assumed in [Some("127.0.0.1:6878"), None] {
+    let closed = closed().await.to_string();
+    for assumed in [Some(closed.as_str()), None] {
         let host = Host::new(Some("unix:///nonexistent/docker.sock"), None).expect("an address");
         let options = Options {
             pool: Vec::new(),
@@ -71,19 +72,30 @@ async fn without_docker_an_engine_is_assumed_only_when_nothing_was_said() {
         let engines: Vec<EngineId> =
             handle.standing().engines.iter().map(|engine| engine.id.clone()).collect();
         let blocked = supply.blocked.as_ref().map(|refusal| refusal.code);
+        let short = || board.supply().shortfalls.iter().map(|shortfall| shortfall.code).collect::<Vec<_>>();
         match assumed {
             Some(assumed) => {
                 assert_eq!((supply.source, blocked), (EngineSource::Assumed, None));
                 assert_eq!(supply.assumed.as_deref(), Some(assumed));
                 assert_eq!(engines, [EngineId(assumed.into())]);
+                // Docker is not missed, the engine is.
+                until("it is looked for", || short() == ["no_engine"]).await;
+                assert!(board.supply().shortfalls[0].detail.contains(assumed));
             }
             None => {
                 let no_docker = Some(RefusalCode::NoDocker);
                 assert_eq!((supply.source, blocked), (EngineSource::Docker, no_docker));
                 assert_eq!(engines, []);
+                assert_eq!(short(), ["no_docker"]);
             }
         }
     }
+}
+
+/// An address nobody listens on.
+async fn closed() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address")
 }
 
 fn yard(host: Host) -> YardOptions {
@@ -165,6 +177,25 @@ async fn what_is_changed_while_it_runs_holds_for_what_is_asked_next() {
     assert_eq!(handle.fleet().map(|fleet| fleet.limits.min), Some(2));
 }
 
+/// Guards a container that was made and cannot be started, such as for a port another program has or a full disk: it is removed
+/// again, each time, and what was wrong is told with its remedy.
+#[tokio::test]
+async fn a_container_that_cannot_be_started_is_removed() {
+    for (fault, code) in [
+        (crate::docker::Error::DiskFull { reason: "no space left on device".to_owned() }, "disk_full"),
+        (crate::docker::Error::PortTaken { reason: "port is already allocated".to_owned() }, "port_taken"),
+    ] {
+        let mut tasks = JoinSet::new();
+        let docker = Simulated { start_fault: Some(fault), ..Simulated::default() };
+        let (handle, docker, _settings, _board) = started(docker, |yard| yard.limits.max = 1, &mut tasks);
+        let trouble = || handle.fleet().and_then(|fleet| fleet.trouble.clone());
+        until("it is told", || trouble().is_some_and(|trouble| trouble.code == code)).await;
+        assert!(trouble().is_some_and(|trouble| !trouble.remedy.is_empty()));
+        until("it is tried again", || docker.made().len() > 1).await;
+        until("nothing is left", || docker.count() == 0).await;
+    }
+}
+
 /// Guards stops: containers are stopped beside each other, so that ten of them take no longer than one.
 #[tokio::test]
 async fn containers_are_stopped_beside_each_other() {
@@ -220,9 +251,7 @@ async fn a_pull_is_shown_and_has_its_own_end() {
 #[tokio::test]
 async fn engines_that_are_not_well_are_told() {
     let mut tasks = JoinSet::new();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let closed = listener.local_addr().expect("an address");
-    drop(listener);
+    let closed = closed().await;
     let options = Options {
         pool: vec![closed.to_string().parse().expect("an authority")],
         fallback: None,
@@ -244,6 +273,8 @@ async fn engines_that_are_not_well_are_told() {
         (closed.to_string().as_str(), "dead")
     );
     assert!(supply.unwell[0].reason.contains("refuses"), "{}", supply.unwell[0].reason);
+    let [shortfall] = &supply.shortfalls[..] else { panic!("{:?}", supply.shortfalls) };
+    assert!(shortfall.code == "no_engine" && shortfall.detail.contains(&closed.to_string()), "{shortfall:?}");
 }
 
 /// Guards the cache of an idle engine: measured, emptied when it is too large, and the engine there for everybody

@@ -172,6 +172,28 @@ fn labels_survive_every_list() {
     assert_eq!(world.made, 0);
 }
 
+/// Guards the forwarded port of a VPN, of which there is one: of engines that claim it only one is believed, and the same one
+/// in every list, however many there were when nobody had written the first down yet; another VPN has one of its own.
+#[test]
+fn one_engine_of_a_vpn_is_believed_to_be_forwarded() {
+    let mut former = World::new(FleetLimits { min: 4, ..limits() });
+    former.pass(Duration::from_secs(20));
+    let mut world = World::new(FleetLimits { min: 4, ..limits() });
+    world.now = former.now;
+    world.containers = former.containers;
+    for (made, vpn) in world.containers.values_mut().zip(["one", "one", "two", "one"]) {
+        let labels = &mut made.container.labels;
+        labels.remove(recipe::LABEL_INSTANCE);
+        labels.insert(recipe::LABEL_VPN.to_owned(), vpn.to_owned());
+        labels.insert(recipe::LABEL_FORWARDED.to_owned(), "true".to_owned());
+    }
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(30));
+        let forwarded: Vec<bool> = world.fleet.engines().iter().map(|engine| engine.is_forwarded).collect();
+        assert_eq!(forwarded, [true, false, true, false]);
+    }
+}
+
 /// Guards replacements whose successors never come up: the engine that is down stays for as long, and starts are bounded
 /// by the breaker and not one for each turn.
 #[test]

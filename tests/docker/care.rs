@@ -1,0 +1,133 @@
+//! What becomes of single engines on a real Docker: of a variant of the operator's own, removed by somebody, killed for memory.
+
+use crate::common::{Appliance, Setup, eventually, until};
+use crate::daemon::{CACHED_BYTES, Daemon};
+use crate::rest::ask;
+use serde_json::{Value, json};
+
+fn setup(daemon: &Daemon) -> Setup {
+    Setup::bare()
+        .env("ENGINE_PROVISIONING", "on")
+        .env("DOCKER_HOST", &daemon.host())
+        .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
+        .env("ENGINE_VARIANT", "krinkuto11-amd64")
+        .env("AUTO_DELETE", "false")
+        .env("MIN_FREE_REPLICAS", "0")
+}
+
+fn ready(appliance: &Appliance) -> f64 {
+    appliance.metric("sluice_fleet_engines{phase=\"ready\"")
+}
+
+/// Has an engine made with these variables, and answers its name when it is ready.
+fn made(appliance: &Appliance, env: &Value) -> String {
+    let before = ready(appliance);
+    let (status, made) = ask(appliance, "POST", "/provision/acestream", &json!({ "env": env }));
+    assert_eq!(status, 200, "{made}");
+    until("it is ready", || ready(appliance) > before);
+    made["container_name"].as_str().expect("a name").to_owned()
+}
+
+/// What is shown of an engine.
+fn shown(appliance: &Appliance, name: &str) -> Value {
+    let engines = appliance.json("/engines");
+    let found = engines.as_array().expect("a list").iter().find(|engine| engine["container_name"] == name);
+    found.cloned().unwrap_or_default()
+}
+
+/// Guards a variant of the operator's own: engines are made of it under the name of the active template, before and after a
+/// restart; their cache is measured and emptied where that recipe has it; and the doctor finds it all in order.
+#[test]
+fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
+    let Some(daemon) = Daemon::start() else { return };
+    let setup = || setup(&daemon).env("MIN_REPLICAS", "0").env("MAX_REPLICAS", "2");
+    let mut appliance = setup().start();
+    let flag = json!({ "name": "--bind-all", "type": "flag", "value": true, "enabled": true });
+    let cache = json!({ "name": "--live-cache-type", "type": "string", "value": "disk", "enabled": true });
+    let config =
+        json!({ "enabled": true, "platform": "amd64", "memory_limit": "128m", "parameters": [flag, cache] });
+    for (path, body) in [
+        ("/custom-variant/config", config.clone()),
+        ("/custom-variant/templates/3", json!({ "name": "Living room", "config": config })),
+        ("/custom-variant/templates/3/activate", Value::Null),
+    ] {
+        let (status, answer) = ask(&appliance, "POST", path, &body);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    let name = made(&appliance, &json!({}));
+    let label = |name: &str| daemon.inspect(name, "{{index .Config.Labels \"acestream.engine_variant\"}}");
+    assert_eq!(
+        daemon.inspect(&name, "{{.Config.Image}} {{.HostConfig.Memory}}"),
+        "jopsis/acestream:x64 134217728"
+    );
+    assert_eq!(
+        (label(&name).as_str(), &shown(&appliance, &name)["engine_variant"]),
+        ("Living room", &"Living room".into())
+    );
+
+    let bytes = |field: &str| shown(&appliance, &name)[field].as_u64().unwrap_or_default();
+    until("its cache is measured", || bytes("cache_size_bytes") >= CACHED_BYTES as u64);
+    let totals = appliance.json("/engine-cache/stats");
+    assert_eq!(
+        (&totals["volume_count"], totals["total_bytes"].as_u64()),
+        (&1.into(), Some(bytes("cache_size_bytes")))
+    );
+    let (status, told) = ask(&appliance, "POST", "/engine-cache/purge", &Value::Null);
+    assert_eq!((status, &told["status"]), (200, &"success".into()), "{told}");
+    until("it is emptied", || bytes("cache_freed_bytes") >= CACHED_BYTES as u64);
+    assert!(shown(&appliance, &name)["last_cache_cleanup"].is_string());
+    assert!(!daemon.docker(&["exec", &name, "du", "-ab", "/root"]).contains("piece"), "it is still there");
+
+    let doctor = setup().arg("doctor").into_command().output().expect("it starts");
+    let found = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(doctor.status.code(), Some(0), "{found}");
+    for subject in ["docker", "rights", "api", "ports", "image", "engine"] {
+        assert!(
+            found.lines().any(|line| line.split_whitespace().nth(1) == Some(subject)),
+            "{subject}: {found}"
+        );
+    }
+    assert!(found.contains(&name) && !found.contains("FAILED"), "{found}");
+
+    assert!(appliance.terminate(crate::common::SOON).success());
+    let mut appliance = setup().start();
+    until("it is taken over", || ready(&appliance) == 1.0);
+    assert_eq!(appliance.json("/custom-variant/templates")["active_template_id"], 3);
+    let next = made(&appliance, &json!({}));
+    assert_eq!((label(&next).as_str(), daemon.engines().len()), ("Living room", 2));
+    assert!(appliance.terminate(crate::common::SOON).success());
+}
+
+/// Guards what happens to engines from outside: one whose container somebody removes is replaced under its own name, and one
+/// the kernel kills for its memory is told apart from one that just ended, with what to do about it.
+#[test]
+fn engines_that_somebody_or_the_kernel_takes_away_are_told_apart() {
+    let Some(daemon) = Daemon::start() else { return };
+    let appliance = setup(&daemon)
+        .env("MIN_REPLICAS", "1")
+        .env("MAX_REPLICAS", "2")
+        .env("ENGINE_MEMORY_LIMIT", "64m")
+        .start();
+    until("the first is ready", || ready(&appliance) == 1.0);
+    let count = |event: &str| appliance.metric(&format!("sluice_fleet_events_total{{event=\"{event}\""));
+    let id = daemon.inspect("acestream-1", "{{.Id}}");
+    daemon.docker(&["rm", "--force", "acestream-1"]);
+    until("the loss is seen", || count("lost") == 1.0);
+    until("there is another", || ready(&appliance) == 1.0);
+    assert_eq!(daemon.engines(), ["acestream-1"]);
+    assert_ne!(daemon.inspect("acestream-1", "{{.Id}}"), id);
+    assert_eq!(count("out_of_memory"), 0.0);
+
+    let name = made(&appliance, &json!({ "SLUICE_BENCH_DEVOUR_AFTER_S": "3" }));
+    until("the cause is known", || count("out_of_memory") >= 1.0);
+    eventually("its exit code is known", || {
+        shown(&appliance, &name)["last_exit_code"].as_i64().filter(|code| *code == 137)
+    });
+    appliance.wait_log("the remedy is said", |lines| {
+        lines.iter().any(|line| line.contains(&name) && line.contains("more memory than it may"))
+    });
+    assert_eq!(
+        (shown(&appliance, "acestream-1")["health_status"].as_str(), count("lost")),
+        (Some("healthy"), 1.0)
+    );
+}

@@ -66,7 +66,7 @@ export default defineConfig(({ mode }) => {
     server: {
       // `npm run dev` against an appliance on the default port.
       proxy: Object.fromEntries(
-        ["/proxy", "/api", "/ace", "/metrics", "/version", "/health", "/engines", "/streams", "/openapi.json"].map(
+        [..."proxy api ace metrics version health engines streams events settings custom-variant looping-streams".split(" "), ..."stream-loop-detection orchestrator vpn provision scale containers panel/session openapi.json".split(" ")].map((name) => `/${name}`).map(
           (path) => [path, process.env["SLUICE_URL"] ?? "http://127.0.0.1:8000"],
         ),
       ),
@@ -95,7 +95,9 @@ export default defineConfig(({ mode }) => {
             globalSetup: ["tests/support/global.ts"],
             testTimeout: 180_000,
             hookTimeout: 120_000,
-            fileParallelism: false,
+            // They mostly wait.
+            pool: "forks",
+            poolOptions: { forks: { minForks: 1, maxForks: 2 } },
           },
         },
       ],

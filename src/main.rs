@@ -11,7 +11,8 @@ use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
 use sluice::settings::{
-    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, Loaded, Selection, Settings, Watched, help,
+    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, JoinBehind, Loaded, Selection, Settings,
+    Watched, help,
 };
 use sluice::shard::Order;
 use sluice::upgrade::{Paused, Takeover, Took};
@@ -508,6 +509,10 @@ fn tuning(settings: &Settings) -> Tuning {
         grace: settings.timeouts.grace,
         empty_timeout: settings.timeouts.empty,
         is_hls_default: settings.hls.by_default,
+        join_behind: match settings.window.join_behind {
+            JoinBehind::Media(time) => Some(time),
+            JoinBehind::Bytes(_) => None,
+        },
     }
 }
 
@@ -534,6 +539,7 @@ fn control_options(
             retention: settings.streams.loop_retention,
         },
         tuning: tuning(settings),
+        join_behind_max: settings.slow_clients.lag_max,
         environment: environment.clone(),
         is_pinned: settings.is_pinned,
         debug_dir: settings.debug_log_dir.clone(),

@@ -107,6 +107,8 @@ pub struct Options {
     pub reads_need_key: bool,
     /// What the shards' dial stands at before any setting was changed.
     pub tuning: Tuning,
+    /// How far players may fall behind, where that is bounded: no setting lets them join further back.
+    pub join_behind_max: Option<Duration>,
     /// What the environment says of [`variables`], as it was given.
     pub environment: BTreeMap<String, String>,
     /// Whether settings are what the environment says and cannot be changed.
@@ -154,6 +156,7 @@ impl Default for Options {
             api_key: ApiKey::Generated,
             reads_need_key: false,
             tuning: Tuning::default(),
+            join_behind_max: None,
             environment: BTreeMap::new(),
             is_pinned: false,
             epoch_before: 0,

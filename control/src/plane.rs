@@ -83,6 +83,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             streams_per_engine: options.streams_per_engine,
             fleet: options.docker.as_ref().map(settings::Fleet::of),
             looping: options.loop_detection,
+            join_behind_max: options.join_behind_max,
             is_pinned: options.is_pinned,
         },
         store.clone(),
@@ -185,6 +186,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             events: events.clone(),
             diagnosis: diagnosis.clone(),
             idle_timeout: options.idle_timeout,
+            looks: Arc::new(api::Looks::new()),
         },
     );
     let plane = Plane {

@@ -80,6 +80,33 @@ fn missing_and_wrong_keys_are_told_apart() {
     }
 }
 
+/// Guards: the panel's cookie stands for the key, from the panel alone, until it is given back.
+#[test]
+fn the_panel_signs_in_once() {
+    const PANEL: &str = "x-sluice-panel: 1";
+    let bench = keyed(true);
+    let json = "content-type: application/json";
+    let body = json!({ "key": KEY }).to_string();
+    let standing = |headers: &[&str]| ask(&bench, "GET /panel/session", headers, "").json();
+    let stranger = json!({ "needs_key": true, "reads_need_key": true, "is_signed_in": false });
+    assert_eq!(standing(&[PANEL]), stranger);
+    assert_eq!(ask(&bench, "POST /panel/session", &[json], &body).status, 400);
+    let wrong = ask(&bench, "POST /panel/session", &[json, PANEL], r#"{"key":"nonsense"}"#);
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (403, None));
+    let answer = ask(&bench, "POST /panel/session", &[json, PANEL], &body);
+    assert_eq!(answer.status, 204);
+    let cookie = answer.header("set-cookie").expect("a cookie").to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(KEY));
+    let cookie = format!("cookie: {}", cookie.split(';').next().unwrap());
+    assert_eq!(standing(&[PANEL, &cookie])["is_signed_in"], true);
+    for line in ["GET /proxy/status", "POST /cache/clear"] {
+        assert_eq!(ask(&bench, line, &[PANEL, &cookie], "").status, 200, "{line}");
+        assert_eq!(ask(&bench, line, &[&cookie], "").status, 401, "{line} without the panel's mark");
+    }
+    assert_eq!(ask(&bench, "DELETE /panel/session", &[PANEL, &cookie], "").status, 204);
+    assert_eq!(ask(&bench, "POST /cache/clear", &[PANEL, &cookie], "").status, 401);
+}
+
 /// Guards: a generated key is told once, accepted ever after on the same directory, and kept only as a hash; a key given
 /// later takes its place.
 #[test]

@@ -797,10 +797,12 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 5] = [
+const ADDED: [&str; 7] = [
     "GET /engine-cache/stats",
+    "GET /engines/{}/log",
     "GET /events/stream",
     "GET /proxy/sessions/{}/clients",
+    "GET /settings",
     "POST /engine-cache/purge",
     "POST /proxy/sessions/{}/move",
 ];

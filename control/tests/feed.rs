@@ -27,8 +27,12 @@ struct Event {
 
 impl Follower {
     fn new(bench: &Bench, last: Option<&str>) -> Self {
+        Self::of(bench, "", last)
+    }
+
+    fn of(bench: &Bench, query: &str, last: Option<&str>) -> Self {
         let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/v1/events/stream HTTP/1.1\r\nhost: sluice\r\n{last}\r\n");
+        let request = format!("GET /api/v1/events/stream{query} HTTP/1.1\r\nhost: sluice\r\n{last}\r\n");
         let mut follower = Self(BufReader::new(bench.hand_over(request.as_bytes())));
         let head: Vec<String> =
             std::iter::from_fn(|| Some(follower.line()).filter(|line| !line.is_empty())).collect();
@@ -108,4 +112,30 @@ fn changes_are_followed() {
     let begun = Instant::now();
     drop(bench.stop());
     assert!(begun.elapsed() < PATIENCE, "whoever follows must not hold the stop up");
+}
+
+/// Guards: whoever asks for figures is told them whole once and then what is new, beside the changes; others get none.
+#[test]
+fn figures_come_with_the_changes() {
+    let bench = Bench::start(options(&[]), 1);
+    let mut follower = Follower::of(&bench, "?figures=1", None);
+    assert_eq!(follower.next().kind, "ready");
+    let mut next = || {
+        let event = follower.next();
+        assert!(["look", "stream", "event"].contains(&event.kind.as_str()), "{event:?}");
+        event
+    };
+    let first = std::iter::repeat_with(&mut next).find(|event| event.kind == "look").unwrap();
+    assert!(first.id.is_empty(), "where to go on is told by changes alone");
+    assert_eq!(first.data["is_whole"], true);
+    let count = |look: &Event| look.data["figures"]["set"].as_array().unwrap().len();
+    start_stream(&bench, "one");
+    let (mut changes, mut looks) = (0, Vec::new());
+    while looks.len() < 2 || changes < 2 {
+        let event = next();
+        if event.kind == "look" { looks.push(event) } else { changes += 1 }
+    }
+    assert!(looks.iter().all(|look| look.data["is_whole"] == false && count(look) < count(&first)));
+    let answer = bench.get("/api/v1/events/stream?figures=0");
+    assert_eq!(answer.status, 422);
 }

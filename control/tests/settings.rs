@@ -42,6 +42,7 @@ fn kept(directory: &Path, environment: &[(&str, &str)]) -> Options {
 
 /// Which test changes a setting while control runs and sees the effect.
 const LIVE: &[(&str, &str, &str)] = &[
+    ("join_behind_s", HERE, "every_setting_is_told_with_its_bounds"),
     ("channel_shutdown_delay", HERE, "settings_of_playing_are_read_and_changed"),
     ("stream_mode", HERE, "settings_of_playing_are_read_and_changed"),
     ("no_data_timeout_checks", HERE, "silence_is_borne_for_as_long_as_was_said"),
@@ -133,6 +134,36 @@ fn settings_of_playing_are_read_and_changed() {
     let dial = bench.dial.read();
     assert_eq!((dial.grace, dial.is_hls_default), (Duration::from_secs(7), true));
     assert_eq!(dial.empty_timeout, Duration::from_secs(30), "60 looks, half a second apart");
+}
+
+/// Guards: every setting is told with its bounds, default and source, and the distance at which players join is changed while
+/// shards run, but never to where a slow player would be cut at once.
+#[test]
+fn every_setting_is_told_with_its_bounds() {
+    let join_behind_max = Some(Duration::from_secs(12));
+    let bench = Bench::start(Options { join_behind_max, ..options(&[]) }, 1);
+    let find = |name: &str| {
+        let table = bench.get("/settings").json();
+        let settings = table["settings"].as_array().unwrap().clone();
+        settings.into_iter().find(|setting| setting["name"] == name).unwrap()
+    };
+    let join = find("join_behind_s");
+    assert_eq!(
+        (&join["value"], &join["default"], &join["source"]),
+        (&json!(10.0), &json!(10.0), &json!("default"))
+    );
+    assert_eq!((&join["min"], &join["max"], &join["kind"]), (&json!(0.0), &json!(25.0), &json!("number")));
+    assert_eq!(
+        (&join["group"], &join["variables"], &join["acts"]),
+        (&json!("proxy"), &json!(["JOIN_BEHIND_S"]), &json!(true))
+    );
+    assert_eq!(find("retention_minutes")["max"], Value::Null);
+    assert_eq!(find("stream_mode")["choices"], json!(["TS", "HLS"]));
+    let told = refused(&post(&bench, "/proxy/config", r#"{"join_behind_s":12}"#), 400);
+    assert_eq!(told, "join_behind_s must be below SLOW_CLIENT_LAG_S, 12 seconds");
+    assert_eq!(post(&bench, "/proxy/config", r#"{"join_behind_s":4.5}"#).status, 200);
+    assert_eq!(find("join_behind_s")["source"], "api");
+    assert_eq!(bench.dial.read().join_behind, Some(Duration::from_millis(4500)));
 }
 
 /// Guards: a request with one fault changes nothing, whichever place the fault has; faults of form are 422.

@@ -14,14 +14,20 @@ import { StreamsPage } from "./pages/streams";
 import { RootProvider, usePlace } from "./router";
 import { Live } from "./stores/live";
 import { applyTheme, prefs } from "./stores/prefs";
+import { Session } from "./stores/session";
 import { useStore } from "./stores/store";
+import { Work } from "./stores/work";
 
+const EnginePage = lazy(() => import("./pages/engine"));
+const LogPage = lazy(() => import("./pages/log"));
 const MetricsPage = lazy(() => import("./pages/metrics"));
+const SettingsPage = lazy(() => import("./pages/settings"));
+const VariantPage = lazy(() => import("./pages/variant"));
 const WatchPage = lazy(() => import("./pages/watch"));
 
 export function services(api: Api): Services {
   const live = new Live(api, prefs.get().intervalS * 1000);
-  return { api, live };
+  return { api, live, session: new Session(api), work: new Work(api, live.changes) };
 }
 
 export function App({ root, services }: { root: URL; services: Services }) {
@@ -29,7 +35,11 @@ export function App({ root, services }: { root: URL; services: Services }) {
   useEffect(applyTheme, []);
   useEffect(() => {
     services.live.start();
-    return () => services.live.stop();
+    const rest = services.work.start();
+    return () => {
+      services.live.stop();
+      rest();
+    };
   }, [services]);
   useEffect(() => services.live.setInterval(intervalS * 1000), [services, intervalS]);
   useEffect(() => {
@@ -67,6 +77,14 @@ function pageOf(page: string, id: string | undefined): ReactNode {
       return <WatchPage id={id ?? null} />;
     case "engines":
       return <EnginesPage />;
+    case "engine":
+      return <EnginePage id={id ?? ""} />;
+    case "variant":
+      return <VariantPage />;
+    case "log":
+      return <LogPage />;
+    case "settings":
+      return <SettingsPage />;
     case "metrics":
       return <MetricsPage />;
     case "doctor":

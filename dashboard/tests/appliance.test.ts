@@ -1,4 +1,5 @@
 // The panel as it is inside the real binary, with its simulated engines: the same origin, policy and forms as an operator gets.
+import { readFile } from "node:fs/promises";
 import { get as request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -28,8 +29,8 @@ async function raw(path: string, headers: Record<string, string> = {}): Promise<
 }
 
 /** A player that takes bytes until it is ended. */
-function player(id: string): () => void {
-  const asked = request(new URL(`ace/getstream?id=${id}`, appliance.url), { agent: false, headers: { "User-Agent": "VLC/3.0.21 LibVLC/3.0.21" } }, (answer) => answer.resume());
+function player(id: string, base = appliance.url): () => void {
+  const asked = request(new URL(`ace/getstream?id=${id}`, base), { agent: false, headers: { "User-Agent": "VLC/3.0.21 LibVLC/3.0.21" } }, (answer) => answer.resume());
   asked.on("error", () => undefined);
   return () => asked.destroy();
 }
@@ -87,7 +88,7 @@ test.each(["", "?as=hls"])("a stream is watched in the page (%s)", async (form) 
 /** Guards: a page is a page of its own: every view can be loaded by its address, and shows what the appliance has. */
 test("every view is found by its address", async () => {
   const { page, faults, close } = await open(browser, panel());
-  for (const [path, heading] of [["", "Overview"], ["streams", "Streams"], ["watch", "Watch"], ["engines", "Engines"], ["metrics", "Metrics"], ["doctor", "Doctor"]] as const) {
+  for (const [path, heading] of [["", "Overview"], ["streams", "Streams"], ["watch", "Watch"], ["engines", "Engines"], ["log", "Events"], ["metrics", "Metrics"], ["settings", "Settings"], ["doctor", "Doctor"]] as const) {
     await page.goto(panel(path));
     await page.getByRole("heading", { name: heading, exact: true, level: 1 }).waitFor();
     await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
@@ -109,5 +110,110 @@ test("what cannot be watched says why", async () => {
   await page.getByRole("textbox").fill(`acestream://${"0".repeat(40)}`);
   await page.getByRole("button", { name: "Play" }).click();
   await page.getByRole("alert").getByText("It does not play here").waitFor({ timeout: 40_000 });
+  await close();
+});
+
+/** Guards: the key is asked for where it is needed, goes to no place a script can read, and lets changes through until signing out. */
+test("signs in with the key and out again", async () => {
+  const locked = await start({ API_KEY: "a-key-of-the-tests" });
+  const { page, faults, close } = await open(browser, `${locked.url}panel/`);
+  try {
+    await page.getByRole("button", { name: "Sign in" }).click();
+    const dialog = page.getByRole("dialog", { name: "Sign in with the API key" });
+    await dialog.getByLabel("API key").fill("nonsense");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.getByText("the API key is wrong").waitFor();
+    await dialog.getByLabel("API key").fill("a-key-of-the-tests");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.waitFor({ state: "hidden" });
+    const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));
+    expect(kept).not.toContain("a-key-of-the-tests");
+    expect(kept).not.toContain("sluice_");
+    const write = () => page.evaluate(async (url) => (await fetch(url, { method: "POST", headers: { "X-Sluice-Panel": "1" } })).status, `${locked.url}cache/clear`);
+    expect(await write()).toBe(200);
+    await page.reload();
+    await page.getByRole("button", { name: "View" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("button", { name: "Sign in" }).waitFor();
+    expect(await write()).toBe(401);
+    expect(faults).toEqual([]);
+  } finally {
+    await close();
+    await locked.stop();
+  }
+});
+
+/** Guards: one connection tells everything: nothing is asked in an interval, what happens is in the log as it happens, and a cut is said and mended. */
+test("follows on one connection", async () => {
+  const own = await start({ PROXY_GRACE_PERIOD: "0" });
+  const { page, close } = await open(browser, `${own.url}panel/log`);
+  try {
+    await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
+    const asked: string[] = [];
+    page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+    const leave = player(own.ids[0] ?? "", own.url);
+    await page.getByText("The stream started").first().waitFor();
+    leave();
+    await page.getByText(/^The stream ended/).first().waitFor();
+    expect(asked.filter((path) => ["/proxy/status", "/metrics", "/engines", "/health"].includes(path))).toEqual([]);
+    await own.stop();
+    await page.getByText("Not live").first().waitFor();
+    await page.getByRole("alert").getByText("The appliance does not answer").waitFor();
+  } finally {
+    await close();
+    await own.stop();
+  }
+});
+
+/** Guards: the settings are the appliance's own: what they may be, where they come from, what it says to a wrong one, and that they hold. */
+test("changes a setting of the appliance and takes it back", async () => {
+  const { page, faults, close } = await open(browser, panel("settings?q=join"));
+  const row = page.locator(".setting", { hasText: "Join distance" });
+  expect(await row.textContent()).toMatch(/Default 10 s.*0 to 25/);
+  await page.getByLabel("Join distance").fill("3");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await row.getByText("changed here").waitFor();
+  const held = async () => ((await (await fetch(`${appliance.url}proxy/config`)).json()) as { join_behind_s: number }).join_behind_s;
+  expect(await held()).toBe(3);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await until("it is as it was", async () => (await held()) === 10);
+  await page.goto(panel("settings"));
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download the backup" }).click();
+  const path = await (await download).path();
+  await page.getByLabel("Backup file (ZIP)").setInputFiles({ name: "backup.zip", mimeType: "application/zip", buffer: await readFile(path) });
+  await page.getByRole("button", { name: "Restore what is chosen" }).click();
+  await page.getByText(/^Restored: .*playing/).waitFor();
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: the custom variant is kept by the appliance: a template is saved, put in force, compared, and its refusals are told. */
+test("saves a template of the custom variant", async () => {
+  const { page, faults, close } = await open(browser, panel("variant"));
+  await page.getByRole("button", { name: "New: Template 1", exact: true }).click();
+  await page.getByLabel("Name of the template").fill("Evening");
+  await page.getByLabel("--live-buffer", { exact: true }).fill("25");
+  await page.getByLabel("Memory limit").fill("1m");
+  await page.getByRole("button", { name: "Save template 1" }).click();
+  await page.getByRole("region", { name: "Unsaved changes" }).getByRole("alert").getByText("memory_limit must be").waitFor();
+  await page.getByLabel("Memory limit").fill("512m");
+  await page.getByRole("button", { name: "Save template 1" }).click();
+  await page.getByText("In force (template").waitFor({ state: "hidden" });
+  await page.locator(".slot", { hasText: "Evening" }).getByText("Active").waitFor();
+  const template = (await (await fetch(`${appliance.url}custom-variant/config`)).json()) as { memory_limit: string; parameters: { name: string; value: unknown }[] };
+  expect([template.memory_limit, template.parameters.find(({ name }) => name === "--live-buffer")?.value]).toEqual(["512m", 25]);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: without Docker the fleet says why no engine is made, and trying says it in place. */
+test("says why no engine can be added", async () => {
+  const { page, faults, close } = await open(browser, panel("engines"));
+  await page.getByRole("region", { name: "Fleet" }).getByText("no Docker is used").waitFor();
+  await page.getByRole("button", { name: "Add engine" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Add engine" }).click();
+  await page.getByRole("dialog").getByRole("alert").getByText("no Docker is used").waitFor();
+  expect(faults).toEqual([]);
   await close();
 });

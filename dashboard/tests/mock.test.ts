@@ -63,7 +63,7 @@ describe("every page", () => {
     test(`is accessible (${theme})`, async () => {
       const { page, faults, close } = await open(browser, at(""), { colorScheme: theme });
       const key = await firstKey(page);
-      for (const path of ["", "streams", `streams/${key}`, "watch", "engines", "metrics", "doctor", "nowhere"]) {
+      for (const path of ["", "streams", `streams/${key}`, "streams?state=ended", "watch", "engines", "engine/10.20.0.4:6878", "variant", "log", "metrics", "settings", "doctor", "nowhere"]) {
         await page.goto(at(path));
         await isLive(page);
         // Pages that carry a player or charts are loaded on demand.
@@ -133,7 +133,7 @@ describe("when something is wrong", () => {
   test("hostile names are harmless", async () => {
     const { page, faults, close } = await open(browser, at("streams", "hostile"));
     const key = await firstKey(page);
-    for (const path of ["streams", `streams/${key}`, "engines", ""]) {
+    for (const path of ["streams", `streams/${key}`, "engines", "log", ""]) {
       await page.goto(at(path, "hostile"));
       await isLive(page);
       await until("the page has its content", async () => (await page.locator("main").innerText()).length > 100);
@@ -146,13 +146,23 @@ describe("when something is wrong", () => {
     await close();
   });
 
-  /** Guards: a write that fails leaves a message that stays, with the reason. */
+  /** Guards: a write that fails leaves a message that stays, with the reason; want of the key asks for it, and then it works. */
   test("a refused write says so", async () => {
     const { page, close } = await open(browser, at("streams", "locked"));
     await page.locator(".table-body .table-row").first().getByRole("button", { name: /^Stop/ }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
     await page.getByRole("status").getByText("the API key is needed").waitFor();
     expect(await page.locator(".badge").textContent()).toBe("1");
+    const dialog = page.getByRole("dialog", { name: "Sign in with the API key" });
+    await dialog.getByLabel("API key").fill("wrong");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.getByText("the API key is wrong").waitFor();
+    await dialog.getByLabel("API key").fill("key");
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.waitFor({ state: "hidden" });
+    await page.locator(".table-body .table-row").first().getByRole("button", { name: /^Stop/ }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+    await page.getByRole("status").getByText("is stopped").waitFor();
     await close();
   });
 });

@@ -10,7 +10,7 @@ use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request
 use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
 use crate::session::{Asked, Phase, Readiness, Session};
 use crate::uring::Signal;
-use crate::window::Reservation;
+use crate::window::{Behind, Reservation};
 use futures_util::future::{Either, select};
 use monoio::time::{sleep, timeout};
 use sluice_contract::{
@@ -425,7 +425,7 @@ fn admit(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
     );
     let head = write::stream_head(head.minor_version);
-    let behind = shard.rules.join_behind;
+    let behind = shard.dial.read().join_behind.map_or(shard.rules.join_behind, Behind::Media);
     let (fd, place) = served.into_socket();
     let guards = [place, guard];
     let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);

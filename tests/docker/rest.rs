@@ -61,6 +61,12 @@ fn engines_and_containers_are_had_by_rest() {
     until("of both", || appliance.json("/engines/stats/total")["container_count"] == 2);
     assert_eq!(appliance.json("/engines/stats/all").as_object().unwrap().len(), 2);
 
+    // What it wrote is had too.
+    let log = format!("/engines/{}/log?lines=5", made["container_id"].as_str().unwrap());
+    let lines = appliance.json(&log)["lines"].as_array().expect("lines").len();
+    assert!(lines <= 5, "{lines}");
+    assert_eq!(appliance.get("/engines/nothing/log").status(), 404);
+
     // Up to the limit and not beyond, and the status says so.
     assert_eq!(ask(&appliance, "POST", "/scale/9", &Value::Null).1, json!({ "scaled_to": 9, "target": 3 }));
     until("three are ready", || ready(&appliance) == 3.0);

@@ -13,11 +13,18 @@ pub struct Tuning {
     pub empty_timeout: Duration,
     /// Whether players are sent to HLS.
     pub is_hls_default: bool,
+    /// How far behind live a player joins a running stream; `None` where that is given in bytes.
+    pub join_behind: Option<Duration>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(5), empty_timeout: Duration::from_secs(60), is_hls_default: false }
+        Self {
+            grace: Duration::from_secs(5),
+            empty_timeout: Duration::from_secs(60),
+            is_hls_default: false,
+            join_behind: None,
+        }
     }
 }
 

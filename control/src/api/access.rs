@@ -1,9 +1,10 @@
 //! Who may do what: one key for everything that changes something or shows a secret.
 //!
 //! Only a hash of the key is kept, and hashes are compared in constant time. Two forms are accepted, and either
-//! suffices: `Authorization: Bearer <key>` (the scheme in any case) and `X-API-KEY: <key>`.
+//! suffices: `Authorization: Bearer <key>` (the scheme in any case) and `X-API-KEY: <key>`. So does a session of the panel.
 
 use super::error::Error;
+use super::sessions::Sessions;
 use crate::key::KeyHash;
 use http::{HeaderMap, header};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ pub(crate) struct Access {
     /// `None`: everybody may do everything.
     key: Option<KeyHash>,
     reads_need_key: bool,
+    sessions: Sessions,
     started: Instant,
     /// Milliseconds from the start to the last wrong key that was logged.
     logged_ms: AtomicU64,
@@ -31,6 +33,7 @@ impl Access {
         Self {
             key,
             reads_need_key,
+            sessions: Sessions::new(),
             started: Instant::now(),
             logged_ms: AtomicU64::new(0),
             unlogged: AtomicU64::new(0),
@@ -42,7 +45,29 @@ impl Access {
         self.reads_need_key
     }
 
-    /// Whether these headers show the key.
+    /// Whether there is a key.
+    pub(crate) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Sessions of the panel.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Whether this is the key.
+    ///
+    /// # Errors
+    /// [`Error::KeyWrong`] when it is another.
+    pub(crate) fn judge_key(&self, shown: &[u8]) -> Result<(), Error> {
+        if self.key.as_ref().is_none_or(|key| key.is_of(shown)) {
+            return Ok(());
+        }
+        self.log_wrong();
+        Err(Error::KeyWrong)
+    }
+
+    /// Whether these headers show the key, or belong to a session of the panel.
     ///
     /// # Errors
     /// [`Error::KeyMissing`] when they show none, [`Error::KeyWrong`] when they show others.
@@ -56,7 +81,8 @@ impl Access {
             is_shown = true;
         }
         if !is_shown {
-            return Err(Error::KeyMissing);
+            let is_session = self.sessions.holds(headers, Instant::now());
+            return if is_session { Ok(()) } else { Err(Error::KeyMissing) };
         }
         self.log_wrong();
         Err(Error::KeyWrong)

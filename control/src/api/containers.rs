@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 /// Members of `labels`, `env` and `ports`, and characters of each text.
 const MEMBERS_MAX: usize = 256;
 const CHARS_MAX: usize = 4096;
+const LOG_LINES_MAX: i64 = 1000;
 const NO_DOCKER: &str =
     "no Docker is used: this appliance serves from the engines it was given (STATIC_ENGINES)";
 
@@ -80,6 +81,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
         .routes(routes!(usage_of_all))
         .routes(routes!(usage_total))
         .routes(routes!(usage))
+        .routes(routes!(engine_log))
         .routes(routes!(reprovision))
         .routes(routes!(reprovision_status))
 }
@@ -574,6 +576,55 @@ async fn usage(State(sources): State<Sources>, Read(which): Read<String>) -> Res
     let all = sources.engines.usage();
     let usage = all.get(&id).ok_or(Error::NotFound("Container not found or stats unavailable".into()))?;
     Ok(Json(UsageView::new(&id, usage)))
+}
+
+/// The last lines an engine wrote.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EngineLog {
+    /// Oldest first.
+    lines: Vec<String>,
+}
+
+/// Which engine's log, and how much of it.
+struct LogOf {
+    id: String,
+    lines: u32,
+}
+
+impl Input for LogOf {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let lines = fields.query("lines").or(rule::int(1..=LOG_LINES_MAX), 200);
+        let id = fields.only_path()?;
+        Some(Self { id, lines: u32::try_from(lines).unwrap_or(200) })
+    }
+}
+
+/// What one engine wrote
+///
+/// The last lines of its container. Tokens may be among them, which is why it needs the key.
+#[utoipa::path(
+    get,
+    path = "/engines/{container_id}/log",
+    tag = "engines",
+    params(
+        ("container_id" = String, Path, description = "The engine"),
+        ("lines" = Option<u32>, Query, description = "1 to 1000, 200 without it"),
+    ),
+    responses(
+        (status = 200, body = EngineLog),
+        (status = 404, description = "No such engine in Docker", body = Detail),
+        (status = 503, description = "Docker does not answer", body = Detail),
+    )
+)]
+async fn engine_log(
+    State(sources): State<Sources>,
+    Keyed(LogOf { id, lines }): Keyed<LogOf>,
+) -> Result<Json<EngineLog>, Error> {
+    let is_ours = sources.engines.fleet().is_some_and(|fleet| fleet.by_id().contains_key(id.as_str()));
+    let docker = sources.engines.docker().filter(|_| is_ours);
+    let docker = docker.ok_or(Error::NotFound("no container of this engine is kept here".into()))?;
+    let lines = docker.logs(&ContainerId(id.into()), lines).await.map_err(docker_error)?;
+    Ok(Json(EngineLog { lines }))
 }
 
 /// Replace all engines

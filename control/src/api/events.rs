@@ -3,6 +3,7 @@
 use super::Sources;
 use super::error::{Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
+use super::looks::Beat;
 use super::time::rfc3339;
 use crate::events::{Entry, Filter, Item, Position, Subscription};
 use crate::streams::{EndReport, KeyType, Report, State};
@@ -30,6 +31,7 @@ const DAYS_MAX: i64 = 36_500;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Between two signs of life of a feed in which nothing happens, at most.
 const FEED_SILENCE_MAX: Duration = Duration::from_secs(15);
+const FIGURES_SECONDS_MAX: i64 = 60;
 
 /// What became of the report of an end.
 #[derive(Serialize, ToSchema)]
@@ -238,16 +240,32 @@ async fn cleanup(From(sources): From<Sources>, Keyed(Age(days)): Keyed<Age>) -> 
     Json(Cleaned { deleted, message })
 }
 
+/// How often a follower wants figures too.
+struct Figures(Option<Duration>);
+
+impl Input for Figures {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let seconds = fields.query("figures").optional(rule::int(1..=FIGURES_SECONDS_MAX));
+        Some(Self(seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)))
+    }
+}
+
 /// Follow changes
 ///
 /// Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `provision`,
-/// `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
-/// longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first.
+/// `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many
+/// changes went by that can no longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes
+/// first. With `figures` there is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`,
+/// `figures` as in `/metrics`, the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or
+/// series).
 #[utoipa::path(
     get,
     path = "/events/stream",
     tag = "events",
-    params(("Last-Event-ID" = Option<String>, Header, description = "Where to go on")),
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "Where to go on"),
+        ("figures" = Option<u32>, Query, description = "Seconds between two looks, 1 to 60; none without it"),
+    ),
     responses(
         (status = 200, description = "Changes as they happen", body = String, content_type = "text/event-stream"),
         (status = 503, description = "Too many follow already", body = Detail),
@@ -256,7 +274,7 @@ async fn cleanup(From(sources): From<Sources>, Keyed(Age(days)): Keyed<Age>) -> 
 async fn feed(
     From(sources): From<Sources>,
     headers: HeaderMap,
-    Read(()): Read<()>,
+    Read(Figures(period)): Read<Figures>,
 ) -> Result<Response, Error> {
     let last =
         headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.trim().is_empty());
@@ -266,30 +284,52 @@ async fn feed(
         Error::Unavailable(format!("{max} clients follow changes already; try again later").into())
     })?;
     let ready = Event::default().event("ready").id(subscription.start().to_string()).data("{}");
-    let changes = futures_util::stream::unfold((Some(ready), subscription), next);
-    let mut response = Sse::new(changes)
-        .keep_alive(KeepAlive::new().interval(FEED_SILENCE_MAX.min(sources.idle_timeout / 3)))
-        .into_response();
+    let silence_max = FEED_SILENCE_MAX.min(sources.idle_timeout / 3);
+    let beat = period.map(|period| sources.looks.every(period));
+    let changes =
+        futures_util::stream::unfold(Follower { ready: Some(ready), subscription, beat, sources }, next);
+    let mut response = Sse::new(changes).keep_alive(KeepAlive::new().interval(silence_max)).into_response();
     // A proxy in between must not collect what is meant for now.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-type Follower = (Option<Event>, Subscription);
+/// Somebody who follows, and what is still to be told.
+struct Follower {
+    ready: Option<Event>,
+    subscription: Subscription,
+    beat: Option<Beat>,
+    sources: Sources,
+}
 
-async fn next((ready, mut subscription): Follower) -> Option<(Result<Event, Infallible>, Follower)> {
-    if let Some(ready) = ready {
-        return Some((Ok(ready), (None, subscription)));
+async fn next(mut follower: Follower) -> Option<(Result<Event, Infallible>, Follower)> {
+    let event = follower.event().await?;
+    Some((Ok(event), follower))
+}
+
+impl Follower {
+    /// The next event; `None` when the feed is closed.
+    async fn event(&mut self) -> Option<Event> {
+        if let Some(ready) = self.ready.take() {
+            return Some(ready);
+        }
+        let Self { subscription, beat, sources, .. } = self;
+        let item = match beat {
+            None => subscription.next().await?,
+            Some(beat) => tokio::select! {
+                item = subscription.next() => item?,
+                () = beat.wait() => return Some(Event::default().event("look").data(&*beat.look(sources).await)),
+            },
+        };
+        Some(match item {
+            Item::Delta(delta) => {
+                Event::default().event(delta.kind.as_str()).id(delta.position.to_string()).data(&*delta.data)
+            }
+            Item::Missed { count, position } => {
+                let told = json!({ "count": count }).to_string();
+                Event::default().event("missed").id(position.to_string()).data(told)
+            }
+        })
     }
-    let event = match subscription.next().await? {
-        Item::Delta(delta) => {
-            Event::default().event(delta.kind.as_str()).id(delta.position.to_string()).data(&*delta.data)
-        }
-        Item::Missed { count, position } => {
-            let told = json!({ "count": count }).to_string();
-            Event::default().event("missed").id(position.to_string()).data(told)
-        }
-    };
-    Some((Ok(event), (None, subscription)))
 }

@@ -20,6 +20,7 @@ mod handback;
 mod health;
 #[allow(dead_code, reason = "its vocabulary is whole; routes of further rooms use the rest of it")]
 mod input;
+mod looks;
 mod looping;
 mod openapi;
 mod panel;
@@ -27,8 +28,10 @@ mod proxy;
 mod rewind;
 mod routes;
 mod service;
+mod sessions;
 mod settings;
 mod shapes;
+mod sign_in;
 mod streams;
 pub(crate) mod time;
 mod variant;
@@ -36,6 +39,7 @@ mod version;
 mod vpn;
 
 pub(crate) use access::Access;
+pub(crate) use looks::Looks;
 pub(crate) use shapes::health_status;
 
 use crate::metrics::Metrics;
@@ -92,6 +96,8 @@ pub(crate) struct Sources {
     pub(crate) diagnosis: crate::diagnosis::Handle,
     /// Time in which something must move.
     pub(crate) idle_timeout: Duration,
+    /// Figures for those who follow.
+    pub(crate) looks: Arc<Looks>,
 }
 
 /// Takes connections; the room has no task of its own, only one per connection.

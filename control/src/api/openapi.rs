@@ -11,8 +11,13 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, SecurityRequirement};
 use utoipa::{OpenApi as _, ToSchema};
 
 /// Reading routes that ask for the key all the same, because of what they show.
-const KEYED_READS: [&str; 4] =
-    ["/by-label", "/engine-cache/stats", "/settings/export", "/custom-variant/templates/{slot_id}/export"];
+const KEYED_READS: [&str; 5] = [
+    "/by-label",
+    "/engine-cache/stats",
+    "/settings/export",
+    "/custom-variant/templates/{slot_id}/export",
+    "/engines/{container_id}/log",
+];
 /// Routes that are open even when reads are closed.
 const ALWAYS_OPEN: [&str; 1] = ["/version"];
 

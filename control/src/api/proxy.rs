@@ -90,6 +90,11 @@ pub(crate) struct SessionView {
 }
 
 impl SessionView {
+    /// What no other session is called.
+    pub(super) fn name(&self) -> &str {
+        &self.key
+    }
+
     fn new(session: &Session, now: SystemTime) -> Self {
         let engine = session.engine.as_ref();
         let (engine_host, engine_port) = engine.map_or(("", 0), |engine| split(&engine.authority));
@@ -198,6 +203,13 @@ fn written(id: &Selector) -> String {
         Selector::ContentId(number) => number.to_string(),
         Selector::Infohash(number) => format!("infohash:{number}"),
     }
+}
+
+/// Every session there is.
+pub(super) fn all(sources: &Sources, now: SystemTime) -> Vec<SessionView> {
+    let shards = sources.board.read();
+    let sessions = shards.iter().flat_map(|shard| &shard.sessions);
+    sessions.map(|session| SessionView::new(session, now)).collect()
 }
 
 /// How the sources of a session were joined to each other, and what that cost its clients.
@@ -344,11 +356,7 @@ async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Stat
 /// Sessions
 #[utoipa::path(get, path = "/proxy/sessions", tag = "proxy", responses((status = 200, body = SessionsView)))]
 async fn sessions(State(sources): State<Sources>, Read(()): Read<()>) -> Json<SessionsView> {
-    let now = SystemTime::now();
-    let shards = sources.board.read();
-    let sessions =
-        shards.iter().flat_map(|shard| &shard.sessions).map(|session| SessionView::new(session, now));
-    Json(SessionsView { sessions: sessions.collect() })
+    Json(SessionsView { sessions: all(&sources, SystemTime::now()) })
 }
 
 /// One session

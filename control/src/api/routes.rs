@@ -2,7 +2,7 @@
 
 use super::{
     Options, Sources, caches, containers, cors, docs, engines, error, events, health, looping, openapi,
-    panel, proxy, service, settings, streams, variant, vpn,
+    panel, proxy, service, settings, sign_in, streams, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -43,6 +43,7 @@ pub(crate) fn router(options: &Options, sources: &Sources) -> Router {
     let document = document.to_json().unwrap_or_default();
     let routes = described
         .merge(docs::routes(document.into()))
+        .merge(sign_in::routes())
         .route("/", get(panel::home))
         .route("/panel", get(panel::home))
         .route("/panel/", get(panel::index))

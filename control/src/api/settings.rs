@@ -41,6 +41,7 @@ pub(crate) struct ProxyConfig {
     stream_timeout: i64,
     channel_shutdown_delay: i64,
     max_streams_per_engine: i64,
+    join_behind_s: f64,
     stream_mode: String,
     hls_max_segments: i64,
     hls_initial_segments: i64,
@@ -111,6 +112,7 @@ pub(crate) struct ImportAnswer {
 /// Routes of this file.
 pub(super) fn routes() -> OpenApiRouter<Sources> {
     OpenApiRouter::new()
+        .routes(routes!(table))
         .routes(routes!(proxy, set_proxy))
         .routes(routes!(loops, set_loops))
         .routes(routes!(engine, set_engine))
@@ -234,6 +236,81 @@ impl From<settings::Error> for Error {
             }
         }
     }
+}
+
+/// One setting, what it is and what it may be.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Setting {
+    /// `proxy`, `loop_detection`, `engine` or `orchestrator`.
+    group: &'static str,
+    /// Its name in the routes of its group.
+    name: &'static str,
+    #[schema(value_type = serde_json::Value)]
+    value: Value,
+    /// `default`, `environment` or `api`.
+    source: &'static str,
+    /// What holds when nobody sets it.
+    #[schema(value_type = serde_json::Value)]
+    default: Value,
+    /// `integer`, `number`, `boolean`, `choice` or `text`.
+    kind: &'static str,
+    /// Smallest allowed.
+    min: Option<f64>,
+    /// Largest allowed, where that is bounded.
+    max: Option<f64>,
+    /// What there is to choose from.
+    #[schema(value_type = Vec<String>)]
+    choices: &'static [&'static str],
+    /// Whether it does anything in this version.
+    acts: bool,
+    /// The variables of the environment that set it, the preferred one first.
+    #[schema(value_type = Vec<String>)]
+    variables: &'static [&'static str],
+}
+
+/// Every setting that can be changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SettingsTable {
+    /// Whether all of them are pinned to the environment.
+    is_pinned: bool,
+    settings: Vec<Setting>,
+}
+
+impl Setting {
+    fn new(sources: &Sources, field: &'static settings::Field) -> Self {
+        let (value, source) = sources.settings.value(field);
+        let whole = |bound: i64| Some(bound as f64).filter(|_| bound < i64::MAX);
+        let (kind, min, max, choices): (_, _, _, &[&str]) = match field.kind {
+            Kind::Int(min, max) | Kind::Seconds(min, max) => ("integer", whole(min), whole(max), &[]),
+            Kind::Float(min, max) | Kind::FloatSeconds(min, max) => ("number", Some(min), Some(max), &[]),
+            Kind::Bool => ("boolean", None, None, &[]),
+            Kind::Choice(words) => ("choice", None, None, words),
+            Kind::Endpoint => ("text", None, None, &[]),
+        };
+        Self {
+            group: field.group.as_str(),
+            name: field.name,
+            value,
+            source: source.as_str(),
+            default: field.default(),
+            kind,
+            min,
+            max,
+            choices,
+            acts: field.acts(),
+            variables: field.variables,
+        }
+    }
+}
+
+/// Every setting that can be changed
+///
+/// With its bounds, its default and where its value comes from; `/proxy/config`, `/stream-loop-detection/config`,
+/// `/settings/engine` and `/settings/orchestrator` change them.
+#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, body = SettingsTable)))]
+async fn table(State(sources): State<Sources>, Read(()): Read<()>) -> Json<SettingsTable> {
+    let settings = fields::FIELDS.iter().map(|field| Setting::new(&sources, field)).collect();
+    Json(SettingsTable { is_pinned: sources.settings.is_pinned(), settings })
 }
 
 /// Settings of playing

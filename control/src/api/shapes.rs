@@ -170,6 +170,11 @@ impl EngineView {
         })
     }
 
+    /// What the engine is called by.
+    pub(super) fn name(&self) -> &str {
+        &self.container_id
+    }
+
     /// Whether this is the engine a caller names.
     pub(super) fn is_named(&self, name: &str) -> bool {
         self.container_id == name

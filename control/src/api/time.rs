@@ -17,6 +17,11 @@ pub(crate) fn epoch_s(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
+/// Milliseconds since 1970, as a browser counts.
+pub(crate) fn epoch_ms(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
 /// Seconds from one time to another; 0 when the clock was set back in between.
 pub(crate) fn seconds_between(from: SystemTime, to: SystemTime) -> f64 {
     to.duration_since(from).unwrap_or_default().as_secs_f64()

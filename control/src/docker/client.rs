@@ -13,7 +13,7 @@ use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
     StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker as Bollard};
@@ -34,6 +34,9 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const PULL_SILENCE: Duration = Duration::from_secs(120);
 /// What is kept of a command's output.
 const EXEC_OUTPUT_BYTES_MAX: usize = 4096;
+/// What is kept of what a container wrote.
+const LOG_BYTES_MAX: usize = 256 * 1024;
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// bollard's own limit, which only ever bounds a response's head; ours come first.
 const BOLLARD_TIMEOUT_S: u64 = 600;
 /// The oldest API version that has all we use: Docker 20.10, Debian 12.
@@ -281,6 +284,24 @@ impl Docker for Client {
             Ok(Executed { exit_code, output })
         };
         self.call("exec", timeout, ask).await.map_err(|error| absent(error, &id.0))
+    }
+
+    async fn logs(&self, id: &ContainerId, lines: u32) -> Result<Vec<String>, Error> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let ask = async |docker: Bollard| {
+            let mut pieces = docker.logs(&id.0, Some(options));
+            let mut text = String::new();
+            while let Some(piece) = pieces.next().await {
+                text.push_str(&piece?.to_string());
+                // The newest lines are at the end, and those are wanted.
+                if text.len() > 2 * LOG_BYTES_MAX {
+                    let from = text.ceil_char_boundary(text.len() - LOG_BYTES_MAX);
+                    text.drain(..from);
+                }
+            }
+            Ok(text.lines().map(str::to_owned).collect())
+        };
+        self.call("logs", LOG_TIMEOUT, ask).await.map_err(|error| absent(error, &id.0))
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {

@@ -62,6 +62,9 @@ pub trait Docker: Send + Sync {
     /// Runs a command in a container that runs; answers its exit code and the beginning of what it printed.
     async fn exec(&self, id: &ContainerId, command: &[&str], timeout: Duration) -> Result<Executed, Error>;
 
+    /// The last lines a container wrote, oldest first.
+    async fn logs(&self, id: &ContainerId, lines: u32) -> Result<Vec<String>, Error>;
+
     /// What happens to containers from now on. The stream ends, with or without an error, when the daemon goes away.
     async fn events(&self) -> Result<BoxStream<'static, Result<Event, Error>>, Error>;
 }

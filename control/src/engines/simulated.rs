@@ -125,6 +125,13 @@ impl Docker for Simulated {
         Ok(stream::pending().boxed())
     }
 
+    async fn logs(&self, id: &ContainerId, lines: u32) -> Result<Vec<String>, Error> {
+        if !self.known().containers.contains_key(&*id.0) {
+            return Err(Error::NoContainer { id: id.to_string() });
+        }
+        Ok((0..lines.min(3)).map(|line| format!("line {line}")).collect())
+    }
+
     async fn exec(&self, _: &ContainerId, command: &[&str], _: Duration) -> Result<Executed, Error> {
         match command {
             ["du", "-sb", folder] => {

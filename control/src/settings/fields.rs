@@ -86,6 +86,8 @@ const fn proxy(
 pub(crate) const GRACE: &str = "channel_shutdown_delay";
 /// Streams on one engine.
 pub(crate) const STREAMS_PER_ENGINE: &str = "max_streams_per_engine";
+/// How far behind live players join.
+pub(crate) const JOIN_BEHIND: &str = "join_behind_s";
 /// TS or HLS.
 pub(crate) const STREAM_MODE: &str = "stream_mode";
 /// Looks for data before a silent stream ends.
@@ -109,7 +111,8 @@ pub(crate) const OTLP_ENDPOINT: &str = "otlp_endpoint";
 
 /// Those that do something. The others are kept, shown and backed up for the sake of clients that know them; whoever takes
 /// one up puts it in here.
-const ACTING: [&str; 12] = [
+const ACTING: [&str; 13] = [
+    JOIN_BEHIND,
     GRACE,
     STREAMS_PER_ENGINE,
     STREAM_MODE,
@@ -155,6 +158,7 @@ pub(crate) static FIELDS: &[Field] = &[
         Kind::Int(1, 20),
         "3",
     ),
+    proxy(JOIN_BEHIND, &["JOIN_BEHIND_S"], Kind::FloatSeconds(0.0, 25.0), "10.0"),
     proxy(STREAM_MODE, &["PROXY_STREAM_MODE", "STREAM_MODE"], Kind::Choice(&["TS", "HLS"]), "\"TS\""),
     proxy("hls_max_segments", &["HLS_MAX_SEGMENTS"], Kind::Int(5, 100), "20"),
     proxy("hls_initial_segments", &["HLS_INITIAL_SEGMENTS"], Kind::Int(1, 10), "3"),

@@ -103,6 +103,8 @@ pub(crate) struct Options {
     pub(crate) fleet: Option<Fleet>,
     /// How streams that loop are looked for before any change.
     pub(crate) looping: LoopDetection,
+    /// How far players may fall behind, where that is bounded: they join within it.
+    pub(crate) join_behind_max: Option<Duration>,
     /// Whether nothing may be changed.
     pub(crate) is_pinned: bool,
 }
@@ -179,6 +181,11 @@ impl Handle {
         self.0.diagnosis.subscribe()
     }
 
+    /// Whether nothing may be changed.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.0.options.is_pinned
+    }
+
     /// What a setting is, and where that comes from.
     pub(crate) fn value(&self, field: &Field) -> (Value, Source) {
         let options = &self.0.options;
@@ -191,6 +198,7 @@ impl Handle {
         // What the appliance made of the environment is what holds, whatever form it was given in.
         let holds = match field.name {
             fields::GRACE => Some(json!(options.tuning.grace.as_secs())),
+            fields::JOIN_BEHIND => options.tuning.join_behind.map(|behind| json!(behind.as_secs_f64())),
             fields::STREAM_MODE => Some(json!(if options.tuning.is_hls_default { "HLS" } else { "TS" })),
             fields::STREAMS_PER_ENGINE => options.streams_per_engine.map(Value::from),
             fields::REPLICAS_MIN => fleet.map(|fleet| json!(fleet.replicas_min)),
@@ -281,6 +289,13 @@ impl Handle {
             }));
             all.insert(field.name.to_owned(), value);
         }
+        if let (Some(max), Some(behind)) = (self.0.options.join_behind_max, values.get(fields::JOIN_BEHIND))
+            && behind.as_f64().is_some_and(|behind| behind >= max.as_secs_f64())
+        {
+            let text =
+                format!("join_behind_s must be below SLOW_CLIENT_LAG_S, {} seconds", max.as_secs_f64());
+            return Err(Error::Refused(text));
+        }
         if group == Group::Engine && all["min_replicas"].as_i64() > all["max_replicas"].as_i64() {
             return Err(Error::Refused("min_replicas must be <= max_replicas".to_owned()));
         }
@@ -305,6 +320,9 @@ impl Handle {
         let mut tuning = self.0.options.tuning;
         if let Some(seconds) = changed(fields::GRACE).and_then(|value| value.as_u64()) {
             tuning.grace = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = changed(fields::JOIN_BEHIND).and_then(|value| value.as_f64()) {
+            tuning.join_behind = Duration::try_from_secs_f64(seconds).ok();
         }
         if let Some(mode) = changed(fields::STREAM_MODE) {
             tuning.is_hls_default = mode == "HLS";
@@ -499,6 +517,7 @@ mod tests {
             streams_per_engine: None,
             fleet: None,
             looping: LoopDetection::default(),
+            join_behind_max: None,
             is_pinned: false,
         };
         let store = open();

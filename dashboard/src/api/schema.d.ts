@@ -410,6 +410,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/engines/{container_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What one engine wrote
+         * @description The last lines of its container. Tokens may be among them, which is why it needs the key.
+         */
+        get: operations["engine_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/engines/{container_id}/stats": {
         parameters: {
             query?: never;
@@ -491,8 +511,11 @@ export interface paths {
         /**
          * Follow changes
          * @description Server-sent events: `event` (a new entry of the log), `stream` (a stream that started or ended), `engine`, `provision`,
-         *     `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many changes went by that can no
-         *     longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes first.
+         *     `pull`, `reprovision`, `looping`, `storage`, each with an id. `Last-Event-ID` goes on after that one. `missed` tells how many
+         *     changes went by that can no longer be given (`count`, `null` when nobody knows): read the lists anew then. `ready` comes
+         *     first. With `figures` there is a `look` every so many seconds: `streams` as in `/proxy/status`, `engines` as in `/engines`,
+         *     `figures` as in `/metrics`, the first one whole, then what is new of each (`set`) and what is no more (`gone`, by key, id or
+         *     series).
          */
         get: operations["feed"];
         put?: never;
@@ -887,6 +910,27 @@ export interface paths {
          * @description More are started at once; of those there are only such as nobody uses are removed.
          */
         post: operations["scale"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every setting that can be changed
+         * @description With its bounds, its default and where its value comes from; `/proxy/config`, `/stream-loop-detection/config` and
+         *     `/settings/engine` change them.
+         */
+        get: operations["table"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1358,6 +1402,11 @@ export interface components {
             total: number;
             unhealthy: number;
         };
+        /** @description The last lines an engine wrote. */
+        EngineLog: {
+            /** @description Oldest first. */
+            lines: string[];
+        };
         /** @description One parameter of an engine. */
         EngineParameter: {
             /** @description Whether it is passed to engines. */
@@ -1726,6 +1775,8 @@ export interface components {
             initial_data_check_interval: number;
             /** Format: int64 */
             initial_data_wait_timeout: number;
+            /** Format: double */
+            join_behind_s: number;
             /** Format: int64 */
             max_streams_per_engine: number;
             /** Format: double */
@@ -1885,6 +1936,42 @@ export interface components {
             scaled_to: number;
             /** @description The same within `MIN_REPLICAS` and `MAX_REPLICAS`. */
             target: number;
+        };
+        /** @description One setting, what it is and what it may be. */
+        Setting: {
+            /** @description Whether it does anything in this version. */
+            acts: boolean;
+            /** @description What there is to choose from. */
+            choices: string[];
+            /** @description What holds when nobody sets it. */
+            default: unknown;
+            /** @description `proxy`, `loop_detection` or `engine`. */
+            group: string;
+            /** @description `integer`, `number`, `boolean` or `choice`. */
+            kind: string;
+            /**
+             * Format: double
+             * @description Largest allowed, where that is bounded.
+             */
+            max?: number | null;
+            /**
+             * Format: double
+             * @description Smallest allowed.
+             */
+            min?: number | null;
+            /** @description Its name in the routes of its group. */
+            name: string;
+            /** @description `default`, `environment` or `api`. */
+            source: string;
+            value: unknown;
+            /** @description The variables of the environment that set it, the preferred one first. */
+            variables: string[];
+        };
+        /** @description Every setting that can be changed. */
+        SettingsTable: {
+            /** @description Whether all of them are pinned to the environment. */
+            is_pinned: boolean;
+            settings: components["schemas"]["Setting"][];
         };
         /** @description A container that was started. */
         Started: {
@@ -3528,6 +3615,76 @@ export interface operations {
             };
         };
     };
+    engine_log: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1000, 200 without it */
+                lines?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The engine */
+                container_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineLog"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such engine in Docker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description Docker does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     usage: {
         parameters: {
             query?: never;
@@ -3735,7 +3892,10 @@ export interface operations {
     };
     feed: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Seconds between two looks, 1 to 60; none without it */
+                figures?: number;
+            };
             header?: {
                 /** @description Where to go on */
                 "Last-Event-ID"?: string | null;
@@ -5011,6 +5171,43 @@ export interface operations {
             };
             /** @description Engines cannot be started or stopped */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsTable"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

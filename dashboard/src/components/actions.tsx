@@ -34,7 +34,7 @@ function names(streams: Stream[]): string {
 }
 
 function MoveQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => void }) {
-  const { api, live } = useServices();
+  const { api, live, session } = useServices();
   const engines = useLive((state) => state.engines.value);
   const [target, setTarget] = useState("");
   const [isBusy, setBusy] = useState(false);
@@ -49,6 +49,7 @@ function MoveQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => vo
     const moved = results.filter(({ fault }) => !fault);
     if (only && moved.length === 1) notify("done", t("move.done", { name: short(only.id) }));
     else if (moved.length > 0) notify("done", t("move.all.done", { n: moved.length }));
+    for (const { fault } of results.slice(0, 1)) if (fault) session.refused(fault);
     for (const { stream, fault } of results) if (fault) notify("failed", t("move.failed", { name: short(stream.id) }), faultText(fault));
     live.refresh();
     onDone();
@@ -72,7 +73,7 @@ function MoveQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => vo
 }
 
 function StopQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => void }) {
-  const { api, live } = useServices();
+  const { api, live, session } = useServices();
   const [isBusy, setBusy] = useState(false);
   const players = streams.reduce((sum, stream) => sum + (stream.players ?? 0), 0);
   const go = async () => {
@@ -81,6 +82,7 @@ function StopQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => vo
       const outcome = await api.stop(stream);
       return outcome.status === "error" ? outcome.fault : null;
     });
+    for (const { fault } of results.slice(0, 1)) if (fault) session.refused(fault);
     for (const { stream, fault } of results) {
       if (fault) notify("failed", t("stop.failed", { name: short(stream.id) }), faultText(fault));
       else notify("done", t("stop.done", { name: short(stream.id) }));

@@ -1,12 +1,16 @@
 // What every part of the panel may use: the API, the loop that keeps its figures fresh, and what the appliance can do.
 import { createContext, useContext, useEffect, useState } from "react";
 import type { Api } from "../api/api";
+import type { Session } from "../stores/session";
 import { useStore } from "../stores/store";
 import type { Live, LiveState, Reading } from "../stores/live";
+import type { Work } from "../stores/work";
 
 export interface Services {
   api: Api;
+  session: Session;
   live: Live;
+  work: Work;
 }
 
 const Context = createContext<Services | null>(null);

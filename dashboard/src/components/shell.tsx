@@ -8,9 +8,11 @@ import { useStore } from "../stores/store";
 import { useServices } from "./context";
 import { Icon, type IconName } from "./icon";
 import { Button, Moment } from "./parts";
+import { SignIn, SignInButton, SignOutButton } from "./sign-in";
 import { Banner, LiveStatus, usePopover } from "./status";
+import { WorkStrip } from "./work";
 
-export const PAGES = ["overview", "streams", "watch", "engines", "metrics", "doctor"] as const;
+export const PAGES = ["overview", "streams", "watch", "engines", "log", "metrics", "settings", "doctor"] as const;
 export type Page = (typeof PAGES)[number];
 /** What stays in the bar of a phone; the rest is behind "More". */
 const PHONE_PAGES = 4;
@@ -19,7 +21,8 @@ export const pathOf = (page: Page): string => (page === "overview" ? "./" : page
 
 export function Shell({ children }: { children: ReactNode }) {
   const { segments } = usePlace();
-  const current = segments[0] ?? "overview";
+  const first = segments[0] ?? "overview";
+  const current = first === "engine" || first === "variant" ? "engines" : first;
   return (
     <div className="shell">
       <a className="skip" href="#main">
@@ -37,6 +40,7 @@ export function Shell({ children }: { children: ReactNode }) {
           <More current={current} />
         </nav>
         <div className="bar-end">
+          <SignInButton />
           <LiveStatus />
           <Notices />
           <View />
@@ -44,9 +48,11 @@ export function Shell({ children }: { children: ReactNode }) {
       </header>
       <main id="main" className="main" tabIndex={-1}>
         <Banner />
+        <WorkStrip />
         {children}
       </main>
       <Toasts />
+      <SignIn />
     </div>
   );
 }
@@ -135,6 +141,7 @@ function View() {
               ))}
             </select>
           </label>
+          <SignOutButton />
           <p className="dim small">{version === null ? "" : t("menu.version", { version })}</p>
         </div>
       )}

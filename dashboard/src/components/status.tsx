@@ -24,12 +24,13 @@ function age(reading: Reading<unknown>, now: number): string {
   return now - reading.at < 1500 ? t("live.now") : t("live.age", { age: duration(now - reading.at) });
 }
 
-type Liveness = "live" | "paused" | "connecting" | "stale";
+type Liveness = "live" | "asking" | "paused" | "connecting" | "stale";
 
 function liveness(state: LiveState, now: number): Liveness {
   if (state.isPaused) return "paused";
   if (!state.isSettled) return "connecting";
-  return isStale(state.streams, state, now) ? "stale" : "live";
+  if (isStale(state.streams, state, now)) return "stale";
+  return state.isFollowing ? "live" : "asking";
 }
 
 /** The word, and behind it the sources. */
@@ -68,6 +69,7 @@ export function LiveStatus() {
               ))}
             </tbody>
           </table>
+          <p className="small dim">{state.isFollowing ? t("live.follows") : state.cut ? t("live.cut", { why: faultText(state.cut) }) : ""}</p>
           <label className="field-row">
             <span>{t("live.interval")}</span>
             <select value={intervalS} onChange={(event) => prefs.update((all) => ({ ...all, intervalS: Number(event.target.value) }))}>
@@ -118,7 +120,7 @@ export function usePopover() {
 
 /** One line above every page when something it shows does not come. */
 export function Banner() {
-  const { live } = useServices();
+  const { live, session } = useServices();
   const state = useLive((all) => all);
   const now = useNow();
   if (!state.isSettled) return null;
@@ -144,7 +146,13 @@ export function Banner() {
         <strong>{t(needsKey ? "banner.key" : isDown ? "banner.down" : "banner.partly")}</strong> <span>{text}</span>
         {isDown && fault && <span className="dim"> ({faultText(fault)})</span>}
       </div>
-      <Button onClick={live.refresh}>{t("banner.retry")}</Button>
+      {needsKey ? (
+        <Button icon="key" tone="main" onClick={session.ask}>
+          {t("session.in")}
+        </Button>
+      ) : (
+        <Button onClick={live.refresh}>{t("banner.retry")}</Button>
+      )}
     </div>
   );
 }

@@ -1,5 +1,10 @@
 // English. Each text has one name; `{name}` is replaced. A pair is the text for one and the text for any other number of `n`.
+import { enFleet } from "./en-fleet";
+import { enSettings } from "./en-settings";
+
 export const en = {
+  ...enFleet,
+  ...enSettings,
   "app.name": "Sluice",
   "app.skip": "Skip to the content",
   "nav.label": "Pages",
@@ -48,6 +53,12 @@ export const en = {
   "menu.language": "Language",
   "menu.language.system": "As the browser",
   "menu.version": "Version {version}",
+
+  "session.in": "Sign in",
+  "session.out": "Sign out",
+  "session.title": "Sign in with the API key",
+  "session.text": "Changing something needs the key. It is sent to the appliance once and kept nowhere in this browser; a cookie stands for it for a week.",
+  "session.key": "API key",
 
   "notices.title": "Notices",
   "notices.none": "Nothing has been told since this page was opened.",
@@ -120,8 +131,8 @@ export const en = {
   "streams.reset": "Show all",
   "streams.unread": "The list of streams has not come yet",
   "streams.ended": "Ended",
-  "streams.ended.none": "No stream ended since this page was opened",
-  "streams.ended.note": "Streams this page saw end. They are kept while it is open.",
+  "streams.ended.none": "No stream ended within the last hour",
+  "streams.ended.note": "Streams that ended within the last hour.",
   "streams.selected": ["{n} selected", "{n} selected"],
   "streams.clear": "Clear selection",
   "streams.select": "Select {name}",
@@ -211,7 +222,7 @@ export const en = {
   "stream.start.wait": "{span} until the first media came",
   "stream.start.waiting": "waiting for {span}",
   "stream.p2p": "From the swarm",
-  "stream.p2p.text": "As the engine says, since this page was opened.",
+  "stream.p2p.text": "As the engine says, over the last hour.",
   "stream.p2p.few": "Two looks are needed for a line.",
   "players.title": "Players",
   "players.search": "Search by address or player",

@@ -1,7 +1,12 @@
 // Español.
 import type { Messages } from ".";
 
+import { esFleet } from "./es-fleet";
+import { esSettings } from "./es-settings";
+
 export const es: Messages = {
+  ...esFleet,
+  ...esSettings,
   "app.name": "Sluice",
   "app.skip": "Ir al contenido",
   "nav.label": "Páginas",
@@ -50,6 +55,12 @@ export const es: Messages = {
   "menu.language": "Idioma",
   "menu.language.system": "El del navegador",
   "menu.version": "Versión {version}",
+
+  "session.in": "Entrar",
+  "session.out": "Salir",
+  "session.title": "Entrar con la clave de la API",
+  "session.text": "Cambiar algo exige la clave. Se envía una vez al servicio y no se guarda en este navegador; una cookie la sustituye durante una semana.",
+  "session.key": "Clave de la API",
 
   "notices.title": "Avisos",
   "notices.none": "No ha habido avisos desde que se abrió la página.",
@@ -122,8 +133,8 @@ export const es: Messages = {
   "streams.reset": "Mostrar todas",
   "streams.unread": "La lista de emisiones aún no ha llegado",
   "streams.ended": "Terminadas",
-  "streams.ended.none": "Ninguna emisión ha terminado desde que se abrió la página",
-  "streams.ended.note": "Emisiones que esta página vio terminar. Se guardan mientras esté abierta.",
+  "streams.ended.none": "Ninguna emisión terminó en la última hora",
+  "streams.ended.note": "Emisiones que terminaron en la última hora.",
   "streams.selected": ["{n} elegida", "{n} elegidas"],
   "streams.clear": "Quitar selección",
   "streams.select": "Elegir {name}",
@@ -213,7 +224,7 @@ export const es: Messages = {
   "stream.start.wait": "{span} hasta los primeros datos",
   "stream.start.waiting": "esperando desde hace {span}",
   "stream.p2p": "Del enjambre",
-  "stream.p2p.text": "Según el motor, desde que se abrió esta página.",
+  "stream.p2p.text": "Lo que dice el motor, en la última hora.",
   "stream.p2p.few": "Hacen falta dos consultas para una línea.",
   "players.title": "Reproductores",
   "players.search": "Buscar por dirección o reproductor",

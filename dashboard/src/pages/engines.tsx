@@ -1,22 +1,26 @@
 // The pool: which engines there are, how they do, what they carry. What the API does not tell of an engine is not shown.
 import { useMemo, useRef } from "react";
 import type { Engine } from "../api/model";
-import { useLive, useTheirNow } from "../components/context";
+import type { Usage } from "../api/fleet";
+import { useAnswer } from "../components/asking";
+import { useLive, useServices, useTheirNow } from "../components/context";
+import { FleetPanel } from "../components/fleet";
 import { Icon } from "../components/icon";
 import { Empty, Fresh, Since, Title } from "../components/parts";
 import { EngineMark } from "../components/state";
 import { sorted, sortingOf, sortingText, Table, type Column } from "../components/table";
+import { VpnPanel } from "../components/vpn";
 import { plain } from "../format/text";
-import { count, UNKNOWN } from "../format/units";
+import { bytes, count, decimal, UNKNOWN } from "../format/units";
 import { t } from "../messages";
-import { Link, useParam } from "../router";
+import { Link, navigate, useHref, useParam } from "../router";
 import { Chip, useSearchKey } from "./streams";
 
 const ORDER = ["down", "unhealthy", "suspect", "unknown", "healthy"] as const;
 
 const load = (engine: Engine) => engine.leases ?? engine.streams;
 
-function columns(now: number, known: Set<string>): Column<Engine>[] {
+function columns(now: number, known: Set<string>, usage: ReadonlyMap<string, Usage>): Column<Engine>[] {
   const all: Column<Engine>[] = [
     { key: "state", head: t("col.state"), width: "minmax(7.5rem, 9rem)", card: "head", sort: (engine) => ORDER.indexOf(engine.state), cell: (engine) => <EngineMark state={engine.state} /> },
     {
@@ -27,9 +31,11 @@ function columns(now: number, known: Set<string>): Column<Engine>[] {
       sort: (engine) => engine.authority ?? engine.id,
       cell: (engine) => (
         <span className="stream-name" title={engine.fault ?? engine.name ?? engine.id}>
-          <span>{plain(engine.authority ?? engine.id)}</span>
+          <Link to={enginePath(engine)} className="row-link" tabIndex={-1}>
+            {plain(engine.authority ?? engine.id)}
+          </Link>
           {engine.isFallback && <span className="tag">{t("engines.fallback")}</span>}
-          {engine.forwarded && <span className="tag">{t("engines.forwarded", { port: engine.forwardedPort ?? UNKNOWN })}</span>}
+          {engine.forwarded && <span className="tag">{t("engines.forwarded", { port: String(engine.forwardedPort ?? UNKNOWN) })}</span>}
           {engine.fault && <span className="bad small fault">{engine.fault}</span>}
         </span>
       ),
@@ -44,6 +50,9 @@ function columns(now: number, known: Set<string>): Column<Engine>[] {
       cell: (engine) => (load(engine) ? <Link to={`streams?q=${encodeURIComponent(engine.authority ?? engine.id)}`}>{count(load(engine))}</Link> : count(load(engine))),
     },
     { key: "starts", head: t("engines.col.starts"), width: "6rem", card: "none", isNumber: true, largestFirst: true, sort: (engine) => engine.starts, cell: (engine) => count(engine.starts) },
+    { key: "cpu", head: t("engines.col.cpu"), width: "5rem", isNumber: true, largestFirst: true, from: 640, card: "none", sort: (engine) => usage.get(engine.id)?.cpu ?? null, cell: (engine) => { const cpu = usage.get(engine.id)?.cpu ?? null; return cpu === null ? UNKNOWN : `${decimal(cpu, 0)} %`; } },
+    { key: "memory", head: t("engines.col.memory"), width: "6.5rem", isNumber: true, largestFirst: true, from: 700, card: "none", sort: (engine) => usage.get(engine.id)?.memory ?? null, cell: (engine) => bytes(usage.get(engine.id)?.memory ?? null) },
+    { key: "cache", head: t("engine.cache"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1100, card: "none", sort: (engine) => engine.cacheBytes, cell: (engine) => bytes(engine.cacheBytes) },
     { key: "version", head: t("engines.col.version"), width: "minmax(7rem, 1fr)", from: 760, card: "none", sort: (engine) => engine.version, cell: (engine) => [engine.version, engine.platform].filter(Boolean).join(" · ") || UNKNOWN },
     { key: "vpn", head: t("engines.col.vpn"), width: "minmax(6rem, 1fr)", from: 900, card: "none", sort: (engine) => engine.vpn, cell: (engine) => engine.vpn ?? UNKNOWN },
     { key: "checked", head: t("engines.col.checked"), width: "7rem", isNumber: true, from: 700, card: "none", sort: (engine) => engine.checkedAt, cell: (engine) => <Since at={engine.checkedAt} now={now} /> },
@@ -53,10 +62,12 @@ function columns(now: number, known: Set<string>): Column<Engine>[] {
 }
 
 /** Columns that some engine has a value for. */
-function knownColumns(engines: readonly Engine[]): Set<string> {
+function knownColumns(engines: readonly Engine[], usage: ReadonlyMap<string, Usage>): Set<string> {
   const known = new Set(["state", "engine", "leases"]);
   const has = (pick: (engine: Engine) => unknown) => engines.some((engine) => pick(engine) !== null);
   if (has((engine) => engine.starts)) known.add("starts");
+  if (usage.size > 0) known.add("cpu").add("memory");
+  if (has((engine) => engine.cacheBytes)) known.add("cache");
   if (has((engine) => engine.version ?? engine.platform)) known.add("version");
   if (has((engine) => engine.vpn)) known.add("vpn");
   if (has((engine) => engine.checkedAt)) known.add("checked");
@@ -64,7 +75,16 @@ function knownColumns(engines: readonly Engine[]): Set<string> {
   return known;
 }
 
+export const enginePath = (engine: Engine): string => `engine/${encodeURIComponent(engine.id)}`;
+
+const USAGE_MS = 5000;
+const NO_USAGE: ReadonlyMap<string, Usage> = new Map();
+
 export function EnginesPage() {
+  const { api } = useServices();
+  const used = useAnswer((signal) => api.usage(signal), [], USAGE_MS);
+  const usage = used.reading.value ?? NO_USAGE;
+  const href = useHref();
   const reading = useLive((state) => state.engines);
   const now = useTheirNow();
   const [search, setSearch] = useParam("q");
@@ -74,17 +94,18 @@ export function EnginesPage() {
   useSearchKey(field);
   const all = reading.value;
   const sorting = sortingOf(order, { key: "state", isDescending: false });
-  const known = useMemo(() => knownColumns(all ?? []), [all]);
+  const known = useMemo(() => knownColumns(all ?? [], usage), [all, usage]);
   const shown = useMemo(() => {
     const wanted = search.toLowerCase();
     const found = (all ?? []).filter((engine) => (filter === "" || engine.state === filter) && `${engine.authority} ${engine.id} ${engine.name} ${engine.version} ${engine.vpn}`.toLowerCase().includes(wanted));
-    return sorted(found, columns(0, known), sorting, (engine) => engine.id);
-  }, [all, known, search, filter, sorting.key, sorting.isDescending]);
+    return sorted(found, columns(0, known, usage), sorting, (engine) => engine.id);
+  }, [all, known, usage, search, filter, sorting.key, sorting.isDescending]);
   const counts = new Map<string, number>();
   for (const engine of all ?? []) counts.set(engine.state, (counts.get(engine.state) ?? 0) + 1);
   return (
     <>
       <Title title={t("engines.title")} />
+      <FleetPanel />
       <div className="toolbar">
         <label className="search">
           <Icon name="search" />
@@ -109,9 +130,19 @@ export function EnginesPage() {
         ) : shown.length === 0 ? (
           <Empty title={t("engines.nothing")} />
         ) : (
-          <Table label={t("engines.title")} rows={shown} rowKey={(engine) => engine.id} columns={columns(now, known)} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
+          <Table label={t("engines.title")} rows={shown} rowKey={(engine) => engine.id} columns={columns(now, known, usage)} onOpen={(engine) => navigate(href(enginePath(engine)))} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
         )}
       </Fresh>
+      <Totals usage={usage} />
+      <VpnPanel />
     </>
   );
+}
+
+/** What all containers use together, and how many they are. */
+function Totals({ usage }: { usage: ReadonlyMap<string, Usage> }) {
+  if (usage.size === 0) return null;
+  const all = [...usage.values()];
+  const sum = (pick: (one: Usage) => number | null) => all.reduce((total, one) => total + (pick(one) ?? 0), 0);
+  return <p className="dim">{t("engines.totals", { n: usage.size, cpu: decimal(sum((one) => one.cpu), 0), memory: bytes(sum((one) => one.memory)) })}</p>;
 }

@@ -1,27 +1,26 @@
 // One stream: its window and who is where in it, its players, its source, how it began; after its end, what is known of that.
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { ClientList } from "../api/api";
+import type { Sample } from "../api/log";
 import type { Client, EndedClient, Stream } from "../api/model";
-import type { Fault } from "../api/outcome";
+import { success, type Fault } from "../api/outcome";
 import { Question, type Asked } from "../components/actions";
 import { Area } from "../components/area";
+import { useAnswer, useChange } from "../components/asking";
 import { useLive, useOperations, useServices, useTheirNow } from "../components/context";
 import { Icon } from "../components/icon";
 import { Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
+import { reasonText } from "../components/reason";
 import { StreamMark } from "../components/state";
 import { faultText } from "../components/status";
 import { sorted, Table, type Column, type Sorting } from "../components/table";
 import { Timeline } from "../components/timeline";
 import { short } from "../format/text";
 import { bitrate, bytes, count, duration, span, UNKNOWN } from "../format/units";
-import { isMessage, t } from "../messages";
+import { t } from "../messages";
 import { Link } from "../router";
+import { Entries } from "./log";
 import { STOP } from "./streams";
-
-export function reasonText(reason: string | null): string {
-  const name = `reason.${reason ?? "unknown"}`;
-  return isMessage(name) ? t(name) : (reason ?? "");
-}
 
 /** The players, asked for each time the streams came anew. */
 function useClients(key: string): { list: ClientList | null; fault: Fault | null } {
@@ -74,6 +73,7 @@ export function StreamPage({ id }: { id: string }) {
             <Link to="streams">{t("overview.all")}</Link>
           </Empty>
         )}
+        <Past stream={null} id={id} now={now} />
         {list && list.ended.length > 0 && <EndedPlayers ended={list.ended} now={now} />}
       </>
     );
@@ -122,7 +122,7 @@ export function StreamPage({ id }: { id: string }) {
         <Facts stream={stream} />
         <div className="stack">
           <Start stream={stream} now={now} isOver={isOver} />
-          <Swarm stream={stream} />
+          <Swarm stream={stream} isOver={isOver} />
         </div>
       </div>
       <section className="panel">
@@ -130,6 +130,7 @@ export function StreamPage({ id }: { id: string }) {
         {fault && <p className="bad">{faultText(fault)}</p>}
         {list && <Players clients={isOver ? [] : list.clients} now={now} highlighted={highlighted} onHighlight={setHighlighted} />}
       </section>
+      <Past stream={stream} id={id} now={now} />
       {list && list.ended.length > 0 && <EndedPlayers ended={list.ended} now={now} />}
       {asked && <Question asked={asked} onDone={() => setAsked(null)} />}
     </>
@@ -147,7 +148,7 @@ function Facts({ stream }: { stream: Stream }) {
           <Id value={stream.id} whole />
         </Fact>
         <Fact name={t("stream.infohash")}>{stream.infohash ? <Id value={stream.infohash} whole /> : UNKNOWN}</Fact>
-        <Fact name={t("stream.engine")}>{stream.engine ?? UNKNOWN}</Fact>
+        <Fact name={t("stream.engine")}>{stream.engineId ? <Link to={`engine/${encodeURIComponent(stream.engineId)}`}>{stream.engine ?? stream.engineId}</Link> : (stream.engine ?? UNKNOWN)}</Fact>
         <Fact name={t("stream.engine.says")}>{stream.engineStatus ?? UNKNOWN}</Fact>
         <Fact name={t("stream.kind")}>
           {kind}
@@ -199,37 +200,66 @@ function Start({ stream, now, isOver }: { stream: Stream; now: number; isOver: b
   );
 }
 
-interface SwarmPoint {
-  at: number;
-  down: number | null;
-  peers: number | null;
-}
+const HOUR_MS = 3_600_000;
+const SWARM_MS = 10_000;
 
-const SWARM_MAX = 450;
-
-function Swarm({ stream }: { stream: Stream }) {
-  const at = useLive((state) => state.streams.at);
-  const [points, setPoints] = useState<readonly SwarmPoint[]>([]);
-  useEffect(() => {
-    if (at === null) return;
-    setPoints((before) => (before.at(-1)?.at === at ? before : [...before, { at, down: stream.down, peers: stream.peers }].slice(-SWARM_MAX)));
-  }, [at, stream.down, stream.peers]);
-  const first = points[0]?.at ?? 0;
-  const last = Math.max(points.at(-1)?.at ?? 0, first + 60_000);
-  const line = (name: string, value: string, pick: (point: SwarmPoint) => number | null) => (
+/** The last hour of what the engine said of the swarm, kept by the appliance. */
+function Swarm({ stream, isOver }: { stream: Stream; isOver: boolean }) {
+  const { api, live } = useServices();
+  const id = stream.streamId;
+  const { reading } = useAnswer(async (signal) => (id === null ? success([]) : api.samples(id, signal)), [id], isOver ? null : SWARM_MS);
+  const samples = reading.value ?? [];
+  const now = (reading.at ?? Date.now()) + live.state.get().clockOffset;
+  const to = samples.at(-1)?.at ?? now;
+  const from = Math.max(to - HOUR_MS, Math.min(samples[0]?.at ?? to, to - 60_000));
+  const line = (name: string, value: string, pick: (sample: Sample) => number | null) => (
     <div className="swarm-line">
       <div>
         <span className="dim">{name}</span> <strong>{value}</strong>
       </div>
-      <Area points={points.map((point) => ({ at: point.at, value: pick(point) }))} from={first} to={last} label={t("chart.label", { name, value })} height={44} />
+      <Area points={samples.map((sample) => ({ at: sample.at, value: pick(sample) }))} from={from} to={to} label={t("chart.label", { name, value })} height={44} />
     </div>
   );
   return (
     <section className="panel">
       <h2>{t("stream.p2p")}</h2>
       <p className="dim small">{t("stream.p2p.text")}</p>
-      {line(t("col.down"), bitrate(stream.down), (point) => point.down)}
-      {line(t("col.peers"), count(stream.peers), (point) => point.peers)}
+      {reading.fault && <p className="bad">{faultText(reading.fault)}</p>}
+      {reading.value !== null && samples.length < 2 && <p className="dim">{t("stream.p2p.few")}</p>}
+      {line(t("col.down"), bitrate(stream.down), (sample) => sample.down)}
+      {line(t("col.up"), bitrate(stream.up), (sample) => sample.up)}
+      {line(t("col.peers"), count(stream.peers), (sample) => sample.peers)}
+    </section>
+  );
+}
+
+/** What the log says of this stream, and why it ended. */
+function Past({ stream, id, now }: { stream: Stream | null; id: string; now: number }) {
+  const { api } = useServices();
+  const content = stream?.id ?? id;
+  const about = (key: string) => key === content || key === stream?.infohash || key === id;
+  const ended = useAnswer((signal) => api.ended(signal), []);
+  const streamId = stream?.streamId ?? ended.reading.value?.find(({ key }) => about(key))?.id ?? "";
+  const log = useAnswer(async (signal) => (streamId === "" ? success([]) : api.log({ type: "", since: null, engine: "", stream: streamId, limit: 50, offset: 0 }, signal)), [streamId]);
+  useChange((state) => state.streams, () => {
+    ended.again();
+    log.again();
+  });
+  const past = (ended.reading.value ?? []).filter(({ key }) => about(key));
+  const entries = log.reading.value ?? [];
+  if (past.length === 0 && entries.length === 0) return null;
+  return (
+    <section className="panel">
+      <h2>{t("stream.past")}</h2>
+      {past.slice(0, 5).map((one) => (
+        <p key={one.id} className="row">
+          <Moment at={one.endedAt} />
+          <strong>{reasonText(one.reason)}</strong>
+          {one.reason && <code className="dim">{one.reason}</code>}
+          <span className="dim">{one.startedAt !== null && one.endedAt !== null && t("stream.past.lasted", { span: duration(one.endedAt - one.startedAt) })}</span>
+        </p>
+      ))}
+      <Entries entries={entries} now={now} />
     </section>
   );
 }

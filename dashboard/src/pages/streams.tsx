@@ -2,6 +2,7 @@
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { Stream, StreamState } from "../api/model";
 import { Question, type Asked } from "../components/actions";
+import { useAnswer, useChange } from "../components/asking";
 import { useLive, useOperations, useServices, useTheirNow } from "../components/context";
 import { Icon } from "../components/icon";
 import { Button, Empty, Fresh, Since, Title } from "../components/parts";
@@ -11,7 +12,6 @@ import { short } from "../format/text";
 import { bitrate, count, span, UNKNOWN } from "../format/units";
 import { t } from "../messages";
 import { Link, navigate, useHref, useParam } from "../router";
-import { useStore } from "../stores/store";
 import { EndedStreams } from "./ended";
 
 const FILTERS: readonly StreamState[] = ["playing", "starting", "recovering", "stalled", "grace", "stopping"];
@@ -97,7 +97,7 @@ function matches(stream: Stream, words: string[]): boolean {
 }
 
 export function StreamsPage() {
-  const { live } = useServices();
+  const { api } = useServices();
   const reading = useLive((state) => state.streams);
   const now = useTheirNow(1000);
   const operations = useOperations();
@@ -110,7 +110,8 @@ export function StreamsPage() {
   const field = useRef<HTMLInputElement>(null);
   const href = useHref();
   useSearchKey(field);
-  const ended = useStore(live.ended.list);
+  const ended = useAnswer((signal) => api.ended(signal), []);
+  useChange((state) => state.streams, ended.again);
 
   const wanted = useDeferredValue(search);
   const all = reading.value;
@@ -155,13 +156,13 @@ export function StreamsPage() {
               {t(`state.${state}`)}
             </Chip>
           ))}
-          <Chip isOn={isEnded} onClick={() => setFilter("ended")} n={ended.length}>
+          <Chip isOn={isEnded} onClick={() => setFilter("ended")} n={ended.reading.value?.length ?? null}>
             {t("streams.ended")}
           </Chip>
         </div>
       </div>
       {isEnded ? (
-        <EndedStreams search={wanted} />
+        <EndedStreams reading={ended.reading} search={wanted} />
       ) : (
         <Fresh reading={reading} as="section">
           {all === null ? (

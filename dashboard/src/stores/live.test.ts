@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Api, Dated } from "../api/api";
+import { parse } from "../api/exposition";
+import type { Followed } from "../api/follow";
 import { readStream, type Stream } from "../api/model";
 import { failure, success, type Outcome } from "../api/outcome";
 import { Live } from "./live";
@@ -9,7 +11,7 @@ const DOWN = failure({ kind: "unreachable", message: "refused" });
 /** An API whose streams answer as told; everything else is down. */
 function api(streams: () => Promise<Outcome<Dated<Stream[]>>>): Api {
   const down = () => Promise.resolve(DOWN);
-  return { streams, figures: down, health: down, engines: down } as unknown as Api;
+  return { streams, figures: down, health: down, engines: down, follow: () => Promise.resolve(DOWN.status === "error" ? DOWN.fault : null) } as unknown as Api;
 }
 
 const dated = (...keys: string[]): Outcome<Dated<Stream[]>> => success({ value: keys.map((key) => readStream({ key }, 0)), at: Date.now() });
@@ -81,5 +83,43 @@ test("nothing is asked while it is paused", async () => {
   live.setPaused(false);
   await vi.advanceTimersByTimeAsync(10);
   expect(asked).toBe(2);
+  live.stop();
+});
+
+/** Guards: what is told by itself is shown as live and nothing is asked beside it; a cut is said, the sources are asked until following works again, and it goes on where it was. */
+test("follows, asks while it is cut, and follows again", async () => {
+  let asked = 0;
+  const places: (string | null)[] = [];
+  let cut: (() => void) | null = null;
+  const look = { at: 0, streams: [readStream({ key: "told" }, 0)], engines: [], figures: parse("") };
+  const following = {
+    ...api(() => {
+      asked += 1;
+      return Promise.resolve(dated("asked"));
+    }),
+    follow: (_every: number, from: string | null, onPlace: (place: string) => void, onTold: (told: Followed) => void, signal: AbortSignal) => {
+      places.push(from);
+      if (places.length === 2) return Promise.resolve({ kind: "unreachable" as const, message: "" });
+      onPlace(`place-${places.length}`);
+      onTold({ kind: "look", look });
+      onTold({ kind: "change", what: "event", data: { id: places.length, message: "m" } });
+      return new Promise<null | { kind: "unreachable"; message: string }>((resolve) => {
+        cut = () => resolve({ kind: "unreachable", message: "cut" });
+        signal.addEventListener("abort", () => resolve(null));
+      });
+    },
+  } as unknown as Api;
+  const live = new Live(following, 1000);
+  live.start();
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(live.state.get()).toMatchObject({ isFollowing: true, cut: null, streams: { value: [{ key: "told" }] } });
+  expect(asked).toBe(0);
+  (cut as (() => void) | null)?.();
+  await vi.advanceTimersByTimeAsync(10);
+  expect(live.state.get()).toMatchObject({ isFollowing: false, cut: { message: "cut" }, streams: { value: [{ key: "asked" }] } });
+  await vi.advanceTimersByTimeAsync(2500);
+  expect(places).toEqual([null, "place-1", "place-1"]);
+  expect(live.state.get().isFollowing).toBe(true);
+  expect(live.changes.state.get().entries.map(({ id }) => id)).toEqual([3, 1]);
   live.stop();
 });

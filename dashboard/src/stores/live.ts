@@ -1,13 +1,16 @@
-// What the appliance shows, kept fresh by one loop per tab.
+// What the appliance shows, kept fresh by one connection per tab.
 //
-// Every source has its own reading: the last value, when it came, and the fault of the last attempt if it failed. A failed
-// attempt never takes a value away and never makes one up. The loop waits for its answers before it waits for its interval, so
-// that looks never overlap; it grows slower when answers are slow, and rests while nobody sees the page.
+// Whoever follows is told figures every so often and what happens as it happens. Where that connection is cut, the sources are
+// asked one by one in the same interval, and the page says that it is not live, until following works again. Every source has its
+// own reading: the last value, when it came, and the fault of the last attempt if it failed. A failed attempt never takes a value
+// away and never makes one up. Looks never overlap, grow slower when answers are slow, and rest while nobody sees the page.
 import type { Api, Dated } from "../api/api";
 import { enginesOf } from "../api/engine";
 import type { Figures } from "../api/exposition";
+import type { Followed, Look } from "../api/follow";
 import type { Engine, Health, Stream } from "../api/model";
-import type { Fault, Outcome } from "../api/outcome";
+import { success, type Fault, type Outcome } from "../api/outcome";
+import { Changes } from "./changes";
 import { Ended } from "./ended";
 import { History } from "./history";
 import { Shards } from "./shards";
@@ -25,6 +28,10 @@ export interface LiveState {
   figures: Reading<Figures>;
   health: Reading<Health>;
   engines: Reading<Engine[]>;
+  /** Whether the appliance tells by itself what is new. */
+  isFollowing: boolean;
+  /** Why not, when it was cut. */
+  cut: Fault | null;
   /** What the appliance's clock says more than this browser's, milliseconds. */
   clockOffset: number;
   isPaused: boolean;
@@ -37,8 +44,6 @@ export interface LiveState {
 const NOTHING = { value: null, at: null, fault: null };
 /** Asking takes at most this share of the time. */
 const BUSY_SHARE = 0.1;
-/** How often a hidden page looks, milliseconds. */
-const HIDDEN_MS = 30_000;
 
 export class Live {
   readonly state = new Store<LiveState>({
@@ -46,6 +51,8 @@ export class Live {
     figures: NOTHING,
     health: NOTHING,
     engines: NOTHING,
+    isFollowing: false,
+    cut: null,
     clockOffset: 0,
     isPaused: false,
     isSettled: false,
@@ -54,11 +61,16 @@ export class Live {
   readonly history = new History();
   readonly ended = new Ended();
   readonly shards = new Shards();
+  readonly changes = new Changes();
   private stopped = new AbortController();
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Ends the connection that follows, so that another one is made. */
+  private turn = new AbortController();
+  private wake: (() => void) | null = null;
   private isLooking = false;
   /** Whether `/engines` is there; found out by asking once. */
   private hasEngines = true;
+  /** Where the last connection was in what happened. */
+  private place: string | null = null;
 
   constructor(
     private readonly api: Api,
@@ -67,38 +79,86 @@ export class Live {
 
   start(): void {
     this.stopped = new AbortController();
-    document.addEventListener("visibilitychange", this.onVisibility);
-    void this.look();
+    document.addEventListener("visibilitychange", this.again);
+    void this.run(this.stopped.signal);
   }
 
   stop(): void {
-    document.removeEventListener("visibilitychange", this.onVisibility);
+    document.removeEventListener("visibilitychange", this.again);
     this.stopped.abort();
-    clearTimeout(this.timer);
+    this.again();
   }
 
   setInterval(milliseconds: number): void {
+    if (milliseconds === this.intervalMs) return;
     this.intervalMs = milliseconds;
-    this.refresh();
+    this.again();
   }
 
   setPaused(isPaused: boolean): void {
     this.state.update((state) => ({ ...state, isPaused }));
-    if (isPaused) clearTimeout(this.timer);
-    else this.refresh();
+    this.again();
   }
 
-  /** Looks now, unless it is looking already. */
+  /** Looks now, unless it is looking already; tries to follow again if that was cut. */
   refresh = (): void => {
-    clearTimeout(this.timer);
-    if (!this.isLooking) void this.look();
+    if (this.state.get().isFollowing) void this.look();
+    else if (!this.isLooking) this.again();
   };
 
-  private onVisibility = () => {
-    if (document.visibilityState === "visible" && !this.state.get().isPaused) this.refresh();
+  /** Begins the loop's turn anew: something it goes by has changed. */
+  private again = (): void => {
+    this.turn.abort();
+    this.wake?.();
   };
 
-  private async look(): Promise<void> {
+  private async run(stopped: AbortSignal): Promise<void> {
+    while (!stopped.aborted) {
+      this.turn = new AbortController();
+      const signal = AbortSignal.any([stopped, this.turn.signal]);
+      if (document.visibilityState === "hidden" || this.state.get().isPaused) {
+        await this.rest(null, signal);
+        continue;
+      }
+      const cut = await this.api.follow(this.intervalMs / 1000, this.place, (place) => (this.place = place), (told) => this.take(told, signal), signal);
+      if (stopped.aborted) return;
+      this.state.update((state) => ({ ...state, isFollowing: false }));
+      if (signal.aborted) continue;
+      this.state.update((state) => ({ ...state, cut }));
+      const took = await this.look();
+      await this.rest(Math.max(this.intervalMs, took / BUSY_SHARE), signal);
+    }
+  }
+
+  /** Waits so long, or until the loop's turn begins anew. */
+  private rest(milliseconds: number | null, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = milliseconds === null ? undefined : setTimeout(resolve, milliseconds);
+      this.wake = () => {
+        clearTimeout(timer);
+        this.wake = null;
+        resolve();
+      };
+    });
+  }
+
+  private take(told: Followed, signal: AbortSignal): void {
+    if (signal.aborted) return;
+    if (told.kind === "look") this.show(told.look);
+    else this.changes.take(told);
+  }
+
+  private show({ at, streams, engines, figures }: Look): void {
+    this.state.update((state) => ({ ...state, isFollowing: true, cut: null }));
+    this.hasEngines = true;
+    const health = success(shardsIn(figures));
+    this.accept(success({ value: streams, at }), success({ value: figures, at }), health, success({ value: engines, at }), this.intervalMs / 1000);
+  }
+
+  /** Asks each source once; answers how long that took. */
+  private async look(): Promise<number> {
+    if (this.isLooking) return 0;
     this.isLooking = true;
     const { signal } = this.stopped;
     const begun = performance.now();
@@ -109,15 +169,12 @@ export class Live {
       this.hasEngines ? this.api.engines(signal) : null,
     ]);
     this.isLooking = false;
-    if (signal.aborted) return;
     const took = performance.now() - begun;
-    const rest = document.visibilityState === "visible" ? this.intervalMs : HIDDEN_MS;
-    const wait = Math.max(rest, took / BUSY_SHARE);
-    this.take(streams, figures, health, engines, wait / 1000);
-    if (!this.state.get().isPaused) this.timer = setTimeout(() => void this.look(), wait);
+    if (!signal.aborted) this.accept(streams, figures, health, engines, Math.max(this.intervalMs, took / BUSY_SHARE) / 1000);
+    return took;
   }
 
-  private take(
+  private accept(
     streams: Outcome<Dated<Stream[]>>,
     figures: Outcome<Dated<Figures>>,
     health: Outcome<Health>,
@@ -155,6 +212,12 @@ function taken<T>(before: Reading<T>, outcome: Outcome<T>, now: number): Reading
 
 function enginesIn({ value, at, fault }: Reading<Figures>): Reading<Engine[]> {
   return { value: value && enginesOf(value), at, fault };
+}
+
+/** What the figures say of the shards. */
+function shardsIn(figures: Figures): Health {
+  const shards = [...figures.by("sluice_io_uring", "shard")].map(([shard, isRing]) => ({ shard: Number(shard), driver: isRing === 1 ? "io_uring" : "epoll" }));
+  return { status: null, shards };
 }
 
 /** The header that carries the clock has whole seconds; a difference below that is none. */

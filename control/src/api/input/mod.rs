@@ -59,6 +59,9 @@ impl Input for String {
 /// A request anybody may send, unless reads are closed by a setting.
 pub(crate) struct Read<T>(pub(crate) T);
 
+/// A request anybody may send, always.
+pub(crate) struct Open<T>(pub(crate) T);
+
 /// A request that needs the key.
 pub(crate) struct Keyed<T>(pub(crate) T);
 
@@ -69,6 +72,14 @@ impl<T: Input> FromRequest<Sources> for Read<T> {
         let is_allowed =
             if sources.access.reads_need_key() { sources.access.judge(request.headers()) } else { Ok(()) };
         take(request, sources, is_allowed).await.map(Self)
+    }
+}
+
+impl<T: Input> FromRequest<Sources> for Open<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, sources: &Sources) -> Result<Self, Error> {
+        take(request, sources, Ok(())).await.map(Self)
     }
 }
 

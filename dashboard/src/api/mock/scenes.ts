@@ -14,6 +14,8 @@ export interface Scene {
   bare?: boolean;
   /** Whether writes are refused for want of a key. */
   locked?: boolean;
+  /** Whether nobody can follow. */
+  cut?: boolean;
   delayMs: number;
 }
 
@@ -31,5 +33,6 @@ export const SCENES: Record<string, Scene> = {
   locked: { scale: SMALL, delayMs: 40, locked: true },
   hostile: { scale: SMALL, delayMs: 40, hostile: true },
   bare: { scale: SMALL, delayMs: 40, bare: true },
+  cut: { scale: SMALL, delayMs: 40, cut: true },
   slow: { scale: SMALL, delayMs: 3000 },
 };

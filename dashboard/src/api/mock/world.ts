@@ -28,6 +28,8 @@ const AGENTS = ["VLC/3.0.21 LibVLC/3.0.21", "mpv 0.39.0", "Kodi/21.1 (Linux; And
 const RATES = [1.9, 2.4, 4.1, 5.2, 7.8, 8.3, 12.2, 15.6];
 const REASONS = ["client_left", "client_left", "client_left", "connection_lost", "write_timeout", "too_slow", "failover_exhausted"];
 
+const ENDS = ["empty_timeout", "failover_exhausted", "client_left", "merged", "yielded"];
+
 interface Stream {
   at: number;
   id: string;
@@ -253,6 +255,48 @@ export class World {
         leases: streams.length,
         is_fallback: false,
       };
+    });
+  }
+
+  /** Streams that ended, newest first: those that were stopped, and some that had ended before. */
+  ended(): Fields[] {
+    const next = random(23);
+    const past = Array.from({ length: 24 }, (_, at) => ({ id: hex(next), reason: ENDS[Math.floor(next() * ENDS.length)] ?? "", endedAt: this.born - (at + 1) * 130_000 - next() * 90_000, lasted: 40_000 + next() ** 3 * 9_000_000, engine: Math.floor(next() * Math.max(1, this.scale.engines)) }));
+    const row = (id: string, infohash: string, engine: number, startedAt: number, endedAt: number, reason: string): Fields => ({
+      id: `${id}|${infohash.slice(0, 20)}`,
+      key: id,
+      key_type: "content_id",
+      infohash,
+      container_id: this.engineName(engine),
+      started_at: iso(startedAt),
+      ended_at: iso(endedAt),
+      status: "ended",
+      end_reason: reason,
+      downloaded: Math.round(((endedAt - startedAt) / 1000) * 600_000),
+      uploaded: Math.round(((endedAt - startedAt) / 1000) * 90_000),
+    });
+    const stopped = [...this.stopped].flatMap(([id, at]) => {
+      const stream = this.streams.find((candidate) => candidate.id === id);
+      return stream ? [row(id, stream.infohash, this.engineOf(stream), this.born - stream.createdAgo, at, "manual_stop_via_api")] : [];
+    });
+    return [...stopped.reverse(), ...(this.scale.streams === 0 ? [] : past.map(({ id, reason, endedAt, lasted, engine }) => row(id, id, engine, endedAt - lasted, endedAt, reason)))];
+  }
+
+  /** The last half hour of a stream's figures, one in ten seconds. */
+  samples(streamId: string, now: number): Fields[] {
+    const stream = this.streams.find((candidate) => streamId.startsWith(candidate.id));
+    if (!stream) return [];
+    return Array.from({ length: 180 }, (_, at) => {
+      const then = now - (180 - at) * 10_000;
+      return { ts: iso(then), peers: Math.round(stream.peers * this.wave(stream, then, 0.2)), speed_down: Math.round((stream.rate / 8192) * this.wave(stream, then, 0.25)), speed_up: Math.round((stream.rate / 8192) * 0.15 * this.wave(stream, then + 500, 0.5)) };
+    });
+  }
+
+  /** What engines' containers use. */
+  usage(now: number): [string, Fields][] {
+    return Array.from({ length: this.scale.engines }, (_, at) => {
+      const load = 6 + (at % 7) * 4 + 3 * Math.sin(now / 4000 + at);
+      return [this.engineName(at), { cpu_percent: load, memory_usage: (180 + (at % 9) * 22) * 1048576, memory_limit: at % 3 === 0 ? 0 : 536870912, network_rx_bytes: 9e9 + at * 1e7, network_tx_bytes: 2e9, block_read_bytes: 1e8, block_write_bytes: 4e8 }];
     });
   }
 

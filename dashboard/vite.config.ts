@@ -72,6 +72,8 @@ export default defineConfig(({ mode }) => {
       ),
     },
     test: {
+      // Of the browser's tests two files at a time: they mostly wait.
+      poolOptions: { forks: { minForks: 1, maxForks: 2 } },
       projects: [
         {
           extends: true,
@@ -95,9 +97,7 @@ export default defineConfig(({ mode }) => {
             globalSetup: ["tests/support/global.ts"],
             testTimeout: 180_000,
             hookTimeout: 120_000,
-            // They mostly wait.
             pool: "forks",
-            poolOptions: { forks: { minForks: 1, maxForks: 2 } },
           },
         },
       ],

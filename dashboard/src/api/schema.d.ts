@@ -925,8 +925,8 @@ export interface paths {
         };
         /**
          * Every setting that can be changed
-         * @description With its bounds, its default and where its value comes from; `/proxy/config`, `/stream-loop-detection/config` and
-         *     `/settings/engine` change them.
+         * @description With its bounds, its default and where its value comes from; `/proxy/config`, `/stream-loop-detection/config`,
+         *     `/settings/engine` and `/settings/orchestrator` change them.
          */
         get: operations["table"];
         put?: never;
@@ -1945,9 +1945,9 @@ export interface components {
             choices: string[];
             /** @description What holds when nobody sets it. */
             default: unknown;
-            /** @description `proxy`, `loop_detection` or `engine`. */
+            /** @description `proxy`, `loop_detection`, `engine` or `orchestrator`. */
             group: string;
-            /** @description `integer`, `number`, `boolean` or `choice`. */
+            /** @description `integer`, `number`, `boolean`, `choice` or `text`. */
             kind: string;
             /**
              * Format: double

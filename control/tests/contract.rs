@@ -797,7 +797,9 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 7] = [
+const ADDED: [&str; 9] = [
+    "GET /settings/orchestrator",
+    "POST /settings/orchestrator",
     "GET /engine-cache/stats",
     "GET /engines/{}/log",
     "GET /events/stream",

@@ -62,7 +62,7 @@ pub(super) fn selection(decision: &Decision) -> Value {
             json!({
                 "engine": seen.engine, "score": seen.score,
                 "obstacle": seen.obstacle.map(|obstacle| obstacle.as_str()),
-                "poor": seen.is_poor, "forwarded": seen.is_forwarded, "health": seen.state.as_str(),
+                "poor": seen.is_poor, "near": seen.is_near, "forwarded": seen.is_forwarded, "health": seen.state.as_str(),
                 "streams": seen.streams, "starts": seen.starts,
             })
         })

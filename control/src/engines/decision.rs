@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) obstacle: Option<Obstacle>,
     /// It comes after all that are well, whatever it scores.
     pub(crate) is_poor: bool,
+    /// It comes after those that share neither VPN node nor host with an engine that plays this broadcast.
+    pub(crate) is_near: bool,
     /// It owns its VPN's forwarded port.
     pub(crate) is_forwarded: bool,
     /// How it does.

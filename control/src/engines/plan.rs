@@ -260,10 +260,17 @@ impl Engine {
         self.leases.values().any(|held| held.broadcast == broadcast)
     }
 
-    /// What counts of it when one is chosen.
-    fn candidate(&self, now: Instant) -> Candidate {
+    /// Whether what takes the one away is likely to take the other: their VPN node, or their host as far as addresses tell.
+    fn is_near(&self, other: &Self) -> bool {
+        let host = |engine: &Self| engine.health.address().map(|address| address.ip());
+        self.group.is_some() && self.group == other.group || host(self).is_some() && host(self) == host(other)
+    }
+
+    /// What counts of it when one is chosen, beside those that play the same broadcast.
+    fn candidate(&self, now: Instant, beside: &[&Self]) -> Candidate {
         Candidate {
             is_poor: self.health.is_poor(now) || self.is_connected == Some(false),
+            is_near: beside.iter().any(|other| self.is_near(other)),
             is_forwarded: self.is_forwarded,
             streams: self.leases.len(),
             used_at: self.granted_at,
@@ -796,13 +803,15 @@ impl Plan {
         if !self.is_explaining {
             return Vec::new();
         }
+        let beside = self.playing(waiting.broadcast);
         let seen = |(id, engine): (&EngineId, &Engine)| {
-            let candidate = engine.candidate(now);
+            let candidate = engine.candidate(now, &beside);
             Seen {
                 engine: id.clone(),
                 score: self.limits.selection.score(candidate),
                 obstacle: self.obstacle(now, waiting, id, engine),
                 is_poor: candidate.is_poor,
+                is_near: candidate.is_near,
                 is_forwarded: engine.is_forwarded,
                 state: engine.health.state(),
                 streams: engine.leases.len(),
@@ -810,6 +819,11 @@ impl Plan {
             }
         };
         self.engines.iter().map(seen).collect()
+    }
+
+    /// Engines that play a broadcast: one as a rule, two while a session has a spare or changes its source.
+    fn playing(&self, broadcast: Hex40) -> Vec<&Engine> {
+        self.engines.values().filter(|engine| engine.plays(broadcast)).collect()
     }
 
     /// The first of the things [`Plan::choose`] looks at that keeps an engine from a request.
@@ -875,6 +889,7 @@ impl Plan {
         if self.reported.len() < self.limits.shards && now < self.report_until {
             return Choice::Wait(Some(self.report_until));
         }
+        let beside = self.playing(waiting.broadcast);
         let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
         let mut avoided: Option<(usize, &EngineId)> = None;
         // Of engines to come none is the one that is wanted.
@@ -893,7 +908,7 @@ impl Plan {
                 && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = self.limits.selection.rank(engine.candidate(now));
+                    let rank = self.limits.selection.rank(engine.candidate(now, &beside));
                     let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
                     if slot.is_none_or(|(other, _)| rank < other) {
                         *slot = Some((rank, id));

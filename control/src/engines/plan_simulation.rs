@@ -477,3 +477,37 @@ fn a_wanted_engine_is_granted_or_none() {
         .collect();
     assert_eq!(answers, [(5, false)], "the other one waits for the engine it wants");
 }
+
+/// Guards where a spare is: on another VPN node, and else on another host, than the engine that plays; with neither, on any other.
+#[test]
+fn a_second_engine_is_on_another_node_or_host() {
+    let now = Instant::now();
+    let id = |n: usize| EngineId(authority(n).as_str().clone());
+    // The first plays; of the others one shares its node, one its host.
+    let second_of = |places: &[(&str, u8)]| {
+        let mut plan = one_engine(now, 8);
+        let others = (1..places.len()).map(authority).collect();
+        plan.engines.extend(Plan::new(now, plan.limits.clone(), others, None, Jitter::new(1)).engines);
+        for (n, (group, host)) in places.iter().enumerate() {
+            plan.engines.get_mut(&id(n)).expect("it is there").group =
+                (!group.is_empty()).then(|| (*group).into());
+            plan.checked(now, &id(n), Ok(([10, 0, 0, *host], 6878).into()));
+        }
+        // Whatever was chosen for the first one, the second request is for the same broadcast.
+        for n in 1..places.len() {
+            plan.engines.get_mut(&id(n)).expect("it is there").is_held = true;
+        }
+        ask(&mut plan, now, 1, 1);
+        assert_eq!(granted(&plan.advance(now)), [1]);
+        plan.engines.values_mut().for_each(|engine| engine.is_held = false);
+        ask(&mut plan, now, 2, 1);
+        let actions = plan.advance(now);
+        actions.into_iter().find_map(|action| match action {
+            Action::Answer { answer: Ok(lease), .. } => Some(lease.engine),
+            _ => None,
+        })
+    };
+    assert_eq!(second_of(&[("vpn-1", 1), ("vpn-1", 2), ("vpn-2", 3)]), Some(id(2)));
+    assert_eq!(second_of(&[("", 1), ("", 1), ("", 2)]), Some(id(2)));
+    assert_eq!(second_of(&[("", 1), ("", 1)]), Some(id(1)));
+}

@@ -29,6 +29,8 @@ impl Default for Selection {
 pub(crate) struct Candidate {
     /// Others go first: it is in doubt, or streams failed on it lately.
     pub(crate) is_poor: bool,
+    /// It shares a VPN node or a host with an engine that plays the same broadcast: what takes the one may take the other.
+    pub(crate) is_near: bool,
     /// It owns its VPN's forwarded port.
     pub(crate) is_forwarded: bool,
     /// Streams active or reserved.
@@ -38,26 +40,26 @@ pub(crate) struct Candidate {
 }
 
 /// What makes one engine better than another, smallest first.
-pub(crate) type Rank = (bool, i64, bool, u64);
+pub(crate) type Rank = (bool, bool, i64, bool, u64);
 
 impl Selection {
     /// What a candidate is worth to whoever looks at the choice; higher is better.
     pub(crate) fn score(&self, candidate: Candidate) -> i64 {
-        let (_, cost, ..) = self.rank(candidate);
+        let (_, _, cost, ..) = self.rank(candidate);
         -cost
     }
 
     /// Where a candidate stands among others.
     pub(crate) fn rank(&self, candidate: Candidate) -> Rank {
-        let Candidate { is_poor, is_forwarded, streams, used_at } = candidate;
+        let Candidate { is_poor, is_near, is_forwarded, streams, used_at } = candidate;
         let streams = i64::try_from(streams).unwrap_or(i64::MAX);
         match *self {
             Self::Score { forwarded_bonus, stream_cost } => {
                 let bonus = if is_forwarded { i64::from(forwarded_bonus) } else { 0 };
                 let score = bonus.saturating_sub(i64::from(stream_cost).saturating_mul(streams));
-                (is_poor, -score, false, used_at)
+                (is_poor, is_near, -score, false, used_at)
             }
-            Self::Spread => (is_poor, streams, !is_forwarded, used_at),
+            Self::Spread => (is_poor, is_near, streams, !is_forwarded, used_at),
         }
     }
 }
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     fn candidate(streams: usize, is_forwarded: bool, used_at: u64) -> Candidate {
-        Candidate { is_poor: false, is_forwarded, streams, used_at }
+        Candidate { is_poor: false, is_near: false, is_forwarded, streams, used_at }
     }
 
     /// Which of the candidates is taken.
@@ -86,6 +88,18 @@ mod tests {
         assert_eq!(best(score, &[candidate(1, false, 5), candidate(1, false, 4), candidate(1, false, 6)]), 1);
         let poor = Candidate { is_poor: true, ..candidate(0, true, 0) };
         assert_eq!(best(score, &[poor, candidate(2, false, 9)]), 1);
+    }
+
+    /// Guards a second engine for a broadcast: one that shares nothing with the first wins over the forwarded port, but not
+    /// while it is in doubt.
+    #[test]
+    fn a_second_engine_shares_nothing_with_the_first() {
+        for selection in [Selection::default(), Selection::Spread] {
+            let near = Candidate { is_near: true, ..candidate(0, true, 0) };
+            assert_eq!(best(selection, &[near, candidate(9, false, 9)]), 1);
+            let doubtful = Candidate { is_poor: true, ..candidate(0, true, 0) };
+            assert_eq!(best(selection, &[doubtful, near]), 1);
+        }
     }
 
     /// Guards the weights: they are the operator's.

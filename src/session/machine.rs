@@ -18,7 +18,7 @@
 //! that one is silent, because the session is to be moved, or to have a spare one. Then the new source follows until it
 //! has caught up, and the driver is told to promote it. A session that is a channel can be had under several ids, its
 //! *entries*: when the present one is given up, the session goes on with the next one, and its start may be a race of the
-//! first two ([`race`]). Invariants, held by a simulation over random interleavings:
+//! first two (`race`). Invariants, held by a simulation over random interleavings:
 //!
 //! - every opened source is closed exactly once, and every granted lease returned exactly once, after its source
 //!   closed;

@@ -42,6 +42,9 @@ const CONTROL_INBOX: usize = 16_384;
 const CONTROL_LOOK: Duration = Duration::from_secs(1);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// A second signal that comes so soon is the first one again: systemd tells every process of a unit, and the supervisor
+/// passes on what it was told.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Orders about handing over that may wait: they come one after the other.
 const ORDERS: usize = 8;
@@ -386,11 +389,13 @@ fn serve(
         let _ = shard.send(ToShard::Drain { deadline });
     }
     let mut left = shards.inboxes.len();
+    let begun = Instant::now();
     while left > 0 {
         match waiting.recv_deadline(deadline + FAREWELL) {
             Ok(Event::ShardEnded(..)) => left -= 1,
             // Whoever wanted it sees that we end.
             Ok(Event::HandOver(_)) => {}
+            Ok(Event::Signal) if begun.elapsed() < ECHO => {}
             Ok(Event::Signal) => bail!("stopped at once, {left} shards had not drained"),
             Err(_) => bail!("{left} shards did not drain in time"),
         }

@@ -233,6 +233,11 @@ impl Appliance {
         self.wait_log("the engines are healthy", |lines| lines.iter().filter(is_healthy).count() >= engines);
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is a child")
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         sys::signal(self.child.id(), libc::SIGTERM);

@@ -1,7 +1,7 @@
 //! How the appliance stops.
 
 use crate::common::{Appliance, SOON, Setup, eventually};
-use crate::scene::{RATE, engine, stopped_once_each, watching};
+use crate::scene::{RATE, engine, first, healthy, stopped_once_each, watching};
 use crate::sys;
 use sluice_bench::channel::nth;
 use sluice_bench::engine::{ChannelSpec, Engine};
@@ -63,8 +63,26 @@ fn a_second_signal_stops_at_once() {
     for player in &players {
         assert_eq!(player.wait_end(SOON).unwrap(), End::Eof);
     }
-    let status = appliance.terminate(SOON);
+    let status = eventually("another signal ends it", || {
+        sys::signal(appliance.supervisor(), libc::SIGTERM);
+        appliance.ended()
+    });
     assert!(!status.success(), "{status}");
+}
+
+/// Guards: told twice of the same stop, as systemd does that signals each process of a unit, it stops in order all the same.
+#[test]
+fn the_same_signal_twice_is_one_stop() {
+    let engine = healthy();
+    let mut appliance = Setup::with_engines(&[&engine]).start();
+    let players = watching(2, &appliance, &engine, 0);
+    sys::signal(appliance.pid(), libc::SIGTERM);
+    let status = appliance.terminate(SOON);
+    assert!(status.success(), "{status}");
+    for player in &players {
+        assert_eq!(player.wait_end(SOON).unwrap(), End::Eof);
+    }
+    stopped_once_each(&engine, first().1);
 }
 
 /// An engine that never answers a stop, and an appliance that would give it a minute.

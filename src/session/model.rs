@@ -140,6 +140,8 @@ pub(crate) struct World {
     idle_since: Option<Instant>,
     /// Since when control has been asked.
     request: Option<Instant>,
+    /// With the event at hand the wait for control was over.
+    is_unanswered: bool,
     /// Leases granted and not returned.
     held: Vec<Lease>,
     next_lease: u64,
@@ -220,6 +222,7 @@ impl World {
             waiting: 0,
             idle_since: None,
             request: None,
+            is_unanswered: false,
             held: Vec::new(),
             next_lease: 0,
             sources: Vec::new(),
@@ -486,6 +489,7 @@ impl World {
         self.seen.events += 1;
         let was_over = self.ended;
         (self.blamed, self.is_handing_over, self.moved, self.loser) = (None, false, 0, None);
+        self.is_unanswered = false;
         self.happened(&event);
         let mut actions = Vec::new();
         self.machine.on(self.now, event.clone(), &mut actions);
@@ -645,6 +649,7 @@ impl World {
                 let is_needless =
                     self.playing_since.is_some() || self.reopen.is_some() || self.is_falling_back;
                 self.is_for_rival = false;
+                self.is_unanswered = is_late;
                 assert!(ends || is_late || is_needless, "abandoned too early");
             }
             Action::Promote(id) => self.judge_promotion(*id),
@@ -906,7 +911,8 @@ impl World {
                 assert!(self.played && is_over && (self.players == 0 || !self.has_next()));
             }
             EndReason::StartFailed => {
-                let is_last = !self.has_next() || matches!(event, Event::Refused(_) | Event::Tick);
+                // With any event whose time it is, control's silence ends the start as its refusal does.
+                let is_last = !self.has_next() || matches!(event, Event::Refused(_)) || self.is_unanswered;
                 assert!(!self.played && is_last, "another id was not tried");
             }
             other => assert!(matches!(event, Event::End(asked) if *asked == other), "ended for {other:?}"),

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -34,6 +34,13 @@ pub struct Appliance {
 struct Log {
     lines: Mutex<(Vec<String>, bool)>,
     changed: Condvar,
+}
+
+impl Log {
+    /// A test that fails while it looks leaves the lock poisoned, and its log is what is wanted then.
+    fn lock(&self) -> MutexGuard<'_, (Vec<String>, bool)> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Setup {
@@ -132,10 +139,10 @@ impl Setup {
         let (sink, stderr) = (log.clone(), child.stderr.take().expect("stderr is piped"));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                sink.lines.lock().unwrap().0.push(line);
+                sink.lock().0.push(line);
                 sink.changed.notify_all();
             }
-            sink.lines.lock().unwrap().1 = true;
+            sink.lock().1 = true;
             sink.changed.notify_all();
         });
         let mut appliance = Appliance { child, log, ports: Vec::new(), data };
@@ -144,8 +151,7 @@ impl Setup {
                 && lines.iter().any(|line| line.contains("listening"))
         });
         let lines = appliance.log_lines();
-        let port = |line: &String| line.split_once("port=")?.1.split(' ').next()?.parse().ok();
-        appliance.ports = lines.iter().filter(|line| line.contains(" listening ")).filter_map(port).collect();
+        appliance.ports = lines.iter().filter_map(|line| listening(line)).collect();
         assert!(!appliance.ports.is_empty(), "no port in the log: {lines:#?}");
         appliance
     }
@@ -213,13 +219,13 @@ impl Appliance {
 
     /// All log lines so far.
     pub fn log_lines(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().0.clone()
+        self.log.lock().0.clone()
     }
 
     /// Waits for a condition on the log.
     pub fn wait_log(&self, what: &str, mut holds: impl FnMut(&[String]) -> bool) {
         let deadline = Instant::now() + SOON;
-        let mut lines = self.log.lines.lock().unwrap();
+        let mut lines = self.log.lock();
         while !holds(&lines.0) {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero() && !lines.1, "{what} did not come; log: {:#?}", lines.0);
@@ -268,12 +274,26 @@ impl Drop for Appliance {
             }
         }
         // The supervisor ends with what it has started, and would leave it alone in an orderly stop of seconds otherwise.
-        for child in sys::children(self.child.id()) {
-            sys::signal(child, libc::SIGKILL);
+        let served: Vec<_> =
+            sys::children(self.child.id()).into_iter().filter_map(sys::Watched::new).collect();
+        for child in &served {
+            child.kill();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What served is nobody's child now, and holds its `DATA_DIR` until it is gone, which the next one may want.
+        for child in &served {
+            if !child.wait_end(SOON) {
+                eprintln!("a process of the appliance did not end");
+            }
+        }
     }
+}
+
+/// The port in a log line that says where it listens.
+pub fn listening(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once(" listening ")?;
+    rest.split_once("port=")?.1.split(' ').next()?.parse().ok()
 }
 
 /// Waits until `look` finds something, [`SOON`].

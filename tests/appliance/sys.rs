@@ -1,7 +1,10 @@
 //! System calls the tests need.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::CString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -112,6 +115,29 @@ pub fn children(pid: u32) -> Vec<u32> {
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: no pointers are passed.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// A process that need not be a child of this one, told from a later one of the same id.
+pub struct Watched(OwnedFd);
+
+impl Watched {
+    /// `None` where it has ended already.
+    pub fn new(pid: u32) -> Option<Self> {
+        let pid = Pid::from_raw(pid as i32)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Sends it SIGKILL, which is in vain if it has ended.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
+
+    /// Waits until it has ended and let go of everything it held; `false` where that took longer.
+    pub fn wait_end(&self, within: Duration) -> bool {
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+        let within = Timespec::try_from(within).expect("not for centuries");
+        poll(&mut polled, Some(&within)).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// What a connection holds in the kernel, seen from outside.

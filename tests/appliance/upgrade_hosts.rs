@@ -1,6 +1,6 @@
 //! Upgrading where somebody else started the appliance: systemd, and a process namespace of which it is the first.
 
-use crate::common::{SOON, Setup, eventually, until};
+use crate::common::{SOON, Setup, eventually, listening, until};
 use crate::scene::{RATE, first, healthy, stopped_once_each};
 use crate::sys;
 use sluice_bench::engine::Engine;
@@ -37,11 +37,10 @@ impl Drop for Outer {
 }
 
 /// Where the appliance that writes this log listens.
-fn listening(log: &Path) -> SocketAddr {
+fn address(log: &Path) -> SocketAddr {
     let port = eventually("it listens", || {
         let text = fs::read_to_string(log).unwrap_or_default();
-        let line = text.lines().find(|line| line.contains(" listening "))?;
-        line.split_once("port=")?.1.split(' ').next()?.parse::<u16>().ok()
+        text.lines().find_map(listening)
     });
     (Ipv4Addr::LOCALHOST, port).into()
 }
@@ -79,7 +78,7 @@ fn pid_1_is_upgraded() {
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stderr(fs::File::create(&log).unwrap()).stdout(Stdio::null());
     let mut outer = Outer(command.spawn().unwrap());
-    let player = playing(listening(&log), &engine);
+    let player = playing(address(&log), &engine);
     let main = sys::children(outer.0.id()).pop().expect("it was forked");
     for _ in 0..2 {
         let before = sys::children(main);
@@ -177,7 +176,7 @@ fn systemd_upgrades_by_a_reload() {
         fs::read_to_string(systemd.path("manager")).unwrap()
     );
     let main = systemd.property("MainPID");
-    let player = playing(listening(&log), &engine);
+    let player = playing(address(&log), &engine);
     let took_over = || {
         fs::read_to_string(&log).unwrap_or_default().lines().filter(|line| line.contains("took over")).count()
     };

@@ -4,6 +4,7 @@
 //! hosts it ([`Host`]) gives it engines and tells its clients what became of it. Nothing here is borrowed across a wait.
 
 mod ahead;
+mod channel;
 mod contender;
 mod feed;
 pub mod machine;
@@ -23,13 +24,14 @@ use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
 use crate::window::{AccessIndex, Budget, LagMax, Reservation};
 use ahead::Ahead;
+use channel::Entry;
 use contender::Contender;
 use machine::{Action, Event, Machine, SourceId};
 use serde::{Deserialize, Serialize};
-use sluice_contract::snapshot::{Channel, EngineStat, Fallback, Race, SessionEngine};
+use sluice_contract::snapshot::{Channel, EngineStat, SessionEngine};
 use sluice_contract::{
     EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, Refusal, RefusalCode, Selector, Start,
-    StreamKey, StreamName, Ticket,
+    StreamKey, Ticket,
 };
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
@@ -108,14 +110,6 @@ pub struct Asked {
     pub ids: Vec<Selector>,
     /// The first two are to be opened at once.
     pub races: bool,
-}
-
-/// One of the ids a session can be had under.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Entry {
-    selector: Selector,
-    /// Once known.
-    infohash: Option<Hex40>,
 }
 
 /// What is shown of a session.
@@ -595,20 +589,6 @@ impl Session {
         machine.leases().map(|(lease, entry)| (lease.clone(), self.stream_of(entry))).collect()
     }
 
-    /// What control knows an id of this session by: the session's own key, unless it is a channel.
-    fn stream_of(&self, entry: u8) -> StreamKey {
-        let Entry { selector, infohash } = self.entry(entry);
-        if self.key.channel().is_none() {
-            return self.key.clone();
-        }
-        let name = infohash.map_or(StreamName::Unresolved(selector), StreamName::Infohash);
-        StreamKey { name, options: self.key.options.clone() }
-    }
-
-    fn entry(&self, entry: u8) -> Entry {
-        self.entries.borrow()[usize::from(entry)]
-    }
-
     /// Takes one event in and does what it calls for. Safe to call from within what an event sets off.
     pub fn handle(self: &Rc<Self>, event: Event) {
         self.pending.borrow_mut().push_back(event);
@@ -721,82 +701,6 @@ impl Session {
                 self.host.ended(self, reason);
                 self.changed.notify();
             }
-        }
-    }
-
-    /// The second one of a race that is not decided.
-    fn is_rival(&self, source: SourceId) -> bool {
-        let machine = self.machine.borrow();
-        machine.contends(source) && machine.current() != Some(source)
-    }
-
-    /// The session goes on with another of the channel's ids.
-    fn go_on_with(&self, from: u8, to: u8, why: Option<Refusal>) {
-        let (left, next) = (self.entry(from), self.entry(to));
-        let current = self.machine.borrow().current();
-        let engine = current.and_then(|source| self.opened.borrow().get(&source).cloned());
-        {
-            let mut info = self.info.borrow_mut();
-            (info.asked_as, info.infohash) = (next.selector, next.infohash);
-            // What was shown belongs to the broadcast that is left.
-            (info.engine, info.stat, info.stat_at) = (engine, None, None);
-            if let Some(channel) = &mut info.channel {
-                channel.present = usize::from(to);
-                if let Some(refusal) = &why {
-                    channel.fallbacks += 1;
-                    channel.last = Some(Fallback {
-                        from: left.selector,
-                        to: next.selector,
-                        code: refusal.code,
-                        detail: refusal.detail.as_ref().into(),
-                        at: SystemTime::now(),
-                    });
-                }
-            }
-        }
-        if let Some(refusal) = why {
-            self.host.counters().channel_fallbacks.add(1);
-            tracing::info!(
-                stream = %self.key, from = %left.selector.value(), to = %next.selector.value(), %refusal,
-                "the channel goes on with its next id"
-            );
-        }
-        self.form.set(Form::Progressive);
-        self.feed.borrow_mut().broadcast_changed();
-        self.host.leads(self, None);
-        self.host.changed();
-    }
-
-    fn race_goes(&self, race: Race) {
-        let counters = self.host.counters();
-        match race {
-            Race::Running => counters.channel_races.add(1),
-            Race::Alone => {
-                counters.channel_races_alone.add(1);
-                tracing::info!(stream = %self.key, "no race: there is no second engine for it");
-            }
-            Race::First | Race::Second | Race::Forfeited => {
-                tracing::info!(stream = %self.key, outcome = ?race, "the race is over");
-            }
-        }
-        let current = self.machine.borrow().current();
-        let engine = current.and_then(|source| self.opened.borrow().get(&source).cloned());
-        let infohash = self.entry(self.machine.borrow().entry()).infohash;
-        let mut info = self.info.borrow_mut();
-        if let Some(channel) = &mut info.channel {
-            channel.race = Some(race);
-        }
-        // Nothing is shown of either before it is decided which of them plays.
-        if race != Race::Running && info.engine.is_none() {
-            (info.engine, info.infohash) = (engine, infohash);
-        }
-    }
-
-    /// Whoever asks for what a channel plays is sent to it.
-    fn lead(&self) {
-        let infohash = self.entry(self.machine.borrow().entry()).infohash;
-        if self.key.channel().is_some() && infohash.is_some() {
-            self.host.leads(self, infohash);
         }
     }
 
@@ -1027,22 +931,6 @@ impl Session {
             self.id_opened(order, infohash);
         } else if self.host.learned(self, infohash) {
             self.handle(Event::End(EndReason::Merged));
-        }
-    }
-
-    /// An engine named the infohash behind an id of the channel.
-    fn id_opened(self: &Rc<Self>, order: &Order, infohash: Hex40) {
-        let mut entries = self.entries.borrow_mut();
-        let entry = entries.iter_mut().find(|entry| entry.selector == order.selector);
-        if let Some(entry) = entry {
-            entry.infohash = Some(infohash);
-        }
-        drop(entries);
-        if self.host.id_opened(self, order.selector, infohash, &order.lease.engine) {
-            // Never twice on one engine: the other session was there first.
-            self.handle(Event::Withdrawn(order.lease.id));
-        } else if !self.machine.borrow().contends(order.id) {
-            self.lead();
         }
     }
 }

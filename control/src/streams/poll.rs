@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const ADDRESS_FOR: Duration = Duration::from_secs(30);
 /// Addresses remembered.
 const ADDRESSES_MAX: usize = 1024;
-/// Connections kept between calls; the oldest go first.
+/// Connections kept between calls at most; further ones are closed.
 const KEPT_MAX: usize = 1024;
 /// How long one is kept. Engines close idle ones as they please, and one that waits on a closed one costs a descriptor.
 const KEPT_FOR: Duration = Duration::from_secs(10);

@@ -80,14 +80,22 @@ struct Crowd<'a> {
 }
 
 /// What a measurement counts.
-#[derive(Default)]
 struct Counts {
+    /// What was asked for before is not timed: looking up what the server uses takes milliseconds, in which nobody reads.
+    since: Instant,
     bytes: u64,
     segments: u64,
     missed: u64,
     late: u64,
     playlists: Times,
     segment_times: Times,
+}
+
+impl Counts {
+    fn since(since: Instant) -> Self {
+        let (playlists, segment_times) = Default::default();
+        Self { since, bytes: 0, segments: 0, missed: 0, late: 0, playlists, segment_times }
+    }
 }
 
 /// What a run over HLS gives.
@@ -186,7 +194,7 @@ pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<H
     }
     progress(&format!("measuring for {:?}", options.duration));
     let (from, started, own) = (usage()?, Instant::now(), sys::process_cpu());
-    crowd.counts = Counts::default();
+    crowd.counts = Counts::since(started);
     crowd.play(options.duration).map_err(Error::epoll)?;
     let (to, elapsed) = (usage()?, started.elapsed());
     let player_cpu = (sys::process_cpu() - own).as_secs_f64() / elapsed.as_secs_f64();
@@ -260,7 +268,7 @@ impl<'a> Crowd<'a> {
             bodies: Epoll::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
             sink: vec![0; DISCARD_LEN_MAX],
-            counts: Counts::default(),
+            counts: Counts::since(now),
         })
     }
 
@@ -410,7 +418,9 @@ impl<'a> Crowd<'a> {
                 if body < stated {
                     return Ok(());
                 }
-                self.counts.playlists.add(viewer.asked.elapsed());
+                if viewer.asked >= self.counts.since {
+                    self.counts.playlists.add(viewer.asked.elapsed());
+                }
                 let text = String::from_utf8_lossy(&viewer.text[length..]).into_owned();
                 self.take_playlist(number, &text)
             }
@@ -449,7 +459,9 @@ impl<'a> Crowd<'a> {
         self.watched.add(stream, Interest::Read, number as u64).map_err(failed)?;
         let took = viewer.asked.elapsed();
         self.counts.segments += 1;
-        self.counts.segment_times.add(took);
+        if viewer.asked >= self.counts.since {
+            self.counts.segment_times.add(took);
+        }
         self.counts.late +=
             u64::from(viewer.duration > 0.0 && took.as_secs_f64() > viewer.duration * LATE_FACTOR);
         viewer.next = viewer.next.map(|next| next + 1);

@@ -337,8 +337,10 @@ impl ChannelList {
     fn refresh(&mut self) {
         match self.file.as_mut().and_then(Watched::reread) {
             Some(Ok(list)) if list != **self.list.load() => {
-                tracing::info!(channels = list.len(), "the list of channels has changed");
+                let channels = list.len();
                 self.list.store(Arc::new(list));
+                // Said once it is true: whoever reads it may ask for a new channel.
+                tracing::info!(channels, "the list of channels has changed");
             }
             Some(Err(fault)) => {
                 tracing::warn!(%fault, "CHANNELS_FILE is not usable; the channels stay as they were");

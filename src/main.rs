@@ -189,9 +189,7 @@ fn examine() -> anyhow::Result<u8> {
     loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
     let settings = &loaded.settings;
     let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
-    let engines = settings.engines.static_engines.iter().chain(&settings.engines.fallback_engine);
-    let engines: Vec<_> =
-        engines.map(|engine| sluice_control::StaticEngine { authority: engine.to_string() }).collect();
+    let engines: Vec<_> = settings.engines.named().map(|engine| static_engine(engine, None)).collect();
     let findings =
         sluice_control::doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
     for finding in &findings {
@@ -523,12 +521,15 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
+fn static_engine(address: &impl ToString, group: Option<String>) -> sluice_control::StaticEngine {
+    sluice_control::StaticEngine { authority: address.to_string(), group }
+}
+
 fn control_options(
     settings: &Settings,
     environment: &BTreeMap<String, String>,
     demo: Option<&Demo>,
 ) -> anyhow::Result<sluice_control::Options> {
-    let engine = |authority: String| sluice_control::StaticEngine { authority };
     let defaults = sluice_control::Options {
         api_key: match &settings.api_key {
             ApiKey::Generated => sluice_control::ApiKey::Generated,
@@ -553,15 +554,19 @@ fn control_options(
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {
-        let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
+        let static_engines = demo.engines.iter().map(|address| static_engine(address, None)).collect();
         // The demo leaves nothing behind: its data directory is memory.
         return Ok(sluice_control::Options { static_engines, ..defaults });
     }
     let engines = &settings.engines;
     Ok(sluice_control::Options {
-        static_engines: engines.static_engines.iter().map(|address| engine(address.to_string())).collect(),
-        fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
-        assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
+        static_engines: engines
+            .static_engines
+            .iter()
+            .map(|engine| static_engine(&engine.address, engine.group.clone()))
+            .collect(),
+        fallback_engine: engines.fallback_engine.as_ref().map(|address| static_engine(address, None)),
+        assumed_engine: engines.assumed_engine.as_ref().map(|address| static_engine(address, None)),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
         selection: match engines.selection {
             Selection::Score { forwarded_bonus, stream_cost } => {

@@ -40,6 +40,8 @@ const SHARD_INBOX: usize = 4096;
 const CONTROL_INBOX: usize = 16_384;
 /// Between two looks at whether control still runs, and whether the list of channels has changed.
 const CONTROL_LOOK: Duration = Duration::from_secs(1);
+/// A start has done everything it does only once after this.
+const SETTLES_IN: Duration = Duration::from_secs(3);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A second signal that comes so soon is the first one again: systemd tells every process of a unit, and the supervisor
@@ -123,6 +125,7 @@ fn supervise() -> anyhow::Result<u8> {
         listeners: bind(&settings)?,
         notify: std::env::var_os("NOTIFY_SOCKET"),
         data_dir: settings.data_dir.clone(),
+        settled: forget_startup_code,
     };
     Ok(supervisor::run(options)?)
 }
@@ -364,7 +367,11 @@ fn serve(
     control: &mut Option<sluice_control::Handle>,
     cord: Option<&Wire>,
 ) -> anyhow::Result<()> {
+    let mut settled_at = Some(Instant::now() + SETTLES_IN);
     loop {
+        if settled_at.take_if(|at| Instant::now() >= *at).is_some() {
+            forget_startup_code();
+        }
         match waiting.recv_timeout(CONTROL_LOOK) {
             Ok(Event::Signal) => break,
             Ok(Event::HandOver(wire)) => hand_over(wire, &restart, shards, control, cord)?,
@@ -518,6 +525,12 @@ fn tuning(settings: &Settings) -> Tuning {
             JoinBehind::Media(time) => Some(time),
             JoinBehind::Bytes(_) => None,
         },
+    }
+}
+
+fn forget_startup_code() {
+    if let Err(error) = uring::forget_startup_code() {
+        tracing::debug!(%error, "the code of the start stays in memory");
     }
 }
 

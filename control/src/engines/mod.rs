@@ -22,6 +22,7 @@ pub mod ports;
 mod pulling;
 pub mod recipe;
 pub(crate) mod records;
+mod reported;
 pub(crate) mod selection;
 mod service;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub(crate) use fleet::{Blocked, Ground, HandError, Happening, Ownership, Progres
 pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Standing};
 pub(crate) use pulling::Pulling;
+pub(crate) use reported::Reported;
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;

@@ -413,7 +413,8 @@ async fn purge(docker: &dyn Docker, id: &ContainerId, folder: &str) -> Result<(u
     Ok((before, measure(docker, id, folder).await?))
 }
 
-async fn remove(docker: &dyn Docker, id: &ContainerId) -> Result<(), Error> {
+/// Stops and removes a container.
+pub(super) async fn remove(docker: &dyn Docker, id: &ContainerId) -> Result<(), Error> {
     docker.stop(id, STOP_GRACE).await?;
     docker.remove(id).await
 }

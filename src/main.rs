@@ -66,6 +66,9 @@ struct Arguments {
     /// Serve built-in simulated engines with real channels: plays at once, no Docker, no engine.
     #[arg(long)]
     demo: bool,
+    /// Stop and remove this appliance's engines in Docker, and exit: no start and no stop does that. Stop the appliance first.
+    #[arg(long, exclusive = true)]
+    remove_engines: bool,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.action {
         Some(Action::Doctor) => examine(),
         Some(Action::Upgrade) => ask_for_upgrade().map(|()| 0),
+        None if arguments.remove_engines => remove_engines().map(|()| 0),
         // The demo's engines live in its process and would not survive it.
         None if arguments.demo => run(true, None).map(|()| 0),
         None => supervise(),
@@ -200,6 +204,31 @@ fn examine() -> anyhow::Result<u8> {
         finding.remedy.iter().for_each(|remedy| println!("        -> {remedy}"));
     }
     Ok(sluice_control::doctor::exit_code(&findings))
+}
+
+/// Removes the engines this appliance has in Docker and says which.
+fn remove_engines() -> anyhow::Result<()> {
+    let loaded = load()?;
+    let settings = &loaded.settings;
+    let docker = settings.docker.as_ref();
+    let docker =
+        docker.context("no engines are kept in Docker here (ENGINE_PROVISIONING, STATIC_ENGINES)")?;
+    let removals = sluice_control::remove_engines(&yard_options(settings, docker)?.setup)?;
+    let mut left = 0;
+    for removal in &removals {
+        match &removal.outcome {
+            Ok(()) => println!("removed {}", removal.name),
+            Err(error) => {
+                left += 1;
+                println!("left {}: {error}; {}", removal.name, error.remedy());
+            }
+        }
+    }
+    if left > 0 {
+        bail!("{left} of {} engines could not be removed", removals.len());
+    }
+    println!("{} engines removed", removals.len());
+    Ok(())
 }
 
 fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {

@@ -36,8 +36,8 @@ mod streams;
 mod worker;
 
 pub use engines::{
-    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Selection, Setup, YardOptions, instance, ports,
-    recipe,
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Removal, RemovalError, Selection, Setup,
+    YardOptions, instance, ports, recipe, remove_engines,
 };
 pub use key::ApiKey;
 pub use plane::{Handle, start};

@@ -984,8 +984,8 @@ pub(super) static MIN_PROVISION_INTERVAL_S: Variable = acting(
     "MIN_PROVISION_INTERVAL_S",
     &[],
     seconds(0, 10 * 60 * SECOND),
-    Default::Is("0.5"),
-    "Between two beginnings.",
+    Default::Is("0"),
+    "Between two beginnings; with 0 only `MAX_CONCURRENT_PROVISIONS` holds them back.",
 );
 
 /// `AUTOSCALE_INTERVAL_S`

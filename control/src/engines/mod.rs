@@ -22,6 +22,8 @@ pub mod ports;
 mod pulling;
 pub mod recipe;
 pub(crate) mod records;
+mod removal;
+mod reported;
 pub(crate) mod selection;
 mod service;
 #[cfg(test)]
@@ -38,11 +40,13 @@ pub(crate) use fleet::{Blocked, Ground, HandError, Happening, Ownership, Progres
 pub(crate) use live::Live;
 pub(crate) use plan::{EngineStanding, Pooled, Standing};
 pub(crate) use pulling::Pulling;
+pub(crate) use reported::Reported;
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;
 pub use fleet::{FleetLimits, Ranges};
 pub use instance::instance;
+pub use removal::{Removal, RemovalError, remove_engines};
 pub use selection::Selection;
 pub use survey::Setup;
 pub use yard::YardOptions;

@@ -5,6 +5,7 @@
 //! Invariants a change could break:
 //! - a lease is granted only below the engine's capacity, and never twice for one broadcast on one engine. A shard
 //!   that wants the same engine again gives the old lease back first: the link keeps that order;
+//! - streams other proxies report fill an engine as leases do: a number they play is not granted there a second time;
 //! - every request is answered once, unless the shard abandoned it or could not be reached;
 //! - a shard is granted nothing before it has reported what it holds in this epoch, and nobody is granted anything
 //!   before every shard has reported or [`REPORT_GRACE`] is over, so that a restarted control cannot hand out an
@@ -17,6 +18,7 @@ use super::decision::{Decision, Obstacle, Seen};
 use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
+use super::reported::Reported;
 use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
     EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, MoveReason, Refusal, RefusalCode,
@@ -241,7 +243,10 @@ struct Engine {
     is_held: bool,
     health: Health,
     leases: HashMap<LeaseId, Held>,
-    granted_at: u64,
+    /// What other proxies play on it, as they report.
+    others: Vec<Option<Hex40>>,
+    /// The number of its newest use; lower is longer unused.
+    used_at: u64,
 }
 
 impl Engine {
@@ -256,8 +261,14 @@ impl Engine {
             is_held: false,
             health: Health::new(now),
             leases: HashMap::new(),
-            granted_at: 0,
+            others: Vec::new(),
+            used_at: 0,
         }
+    }
+
+    /// Streams on it, whoever plays them.
+    fn streams(&self) -> usize {
+        self.leases.len() + self.others.len()
     }
 
     /// Leases it could still be given.
@@ -265,7 +276,7 @@ impl Engine {
         if self.is_held {
             return 0;
         }
-        self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.leases.len()))
+        self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.streams()))
     }
 
     /// Whether it may come to serve somebody who waits.
@@ -275,7 +286,7 @@ impl Engine {
 
     /// Whether it has a stream of this broadcast.
     fn plays(&self, broadcast: Hex40) -> bool {
-        self.leases.values().any(|held| held.broadcast == broadcast)
+        self.leases.values().any(|held| held.broadcast == broadcast) || self.others.contains(&Some(broadcast))
     }
 
     /// What asks every session on it to leave.
@@ -300,8 +311,8 @@ impl Engine {
             is_poor: self.health.is_poor(now) || self.is_connected == Some(false) || is_silent,
             is_near: beside.playing.iter().any(|other| self.is_near(other)),
             is_forwarded: self.is_forwarded,
-            streams: self.leases.len(),
-            used_at: self.granted_at,
+            streams: self.streams(),
+            used_at: self.used_at,
         }
     }
 
@@ -349,12 +360,15 @@ pub(crate) struct Plan {
     home: HashMap<LeaseId, EngineId>,
     /// Leases shards reported on engines nobody has found yet: they count as soon as the fleet finds them.
     unfound: HashMap<EngineId, Vec<(LeaseId, Held)>>,
+    /// What other proxies play, also on engines nobody has found yet.
+    others: Reported,
     outlook: Option<Outlook>,
     waiting: VecDeque<Waiting>,
     reported: HashSet<ShardId>,
     report_until: Instant,
     retry_at: Option<Instant>,
     leases_made: u64,
+    uses: u64,
     actions: Vec<Action>,
     counts: Counts,
     decisions: Vec<Decision>,
@@ -388,12 +402,14 @@ impl Plan {
             engines,
             home: HashMap::new(),
             unfound: HashMap::new(),
+            others: Reported::default(),
             outlook: None,
             waiting: VecDeque::new(),
             reported: HashSet::new(),
             report_until: now + REPORT_GRACE,
             retry_at: None,
             leases_made: 0,
+            uses: 0,
             actions: Vec::new(),
             counts: Counts::default(),
             decisions: Vec::new(),
@@ -563,10 +579,12 @@ impl Plan {
         }
         for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
             let kind = Kind::Fleet { is_starting, is_draining };
-            let capacity = Some(self.limits.fleet_streams);
-            let known = self.engines.remove(&id);
-            let mut engine = known.unwrap_or_else(|| Engine::new(now, authority.clone(), kind, capacity));
-            self.take_unfound(&id, &mut engine);
+            if !self.engines.contains_key(&id) {
+                let mut engine = Engine::new(now, authority.clone(), kind, Some(self.limits.fleet_streams));
+                self.take_unfound(&id, &mut engine);
+                self.engines.insert(id.clone(), engine);
+            }
+            let Some(engine) = self.engines.get_mut(&id) else { continue };
             if engine.authority != authority {
                 engine.authority = authority;
                 engine.health.look_again(now);
@@ -581,8 +599,23 @@ impl Plan {
             }
             engine.kind = kind;
             engine.is_forwarded = is_forwarded;
-            self.engines.insert(id, engine);
         }
+    }
+
+    /// Takes what other proxies play now; answers the engines that have more of it than before.
+    pub(crate) fn set_reported(&mut self, others: Reported) -> Vec<EngineId> {
+        let mut used = Vec::new();
+        for (id, engine) in &mut self.engines {
+            let on_it = others.on(id);
+            if on_it.len() > engine.others.len() {
+                self.uses += 1;
+                engine.used_at = self.uses;
+                used.push(id.clone());
+            }
+            engine.others = on_it.to_vec();
+        }
+        self.others = others;
+        used
     }
 
     /// What the fleet holds out to those who wait; `None` when nothing is to be expected of it.
@@ -603,8 +636,9 @@ impl Plan {
         }
     }
 
-    /// Gives an engine that was just found the leases shards reported on it before.
+    /// Gives an engine that was just found what was reported on it before: the leases of shards, the streams of others.
     fn take_unfound(&mut self, id: &EngineId, engine: &mut Engine) {
+        engine.others = self.others.on(id).to_vec();
         for (lease, held) in self.unfound.remove(id).unwrap_or_default() {
             engine.leases.insert(lease, held);
             self.home.insert(lease, id.clone());
@@ -621,12 +655,19 @@ impl Plan {
     /// How the engines of the fleet do.
     pub(crate) fn loads(&self) -> HashMap<EngineId, Load> {
         let fleet = self.engines.iter().filter(|(_, engine)| matches!(engine.kind, Kind::Fleet { .. }));
-        let load = |engine: &Engine| Load { leases: engine.leases.len(), health: engine.health.state() };
+        let load = |engine: &Engine| Load {
+            leases: engine.leases.len(),
+            others: engine.others.len(),
+            health: engine.health.state(),
+        };
         fleet.map(|(id, engine)| (id.clone(), load(engine))).collect()
     }
 
     /// Requests that wait and that no engine there is could come to serve.
     pub(crate) fn unplaced(&self) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
         let mut room: Vec<(&EngineId, &Engine, usize)> = self
             .engines
             .iter()
@@ -637,8 +678,7 @@ impl Plan {
         // Whoever wants one engine is not served by another.
         for waiting in self.waiting.iter().filter(|waiting| waiting.request.wanted.is_none()) {
             let place = room.iter_mut().find(|(id, engine, left)| {
-                let is_same = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
-                *left > 0 && !is_same && !waiting.request.avoid.contains(id)
+                *left > 0 && !engine.plays(waiting.broadcast) && !waiting.request.avoid.contains(id)
             });
             match place {
                 Some((.., left)) => *left -= 1,
@@ -658,6 +698,9 @@ impl Plan {
         held.chain(waiting)
             .filter(|broadcast| **broadcast == number)
             .for_each(|broadcast| *broadcast = infohash);
+        let others = self.engines.values_mut().flat_map(|engine| engine.others.iter_mut().flatten());
+        others.filter(|broadcast| **broadcast == number).for_each(|broadcast| *broadcast = infohash);
+        self.others.learned(number, infohash);
     }
 
     /// Media of this broadcast was seen from this engine: its start is over.
@@ -696,7 +739,7 @@ impl Plan {
     /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
     pub(crate) fn hold(&mut self, engine: &EngineId) -> bool {
         let is_idle = self.waiting.is_empty();
-        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.leases.is_empty());
+        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.streams() == 0);
         engine.map(|engine| engine.is_held = true).is_some()
     }
 
@@ -867,7 +910,7 @@ impl Plan {
                 is_near: candidate.is_near,
                 is_forwarded: engine.is_forwarded,
                 state: engine.health.state(),
-                streams: engine.leases.len(),
+                streams: engine.streams(),
                 starts: engine.starts(now),
             }
         };
@@ -915,7 +958,8 @@ impl Plan {
         };
         let LeaseRequest { shard, ticket, .. } = waiting.request;
         let broadcast = waiting.broadcast;
-        engine.granted_at = self.leases_made;
+        self.uses += 1;
+        engine.used_at = self.uses;
         let start_until = Some(now + START_SLOT_MAX);
         engine.leases.insert(lease.id, Held { shard, broadcast, start_until, is_silent: false });
         self.home.insert(lease.id, id.clone());
@@ -993,12 +1037,16 @@ impl Plan {
 
     /// For each waiting request the engines that would do if they had room for another stream.
     pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
+        // Sessions here cannot make room that others fill.
+        let is_ours =
+            |engine: &Engine| engine.capacity.is_none_or(|most| engine.others.len() < most as usize);
         let would_do = |engine: &Engine, waiting: &Waiting| {
             engine.room() == 0
+                && is_ours(engine)
                 && !engine.kind.is_draining()
                 && engine.health.is_usable(now)
                 && engine.starts(now) < self.limits.engine_starts_max
-                && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
+                && !engine.plays(waiting.broadcast)
         };
         let of = |waiting: &Waiting| -> HashSet<EngineId> {
             let avoided = &waiting.request.avoid;

@@ -14,6 +14,7 @@ use super::jitter::Jitter;
 use super::live::Live;
 use super::plan::{Action, Limits, Outlook, Plan, Pooled, Standing};
 use super::records::{Record, Records};
+use super::reported::Reported;
 use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
@@ -169,6 +170,7 @@ pub(crate) struct Handle {
     docker: Option<Arc<dyn Docker>>,
     usage: UsageBoard,
     records: Arc<Records>,
+    reported: watch::Sender<Reported>,
 }
 
 impl Handle {
@@ -237,6 +239,15 @@ impl Handle {
         self.usage.all()
     }
 
+    /// Tells what other proxies play now, on which engine; never waits.
+    pub(crate) fn set_reported(&self, reported: Reported) {
+        self.reported.send_if_modified(|shown| {
+            let is_news = *shown != reported;
+            *shown = reported;
+            is_news
+        });
+    }
+
     /// Has an engine made; answers when its container runs.
     pub(crate) async fn make(&self, wish: Wish) -> Result<Made, HandError> {
         self.ask(|answer| Hand::Make(Box::new(wish), answer)).await
@@ -297,6 +308,7 @@ struct Service {
     plan: Plan,
     yard: Option<Yard>,
     live: watch::Receiver<Live>,
+    reported: watch::Receiver<Reported>,
     heeded: Live,
     assumed: Option<Authority>,
     is_assumed: bool,
@@ -376,12 +388,14 @@ pub(crate) fn start(
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
+    let (reported, reports) = watch::channel(Reported::default());
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
     let mut service = Service {
         plan,
         yard,
         live: options.live,
+        reported: reports,
         heeded: Live::default(),
         assumed,
         is_assumed: false,
@@ -411,7 +425,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records, reported }
 }
 
 impl Service {
@@ -445,6 +459,7 @@ impl Service {
                 Some(answered) = self.asked.join_next() => self.take_answers(answered),
                 news = news(&mut self.yard) => { self.hear(news); true }
                 () = changed(&mut self.live) => true,
+                () = changed(&mut self.reported) => { self.take_reported(); true }
                 () = sleep_until(wake) => false,
             };
             is_news |= rest_at.is_some_and(|at| at <= Instant::now());
@@ -497,6 +512,14 @@ impl Service {
         self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
         if let Some(yard) = &mut self.yard {
             yard.heed(Instant::now(), &self.heeded);
+        }
+    }
+
+    /// Takes what other proxies play now.
+    fn take_reported(&mut self) {
+        let reported = self.reported.borrow_and_update().clone();
+        for engine in self.plan.set_reported(reported) {
+            self.records.used(SystemTime::now(), &engine);
         }
     }
 
@@ -899,8 +922,8 @@ fn say_assumed(engine: &Authority, is_assumed: bool) {
 }
 
 /// The next change of what may change while it runs. Cancel safe.
-async fn changed(live: &mut watch::Receiver<Live>) {
-    if live.changed().await.is_err() {
+async fn changed<T>(told: &mut watch::Receiver<T>) {
+    if told.changed().await.is_err() {
         // Nobody is left who could change anything.
         std::future::pending::<()>().await;
     }

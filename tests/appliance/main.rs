@@ -64,6 +64,7 @@ mod supervisor;
 mod sys;
 mod tls_proxy;
 mod traces;
+mod tuning;
 mod upgrade;
 mod upgrade_hosts;
 mod zapping;

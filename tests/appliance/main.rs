@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod behind_proxies;
 mod browser;
 mod channels;
 mod chaos;

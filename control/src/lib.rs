@@ -58,6 +58,8 @@ use std::time::Duration;
 pub struct StaticEngine {
     /// `host:port`.
     pub authority: String,
+    /// What it shares with others of the same name, such as a VPN: they fall silent together.
+    pub group: Option<String>,
 }
 
 /// Everything the control plane can be told. [`Options::default`] has the documented defaults and no engine.

@@ -544,9 +544,10 @@ pub(super) static STATIC_ENGINES: Variable = acting(
     Group::Engines,
     "STATIC_ENGINES",
     &[],
-    Kind::Text("host:port, separated by commas"),
+    Kind::Text("host:port or host:port@group, separated by commas"),
     Default::Means("none"),
-    "Engines that exist already. Without a port it is 6878.",
+    "Engines that exist already. Without a port it is 6878. Engines of one group share what may take them all away, such as a VPN: \
+     a second engine for a stream is taken from another group if there is one, and a group whose engines are silent together is left.",
 );
 
 /// `ACEXY_HOST`

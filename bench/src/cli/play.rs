@@ -8,7 +8,7 @@ use super::floor;
 use super::load::Load;
 use super::output::{Driven, Output, progress};
 use crate::floor::Figures as Floor;
-use crate::play::{self, Figures, server};
+use crate::play::{self, Figures, Options, server};
 use crate::report::{Plot, Report};
 
 /// Options of `play`.
@@ -28,6 +28,9 @@ pub struct Args {
     /// Play N times over HLS and over continuous streams in turn, and show the ratio; --seconds is the time of each.
     #[arg(long, value_name = "N", conflicts_with_all = ["interleave", "floor", "stalled", "paced_share"])]
     hls: Option<usize>,
+    /// With --hls, lets players come before there is a playlist: they get it, and go on asking, in the same moment.
+    #[arg(long, requires = "hls")]
+    at_once: bool,
     /// Measure the floor with the same numbers afterwards and show the ratio.
     #[arg(long, conflicts_with = "interleave")]
     floor: bool,
@@ -75,7 +78,7 @@ impl fmt::Display for Played {
 /// An option makes no sense, the server is not there, a threshold was crossed, or players were not served as they should be; the
 /// figures are printed first.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let options = args.load.options(&args.url, args.server_pid)?;
+    let options = Options { at_once: args.at_once, ..args.load.options(&args.url, args.server_pid)? };
     const BAD: &str = "players were not served well";
     let driver = server::driver(options.target);
     if let Some(rounds) = args.interleave {

@@ -205,6 +205,9 @@ pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<H
     let before = usage()?;
     let mut crowd = Crowd::new(options).map_err(Error::epoll)?;
     progress(&format!("{} players join over HLS within {:?}", options.clients, options.ramp));
+    if !options.at_once {
+        crowd.begin_with_one_each().map_err(Error::epoll)?;
+    }
     let joined = Instant::now() + options.ramp + options.answer_timeout;
     while crowd.viewers.iter().any(Viewer::is_joining) && Instant::now() < joined {
         crowd.play(Duration::from_millis(20)).map_err(Error::epoll)?;
@@ -284,16 +287,33 @@ impl Viewer {
 impl<'a> Crowd<'a> {
     fn new(options: &'a Options) -> io::Result<Self> {
         let now = Instant::now();
-        let due = |place: usize| now + options.ramp.mul_f64(place as f64 / options.clients as f64);
         Ok(Self {
             options,
-            viewers: (0..options.clients).map(|place| Viewer::new(due(place))).collect(),
+            viewers: (0..options.clients).map(|place| Viewer::new(due(now, options, place))).collect(),
             watched: Epoll::new(EVENTS_MAX)?,
             bodies: Epoll::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
             sink: vec![0; DISCARD_LEN_MAX],
             counts: Counts::since(now),
         })
+    }
+
+    /// Lets one player of each channel begin, and the others come once it has its playlist. Whoever comes before there is one
+    /// gets it in the same moment as all others who do, and goes on asking together with them.
+    fn begin_with_one_each(&mut self) -> io::Result<()> {
+        let (now, firsts) = (Instant::now(), self.options.paths.len().min(self.viewers.len()));
+        let until = now + self.options.answer_timeout;
+        for (place, viewer) in self.viewers.iter_mut().enumerate() {
+            viewer.due = if place < firsts { now } else { until };
+        }
+        while self.viewers[..firsts].iter().any(Viewer::is_joining) && Instant::now() < until {
+            self.play(Duration::from_millis(20))?;
+        }
+        let now = Instant::now();
+        for (place, viewer) in self.viewers.iter_mut().enumerate().skip(firsts) {
+            viewer.due = due(now, self.options, place);
+        }
+        Ok(())
     }
 
     fn gone(&self) -> BTreeMap<String, usize> {
@@ -530,6 +550,11 @@ impl<'a> Crowd<'a> {
             Some(_) => Err(Gone::BadResponse),
         }
     }
+}
+
+/// When a player comes, if the first one comes at `from`.
+fn due(from: Instant, options: &Options, place: usize) -> Instant {
+    from + options.ramp.mul_f64(place as f64 / options.clients as f64)
 }
 
 fn failed(error: io::Error) -> Gone {

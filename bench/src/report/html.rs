@@ -18,6 +18,8 @@ const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 /// Distributions and points of a line that are drawn.
 const DISTRIBUTIONS_MAX: usize = 40;
 const POINTS_MAX: usize = 4000;
+/// Points of a line that are marked one by one.
+const MARKED_MAX: usize = 60;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
@@ -89,8 +91,8 @@ fn steps(min: f64, max: f64) -> Vec<f64> {
 
 /// Lines over a common axis, from zero upwards.
 fn lines(plot: &Plot) -> String {
-    let points = || plot.lines.iter().flat_map(|(_, points)| points);
-    let finite = || points().filter(|(x, y)| x.is_finite() && y.is_finite());
+    let is_finite = |point: &&(f64, f64)| point.0.is_finite() && point.1.is_finite();
+    let finite = || plot.lines.iter().flat_map(|(_, points)| points).filter(is_finite);
     let least = |of: fn(&(f64, f64)) -> f64| finite().map(of).fold(f64::INFINITY, f64::min);
     let most = |of: fn(&(f64, f64)) -> f64| finite().map(of).fold(f64::NEG_INFINITY, f64::max);
     if finite().next().is_none() {
@@ -119,15 +121,15 @@ fn lines(plot: &Plot) -> String {
     }
     for (place, (name, points)) in plot.lines.iter().enumerate() {
         let colour = COLOURS[place % COLOURS.len()];
-        let drawn = points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
+        let drawn: Vec<&(f64, f64)> = points.iter().filter(is_finite).take(POINTS_MAX).collect();
         let path: Vec<String> =
-            drawn.take(POINTS_MAX).map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
+            drawn.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
         let _ = write!(
             svg,
             "<polyline fill=none stroke=\"{colour}\" stroke-width=2 points=\"{}\" />",
             path.join(" ")
         );
-        for (at, value) in points.iter().take(if points.len() <= 60 { 60 } else { 0 }) {
+        for (at, value) in drawn.iter().filter(|_| drawn.len() <= MARKED_MAX) {
             let _ = write!(
                 svg,
                 "<circle cx={:.1} cy={:.1} r=3 fill=\"{colour}\"><title>{}: {} at {}</title></circle>",

@@ -36,7 +36,7 @@ pub(crate) use condition::condition;
 pub(crate) use decision::Decision;
 pub(crate) use fleet::{Blocked, Ground, HandError, Happening, Ownership, Progress, What, Wish};
 pub(crate) use live::Live;
-pub(crate) use plan::{EngineStanding, Standing};
+pub(crate) use plan::{EngineStanding, Pooled, Standing};
 pub(crate) use pulling::Pulling;
 pub(crate) use service::{Handle, Options, Source, start};
 

@@ -19,7 +19,8 @@ use super::health::{Health, State};
 use super::jitter::Jitter;
 use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
-    EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
+    EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, MoveReason, Refusal, RefusalCode,
+    ShardId, Ticket,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -92,6 +93,8 @@ pub(crate) enum Action {
         shard: ShardId,
         /// Which lease; it comes back as a return.
         lease: LeaseId,
+        /// Why.
+        reason: MoveReason,
     },
     /// Check an engine and report the result with [`Plan::checked`].
     Check {
@@ -199,6 +202,21 @@ impl Standing {
     }
 }
 
+/// An engine that exists already.
+#[derive(Clone, Debug)]
+pub(crate) struct Pooled {
+    /// Where it is.
+    pub(crate) authority: Authority,
+    /// What it shares with others, such as a VPN node.
+    pub(crate) group: Option<Arc<str>>,
+}
+
+impl From<Authority> for Pooled {
+    fn from(authority: Authority) -> Self {
+        Self { authority, group: None }
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     shard: ShardId,
@@ -260,6 +278,15 @@ impl Engine {
         self.leases.values().any(|held| held.broadcast == broadcast)
     }
 
+    /// What asks every session on it to leave.
+    fn withdraw_all(&self, reason: MoveReason) -> impl Iterator<Item = Action> {
+        self.leases.iter().map(move |(lease, held)| Action::Withdraw {
+            shard: held.shard,
+            lease: *lease,
+            reason,
+        })
+    }
+
     /// Whether what takes the one away is likely to take the other: their VPN node, or their host as far as addresses tell.
     fn is_near(&self, other: &Self) -> bool {
         let host = |engine: &Self| engine.health.address().map(|address| address.ip());
@@ -267,10 +294,11 @@ impl Engine {
     }
 
     /// What counts of it when one is chosen, beside those that play the same broadcast.
-    fn candidate(&self, now: Instant, beside: &[&Self]) -> Candidate {
+    fn candidate(&self, now: Instant, beside: &Beside<'_>) -> Candidate {
+        let is_silent = self.group.as_ref().is_some_and(|group| beside.silent.contains(group));
         Candidate {
-            is_poor: self.health.is_poor(now) || self.is_connected == Some(false),
-            is_near: beside.iter().any(|other| self.is_near(other)),
+            is_poor: self.health.is_poor(now) || self.is_connected == Some(false) || is_silent,
+            is_near: beside.playing.iter().any(|other| self.is_near(other)),
             is_forwarded: self.is_forwarded,
             streams: self.leases.len(),
             used_at: self.granted_at,
@@ -280,6 +308,14 @@ impl Engine {
     fn starts(&self, now: Instant) -> usize {
         self.leases.values().filter(|held| held.start_until.is_some_and(|until| until > now)).count()
     }
+}
+
+/// What else is looked at when an engine is chosen for a broadcast.
+struct Beside<'a> {
+    /// Engines that play it: one as a rule, two while a session has a spare or changes its source.
+    playing: Vec<&'a Engine>,
+    /// Groups of engines that are silent together.
+    silent: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -331,19 +367,20 @@ impl Plan {
     pub(crate) fn new(
         now: Instant,
         limits: Limits,
-        pool: Vec<Authority>,
+        pool: Vec<Pooled>,
         fallback: Option<Authority>,
         jitter: Jitter,
     ) -> Self {
         let mut engines = BTreeMap::new();
         let named = pool
             .into_iter()
-            .map(|authority| (authority, Kind::Static))
-            .chain(fallback.map(|authority| (authority, Kind::Fallback)));
-        for (authority, kind) in named {
-            engines
-                .entry(EngineId(authority.as_str().clone()))
-                .or_insert_with(|| Engine::new(now, authority, kind, limits.streams_per_engine));
+            .map(|Pooled { authority, group }| (authority, group, Kind::Static))
+            .chain(fallback.map(|authority| (authority, None, Kind::Fallback)));
+        for (authority, group, kind) in named {
+            engines.entry(EngineId(authority.as_str().clone())).or_insert_with(|| Engine {
+                group,
+                ..Engine::new(now, authority, kind, limits.streams_per_engine)
+            });
         }
         Self {
             limits,
@@ -436,13 +473,26 @@ impl Plan {
     }
 
     /// The source on a lease fell silent, or came back. Tells which groups have fallen silent as a whole by that.
-    pub(crate) fn silence(&mut self, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
+    pub(crate) fn silence(&mut self, now: Instant, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
         let before = self.silent_groups();
         let engine = self.home.get(&lease).and_then(|engine| self.engines.get_mut(engine));
         let Some(held) = engine.and_then(|engine| engine.leases.get_mut(&lease)) else { return Vec::new() };
         held.is_silent = is_silent;
         self.counts.silences += u64::from(is_silent);
-        self.silent_groups().into_iter().filter(|group| !before.contains(group)).collect()
+        let mut fell_silent = self.silent_groups();
+        fell_silent.retain(|group| !before.contains(group));
+        for group in &fell_silent {
+            let is_in = |engine: &&Engine| engine.group.as_ref() == Some(group);
+            let could_serve = |engine: &Engine| {
+                engine.health.is_usable(now) && !engine.kind.is_draining() && engine.room() > 0
+            };
+            // Where there is nothing else, a move would only add to the trouble.
+            if self.engines.values().any(|engine| !is_in(&engine) && could_serve(engine)) {
+                let degraded = self.engines.values().filter(is_in);
+                self.actions.extend(degraded.flat_map(|engine| engine.withdraw_all(MoveReason::VpnDegraded)));
+            }
+        }
+        fell_silent
     }
 
     fn silent_groups(&self) -> Vec<Arc<str>> {
@@ -508,7 +558,7 @@ impl Plan {
             let Some(engine) = self.engines.remove(&id) else { continue };
             for (lease, held) in engine.leases {
                 self.home.remove(&lease);
-                self.actions.push(Action::Withdraw { shard: held.shard, lease });
+                self.actions.push(Action::Withdraw { shard: held.shard, lease, reason: MoveReason::Gone });
             }
         }
         for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
@@ -521,10 +571,13 @@ impl Plan {
                 engine.authority = authority;
                 engine.health.look_again(now);
             }
-            if is_draining && !engine.kind.is_draining() {
-                let leases = engine.leases.iter();
-                let moves = leases.map(|(lease, held)| Action::Withdraw { shard: held.shard, lease: *lease });
-                self.actions.extend(moves);
+            let reason = if is_draining && !engine.kind.is_draining() {
+                Some(MoveReason::Draining)
+            } else {
+                (engine.is_forwarded && !is_forwarded).then_some(MoveReason::PortChanged)
+            };
+            if let Some(reason) = reason {
+                self.actions.extend(engine.withdraw_all(reason));
             }
             engine.kind = kind;
             engine.is_forwarded = is_forwarded;
@@ -803,7 +856,7 @@ impl Plan {
         if !self.is_explaining {
             return Vec::new();
         }
-        let beside = self.playing(waiting.broadcast);
+        let beside = self.beside(waiting.broadcast);
         let seen = |(id, engine): (&EngineId, &Engine)| {
             let candidate = engine.candidate(now, &beside);
             Seen {
@@ -821,9 +874,9 @@ impl Plan {
         self.engines.iter().map(seen).collect()
     }
 
-    /// Engines that play a broadcast: one as a rule, two while a session has a spare or changes its source.
-    fn playing(&self, broadcast: Hex40) -> Vec<&Engine> {
-        self.engines.values().filter(|engine| engine.plays(broadcast)).collect()
+    fn beside(&self, broadcast: Hex40) -> Beside<'_> {
+        let playing = self.engines.values().filter(|engine| engine.plays(broadcast)).collect();
+        Beside { playing, silent: self.silent_groups() }
     }
 
     /// The first of the things [`Plan::choose`] looks at that keeps an engine from a request.
@@ -889,7 +942,7 @@ impl Plan {
         if self.reported.len() < self.limits.shards && now < self.report_until {
             return Choice::Wait(Some(self.report_until));
         }
-        let beside = self.playing(waiting.broadcast);
+        let beside = self.beside(waiting.broadcast);
         let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
         let mut avoided: Option<(usize, &EngineId)> = None;
         // Of engines to come none is the one that is wanted.

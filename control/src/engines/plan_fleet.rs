@@ -165,6 +165,26 @@ fn a_draining_engine_is_emptied() {
     assert!(plan.loads().is_empty());
 }
 
+/// Guards an engine that loses its VPN's forwarded port: its sessions are asked once to go elsewhere, and may stay.
+#[test]
+fn sessions_on_an_engine_that_lost_its_port_may_move() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let forwarded = || vec![FleetEngine { is_forwarded: true, ..engine("a") }];
+    plan.set_fleet(now, forwarded());
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    plan.set_fleet(now, forwarded());
+    plan.set_fleet(now, vec![engine("a")]);
+    plan.set_fleet(now, vec![engine("a")]);
+    let actions = plan.advance(now);
+    let [Action::Withdraw { lease, reason: MoveReason::PortChanged, .. }] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(lease == held[0].id && !MoveReason::PortChanged.is_final());
+}
+
 /// Guards an engine that vanishes: its sessions are told, and a late return of its lease breaks nothing.
 #[test]
 fn sessions_on_an_engine_that_is_gone_are_told() {

@@ -12,7 +12,7 @@ use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome,
 use super::health::State;
 use super::jitter::Jitter;
 use super::live::Live;
-use super::plan::{Action, Limits, Outlook, Plan, Standing};
+use super::plan::{Action, Limits, Outlook, Plan, Pooled, Standing};
 use super::records::{Record, Records};
 use super::selection::Selection;
 use super::usage::UsageBoard;
@@ -72,7 +72,7 @@ pub(crate) enum Source {
 /// What the service is made of.
 pub(crate) struct Options {
     /// Engines that exist.
-    pub(crate) pool: Vec<Authority>,
+    pub(crate) pool: Vec<Pooled>,
     /// The last resort.
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
@@ -558,7 +558,7 @@ impl Service {
             Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
             Command::Return(lease) => self.plan.give_back(now, lease),
             Command::Silence { lease, is_silent } => {
-                for group in self.plan.silence(lease, is_silent) {
+                for group in self.plan.silence(now, lease, is_silent) {
                     tracing::warn!(%group, "all engines in use of a group are silent together");
                 }
             }
@@ -745,9 +745,9 @@ impl Service {
                         undelivered += 1;
                     }
                 }
-                Action::Withdraw { shard, lease } => {
+                Action::Withdraw { shard, lease, reason } => {
                     // A shard that does not hear of it notices by itself when its engine stops.
-                    let _ = self.shards.send(shard, ToShard::Withdraw { lease });
+                    let _ = self.shards.send(shard, ToShard::Withdraw { lease, reason });
                 }
                 Action::Check { engine, authority } => {
                     self.checks.spawn(async move { (engine, check(&authority).await) });

@@ -29,7 +29,7 @@ say = @printf '\n== %s\n' '$(1)'
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: tools-build panel release ## Install what is missing, build everything, serve the demo channel
@@ -47,6 +47,10 @@ lint: tools-lint fmt clippy rustdoc ## Format check, clippy and rustdoc with war
 bench: tools-build release ## Measure on this machine; BENCH="play --help" passes other words
 	$(call say,sluice-bench $(BENCH))
 	@target/release/sluice-bench $(BENCH)
+
+.PHONY: bench-check
+bench-check: tools-build panel ## Measure this tree against the commit before it, in turn; fails on a loss (not part of test)
+	@bench/check
 
 .PHONY: fuzz
 fuzz: tools-fuzz ## Fuzz every parser for an hour each

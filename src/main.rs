@@ -11,7 +11,7 @@ use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
 use sluice::listen::{Admission, Bounds, PlayRate};
 use sluice::settings::{
-    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, JoinBehind, Loaded, Selection, Settings,
+    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, JoinBehind, Loaded, Selection, Settings, Tick,
     Watched, help,
 };
 use sluice::shard::Order;
@@ -22,6 +22,7 @@ use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
 use sluice_contract::{Dial, Directory, ShardId, ToControl, ToShard, Tuning};
+use sluice_control::doctor;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
@@ -76,8 +77,13 @@ struct Arguments {
 /// What else the program does.
 #[derive(Subcommand)]
 enum Action {
-    /// Look at what engines in Docker need, and say of each what to do. Exits with 0, or the number of the first that failed.
-    Doctor,
+    /// Look at what engines in Docker need and at the host's settings, and say of each what to do. Exits with 0, or the number of
+    /// the first that failed.
+    Doctor {
+        /// Look at the host's settings alone, and exit with the number of the first that is off.
+        #[arg(long)]
+        host: bool,
+    },
     /// Serve without a supervisor: one process, which cannot be upgraded.
     Serve {
         /// A supervisor is at the other end of standard input.
@@ -101,7 +107,7 @@ enum Event {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.action {
-        Some(Action::Doctor) => examine(),
+        Some(Action::Doctor { host }) => examine(host),
         Some(Action::Upgrade) => ask_for_upgrade().map(|()| 0),
         None if arguments.remove_engines => remove_engines().map(|()| 0),
         // The demo's engines live in its process and would not survive it.
@@ -190,20 +196,38 @@ fn bind(settings: &Settings) -> anyhow::Result<Vec<Vec<OwnedFd>>> {
     settings.listen.addresses.iter().map(bound).collect()
 }
 
-/// Looks at what engines need and prints what is found.
-fn examine() -> anyhow::Result<u8> {
+/// Looks at what engines need and at the host, or at the host alone, and prints what is found.
+fn examine(is_host_only: bool) -> anyhow::Result<u8> {
     let loaded = load()?;
     loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
     let settings = &loaded.settings;
-    let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
-    let engines: Vec<_> = settings.engines.named().map(|engine| static_engine(engine, None)).collect();
-    let findings =
-        sluice_control::doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
+    let mut findings = Vec::new();
+    if !is_host_only {
+        let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
+        let engines: Vec<_> = settings.engines.named().map(|engine| static_engine(engine, None)).collect();
+        findings = doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
+    }
+    findings.extend(doctor::host::examine(&surroundings(settings)));
     for finding in &findings {
         println!("{:7} {:9} {}", finding.state.as_str(), finding.subject.to_string(), finding.text);
-        finding.remedy.iter().for_each(|remedy| println!("        -> {remedy}"));
+        let remedy = finding.remedy.iter().flat_map(|remedy| remedy.lines());
+        remedy.for_each(|line| println!("        -> {line}"));
     }
-    Ok(sluice_control::doctor::exit_code(&findings))
+    Ok(if is_host_only { doctor::first_off(&findings) } else { doctor::exit_code(&findings) })
+}
+
+/// What the checks of the host have to know of the settings.
+fn surroundings(settings: &Settings) -> doctor::host::Surroundings {
+    let cores = uring::usable_cores().unwrap_or_default().len();
+    doctor::host::Surroundings {
+        root: "/".into(),
+        port: settings.listen.addresses.first().map_or(8000, SocketAddr::port),
+        tick_ms: match settings.shards.tick {
+            Tick::Adaptive => None,
+            Tick::Fixed(tick) => Some(tick.as_millis()),
+        },
+        is_pinned: usize::from(settings.shards.count) <= cores,
+    }
 }
 
 /// Removes the engines this appliance has in Docker and says which.

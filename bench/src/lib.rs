@@ -6,6 +6,7 @@ pub mod api;
 pub mod channel;
 pub mod chaos;
 pub mod cli;
+pub mod compare;
 pub mod demo;
 pub mod engine;
 pub mod floor;

@@ -13,8 +13,9 @@ use crate::channel::nth;
 use crate::chaos;
 use crate::chaos::appliance::Appliance;
 use crate::engine::{self, ChannelSpec, Engine};
-use crate::play::{self, Figures, Server};
+use crate::play::{self, Figures, Server, server};
 use crate::player::http;
+use crate::report::{Plot, Report};
 
 /// What is shown may be as late as this once control goes on and the players have left.
 const SOON: Duration = Duration::from_secs(20);
@@ -69,6 +70,8 @@ pub enum Error {
 /// What a run showed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
+    /// What drives the appliance's I/O.
+    pub driver: Option<String>,
     /// For how long control stood still.
     pub standstill_s: f64,
     /// The players without the fault.
@@ -83,6 +86,27 @@ impl Verdict {
     /// What players must not meet.
     pub fn faults(&self) -> Vec<String> {
         self.with.faults()
+    }
+}
+
+impl Report for Verdict {
+    fn faults(&self) -> Vec<String> {
+        self.faults()
+    }
+
+    fn driver(&self) -> Option<String> {
+        self.driver.clone()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let both = [("without the fault", &self.without), ("with it", &self.with)];
+        let plots = both.into_iter().flat_map(|(name, figures)| {
+            figures
+                .plots()
+                .into_iter()
+                .map(move |plot| Plot { title: format!("{}, {name}", plot.title), ..plot })
+        });
+        plots.collect()
     }
 }
 
@@ -129,7 +153,8 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
         }
     }
     let right_after_s = right_again(&appliance)?.as_secs_f64();
-    Ok(Verdict { standstill_s: options.standstill.as_secs_f64(), without, with, right_after_s })
+    let driver = server::driver(appliance.addr());
+    Ok(Verdict { driver, standstill_s: options.standstill.as_secs_f64(), without, with, right_after_s })
 }
 
 /// Waits until nobody is shown any more, as is so; how long that took.

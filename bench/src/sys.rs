@@ -1,10 +1,13 @@
 //! The system calls that the standard library does not offer: epoll, sendfile, sparse memory files, discarding reads,
 //! pinning, limits and process clocks.
 //!
-//! The only place of this package with unsafe code. Each function wraps one call, takes borrowed descriptors and
+//! This module and those below it are the only place of this package with unsafe code. Each function wraps one call, takes borrowed descriptors and
 //! slices, and returns the kernel's error; none keeps a descriptor or a pointer beyond the call.
 
 #![allow(unsafe_code)]
+
+pub(crate) mod pipe;
+pub(crate) mod ring;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -138,6 +141,24 @@ pub(crate) fn discard(socket: BorrowedFd<'_>, sink: &mut [u8], most: usize) -> i
     counted(unsafe {
         libc::recv(socket.as_raw_fd(), sink.as_mut_ptr().cast(), len, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
     })
+}
+
+/// Bounds what may wait unsent in a TCP socket.
+///
+/// # Errors
+/// It is no TCP socket.
+pub(crate) fn set_unsent_max(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as it is told the value has.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    })
+    .map(drop)
 }
 
 /// What to be told of a descriptor.

@@ -65,3 +65,42 @@ fn a_run_without_service_fails_and_says_why() {
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("4 × status 503"), "{}", text(&output.stderr));
 }
+
+/// Guards: ways of sending are measured side by side, the result is given in every form, and a threshold that is crossed has an exit code of
+/// its own.
+#[test]
+fn ways_side_by_side_are_given_in_every_form() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let player_core = (cores - 1).to_string();
+    let directory = std::env::temp_dir().join(format!("sluice-bench-commands-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let page = directory.join("report.html").display().to_string();
+    let sweep = |more: &[&str]| {
+        let mut arguments = vec!["floor", "20", "8", "20", "0.5", "--player-core", &player_core];
+        arguments.extend(["--paths", "splice,uring,zerocopy", "--json", "-", "--html", &page]);
+        arguments.extend(more);
+        bench(&arguments)
+    };
+    let output = sweep(&["--fail-if", "cpu_s_per_gb>1000"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let given: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    assert!(given["command"].as_str().is_some_and(|it| it.starts_with("sluice-bench floor 20 8")), "{given}");
+    assert!(given["machine"]["kernel"].is_string(), "{given}");
+    for cell in given["result"]["cells"].as_array().expect("cells") {
+        // A kernel may refuse rings, and says so.
+        let is_refused = cell["refused"].is_string() && cell["way"] != "splice";
+        let sent = cell["rounds"][0]["gbit_s"].as_f64();
+        assert!(is_refused || sent.is_some_and(|sent| (0.10..=0.18).contains(&sent)), "{cell}");
+    }
+    let figure = &given["figures"]["cells.splice_20.rounds.cpu_s_per_gb"];
+    assert_eq!(figure["count"], 1, "{given}");
+    let page_text = std::fs::read_to_string(&page).expect("the page is written");
+    assert!(page_text.contains("<svg") && page_text.contains("cells.splice_20.rounds.gbit_s"), "{page_text}");
+    let crossed = sweep(&["--fail-if", "splice_20.rounds.cpu_s_per_gb>0"]);
+    assert_eq!(crossed.status.code(), Some(3), "{}", text(&crossed.stderr));
+    assert!(text(&crossed.stderr).contains("fails at"), "{}", text(&crossed.stderr));
+    let unknown = sweep(&["--fail-if", "nonsense>0"]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown.stderr));
+    assert_eq!(bench(&["floor", "--fail-if", "nonsense"]).status.code(), Some(2));
+    std::fs::remove_dir_all(&directory).expect("removed");
+}

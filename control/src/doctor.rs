@@ -1,7 +1,10 @@
 //! Looks at everything engines in Docker need, one thing after the other, and says of each what to do.
 //!
 //! Changes nothing: no container is made, no image pulled. What it needs of settings it is given; printing is the
-//! program's.
+//! program's. Settings of the host are looked at by [`host`].
+
+pub mod host;
+mod page;
 
 use crate::docker::{Client, Docker, Error};
 use crate::engines::check::check;
@@ -20,6 +23,8 @@ pub enum State {
     Noted,
     /// It does not work.
     Failed,
+    /// It cannot be looked at here.
+    Unseen,
 }
 
 impl State {
@@ -29,25 +34,48 @@ impl State {
             Self::Well => "ok",
             Self::Noted => "note",
             Self::Failed => "FAILED",
+            Self::Unseen => "unseen",
         }
     }
 }
 
-/// What was looked at. The number of one that failed is the program's exit code, so that scripts can tell them apart.
+/// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// Docker answers where it should.
-    Docker = 10,
+    Docker,
     /// It lets this user do what is needed.
-    Rights = 11,
+    Rights,
     /// It speaks an API version that has all that is needed.
-    Api = 12,
+    Api,
     /// There are enough ports for engines.
-    Ports = 13,
+    Ports,
     /// The variant runs on this machine, and its image is there.
-    Image = 14,
+    Image,
     /// Engines there are answer.
-    Engine = 15,
+    Engine,
+    /// A setting of the host, by its page in `tuning/`.
+    Host {
+        /// The page.
+        name: &'static str,
+        /// Its number.
+        code: u8,
+    },
+}
+
+impl Subject {
+    /// The program's exit code when this failed, so that scripts can tell them apart.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Docker => 10,
+            Self::Rights => 11,
+            Self::Api => 12,
+            Self::Ports => 13,
+            Self::Image => 14,
+            Self::Engine => 15,
+            Self::Host { code, .. } => code,
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -59,6 +87,7 @@ impl fmt::Display for Subject {
             Self::Ports => "ports",
             Self::Image => "image",
             Self::Engine => "engine",
+            Self::Host { name, .. } => name,
         })
     }
 }
@@ -92,7 +121,13 @@ impl Finding {
 
 /// What the program exits with: 0, or the number of the first thing that failed.
 pub fn exit_code(findings: &[Finding]) -> u8 {
-    findings.iter().find(|finding| finding.state == State::Failed).map_or(0, |finding| finding.subject as u8)
+    findings.iter().find(|finding| finding.state == State::Failed).map_or(0, |finding| finding.subject.code())
+}
+
+/// The same for the first thing that is not as it should be, whether or not it stops anything.
+pub fn first_off(findings: &[Finding]) -> u8 {
+    let is_off = |finding: &&Finding| matches!(finding.state, State::Noted | State::Failed);
+    findings.iter().find(is_off).map_or(0, |finding| finding.subject.code())
 }
 
 /// Looks at everything. `engines` are those that exist without Docker.

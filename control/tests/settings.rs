@@ -155,7 +155,7 @@ fn every_setting_is_told_with_its_bounds() {
     assert_eq!((&join["min"], &join["max"], &join["kind"]), (&json!(0.0), &json!(25.0), &json!("number")));
     assert_eq!(
         (&join["group"], &join["variables"], &join["acts"]),
-        (&json!("proxy"), &json!(["JOIN_BEHIND_S"]), &json!(true))
+        (&json!("proxy"), &json!(["JOIN_BEHIND_S", "PROFILE"]), &json!(true))
     );
     assert_eq!(find("retention_minutes")["max"], Value::Null);
     assert_eq!(find("stream_mode")["choices"], json!(["TS", "HLS"]));

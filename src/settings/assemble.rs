@@ -175,7 +175,8 @@ fn window(reader: &mut Reader, host: &Host) -> Window {
             ));
         }
     }
-    let total_bytes = total_bytes.unwrap_or((memory_bytes / 2).max(WINDOW_TOTAL_BYTES_MIN));
+    let share = (u128::from(memory_bytes) * u128::from(reader.profile.window_percent) / 100) as u64;
+    let total_bytes = total_bytes.unwrap_or(share.max(WINDOW_TOTAL_BYTES_MIN));
 
     let bytes = reader.size(&names::ACEXY_BUFFER);
     let is_media_given = reader.given(&names::JOIN_BEHIND_S).is_some();

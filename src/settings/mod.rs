@@ -21,6 +21,7 @@ pub mod help;
 pub mod host;
 pub mod names;
 mod parse;
+mod profile;
 mod reader;
 mod similar;
 

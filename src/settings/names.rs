@@ -267,6 +267,17 @@ pub(super) static DRIVER: Variable = acting(
      `io_uring` refuses to start without it.",
 );
 
+/// `PROFILE`
+pub(super) static PROFILE: Variable = acting(
+    Group::Shards,
+    "PROFILE",
+    &[],
+    Kind::Choice(&["balanced", "many-clients", "high-bandwidth", "low-latency"]),
+    Default::Is("balanced"),
+    "Defaults of `TICK_MS`, `JOIN_BEHIND_S`, `PROXY_GRACE_PERIOD` and `WINDOW_TOTAL_MIB` together. What is set \
+     itself wins.",
+);
+
 /// `TICK_MS`
 pub(super) static TICK_MS: Variable = acting(
     Group::Shards,
@@ -1316,6 +1327,7 @@ pub static ALL: &[&Variable] = &[
     &PROXY_PROTOCOL,
     &SHARDS,
     &DRIVER,
+    &PROFILE,
     &TICK_MS,
     &WINDOW_TOTAL_MIB,
     &JOIN_BEHIND_S,

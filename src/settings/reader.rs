@@ -8,6 +8,7 @@ use super::foreign;
 use super::help;
 use super::names::{self, Default, Effect, Kind, Variable};
 use super::parse;
+use super::profile::{self, Profile};
 use super::similar;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(super) struct Reader {
     file: BTreeMap<String, String>,
     pub(super) errors: Vec<Error>,
     pub(super) warnings: Vec<String>,
+    /// Whose defaults hold before those of the table.
+    pub(super) profile: Profile,
 }
 
 impl Reader {
@@ -56,8 +59,9 @@ impl Reader {
         let process: BTreeMap<String, String> = process.into_iter().collect();
         // A name the process sets, even to nothing, is not looked for in the file.
         file.retain(|name, _| !process.contains_key(name));
-        let mut reader = Self { process, file, errors, warnings: Vec::new() };
+        let mut reader = Self { process, file, errors, warnings: Vec::new(), profile: profile::ALL[0] };
         reader.warn_of_strangers();
+        reader.profile = profile::ALL[reader.choice(&names::PROFILE).unwrap_or(0)];
         reader
     }
 
@@ -116,6 +120,9 @@ impl Reader {
                 Ok(value) => return Some(value),
                 Err(fault) => self.faulty(variable, given, fault.into()),
             }
+        }
+        if let Some(text) = self.profile.default_of(variable.name) {
+            return parse(text).ok();
         }
         match variable.default {
             Default::Is(text) => parse(text).ok(),

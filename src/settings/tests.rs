@@ -511,3 +511,31 @@ fn slow_players_have_bounds_behind_the_place_they_join_at() {
     }
     assert!(faults(&[("SLOW_CLIENT", "drop")]).concat().contains("skip, close"));
 }
+
+/// Guards: a profile changes its defaults together, what is set itself wins over it, and a word that is none is refused.
+#[test]
+fn a_profile_chooses_defaults() {
+    let chosen = |vars: &[(&str, &str)]| {
+        let Settings { shards, window, timeouts, .. } = settings(vars);
+        (shards.tick, window.join_behind, timeouts.grace, window.total_bytes)
+    };
+    let (seconds, media) = (Duration::from_secs, |time| JoinBehind::Media(Duration::from_secs(time)));
+    let tick = |millis| Tick::Fixed(Duration::from_millis(millis));
+    assert_eq!(chosen(&[("PROFILE", "balanced")]), chosen(&[]));
+    assert_eq!(chosen(&[("PROFILE", "many-clients")]), (tick(100), media(5), seconds(15), 2 << 30));
+    assert_eq!(chosen(&[("PROFILE", "low-latency")]), (tick(20), media(1), seconds(5), 2 << 30));
+    let high = chosen(&[("PROFILE", "high-bandwidth")]);
+    assert_eq!((high.0, high.1, high.2), (tick(100), media(10), seconds(5)));
+    assert!(high.3 > 5 << 30);
+    let own = [
+        ("PROFILE", "low-latency"),
+        ("TICK_MS", "70"),
+        ("JOIN_BEHIND_S", "4"),
+        ("ACEXY_STREAM_GRACE_PERIOD", "9"),
+        ("WINDOW_TOTAL_MIB", "64"),
+    ];
+    assert_eq!(chosen(&own), (tick(70), media(4), seconds(9), 64 << 20));
+    let bytes = [("PROFILE", "low-latency"), ("ACEXY_BUFFER", "1M")];
+    assert_eq!(settings(&bytes).window.join_behind, JoinBehind::Bytes(1_000_000));
+    assert!(faults(&[("PROFILE", "fast")])[0].contains("many-clients"));
+}

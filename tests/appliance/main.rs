@@ -16,6 +16,7 @@
 
 mod bad_engine;
 mod bad_input;
+mod behind_proxies;
 mod browser;
 mod channels;
 mod chaos;
@@ -64,6 +65,7 @@ mod supervisor;
 mod sys;
 mod tls_proxy;
 mod traces;
+mod tuning;
 mod upgrade;
 mod upgrade_hosts;
 mod zapping;

@@ -21,7 +21,7 @@ use crate::channel::nth;
 use crate::chaos;
 use crate::chaos::appliance::Appliance;
 use crate::engine::{self, ChannelSpec, Engine};
-use crate::play::{self, Figures, Server};
+use crate::play::{self, Figures, Server, server};
 use crate::report::{Machine, Times};
 use engines::Engines;
 
@@ -132,7 +132,7 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
     settle(&mut peer, options)?;
     if options.players == 0 {
         let routes = ask_all(&mut peer, options, &progress)?;
-        return Ok(verdict(options, routes, None));
+        return Ok(verdict(options, &appliance, routes, None));
     }
     let play = players(options, &appliance);
     progress("players alone");
@@ -158,7 +158,7 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
             Err(_) => Vec::new(),
         };
         let asked = playing.join().map_err(|_| Error::Players)??;
-        Ok(verdict(options, routes, Some([alone, asked])))
+        Ok(verdict(options, &appliance, routes, Some([alone, asked])))
     })
 }
 
@@ -177,9 +177,15 @@ fn players(options: &Options, appliance: &Appliance) -> play::Options {
     }
 }
 
-fn verdict(options: &Options, routes: Vec<RouteVerdict>, players: Option<[Figures; 2]>) -> Verdict {
+fn verdict(
+    options: &Options,
+    appliance: &Appliance,
+    routes: Vec<RouteVerdict>,
+    players: Option<[Figures; 2]>,
+) -> Verdict {
     let Options { engines, streams, requests, .. } = *options;
-    Verdict { machine: Machine::here(), engines, streams, requests, routes, players }
+    let driver = server::driver(appliance.addr());
+    Verdict { machine: Machine::here(), driver, engines, streams, requests, routes, players }
 }
 
 /// Asks each route over and over.

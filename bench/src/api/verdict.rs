@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::play::Figures;
-use crate::report::{Machine, Summary};
+use crate::report::{Machine, Plot, Report, Summary};
 
 /// How one route answered.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +32,8 @@ impl fmt::Display for RouteVerdict {
 pub struct Verdict {
     /// Where it was measured.
     pub machine: Machine,
+    /// What drives the appliance's I/O.
+    pub driver: Option<String>,
     /// Engines in state.
     pub engines: usize,
     /// Streams in state.
@@ -42,6 +44,24 @@ pub struct Verdict {
     pub routes: Vec<RouteVerdict>,
     /// Players alone, and while the routes were asked for; none when there were none.
     pub players: Option<[Figures; 2]>,
+}
+
+impl Report for Verdict {
+    fn driver(&self) -> Option<String> {
+        self.driver.clone()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let named = ["alone", "while the routes were asked for"].into_iter();
+        let both = named.zip(self.players.iter().flatten());
+        let plots = both.flat_map(|(name, figures)| {
+            figures
+                .plots()
+                .into_iter()
+                .map(move |plot| Plot { title: format!("{}, players {name}", plot.title), ..plot })
+        });
+        plots.collect()
+    }
 }
 
 impl fmt::Display for Verdict {

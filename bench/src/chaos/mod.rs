@@ -20,6 +20,7 @@ pub use verdict::{PlayerVerdict, Verdict};
 
 use crate::channel::nth;
 use crate::engine::ChannelSpec;
+use crate::play::server::driver;
 use crate::play::{Server, Usage};
 use crate::player::{Player, Reading, check, http};
 use crate::report::Machine;
@@ -126,12 +127,14 @@ pub fn run(options: Options, command: Command, say: impl Fn(&str)) -> Result<Ver
     say("all is well again");
     let stuck = run.recover()?;
     let after = run.usage();
+    let driver = driver(run.appliance.addr());
     let players = run.dismiss();
     run.wait_closed();
     Ok(Verdict {
         seed: run.options.seed,
         duration: run.options.pace.duration,
         machine: Machine::here(),
+        driver,
         troubles: done.troubles,
         moves_refused: done.moves_refused,
         upgrades_failed: done.upgrades_failed,

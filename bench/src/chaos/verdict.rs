@@ -10,7 +10,7 @@ use super::engines::Books;
 use super::plan::Trouble;
 use crate::play::Usage;
 use crate::player::{Snapshot, check};
-use crate::report::{Machine, Table};
+use crate::report::{Machine, Plot, Report, Table};
 
 /// Descriptors the appliance may have more at the end than before the first trouble.
 const FDS_GROWTH_MAX: u64 = 32;
@@ -77,6 +77,8 @@ pub struct Verdict {
     pub duration: Duration,
     /// The machine.
     pub machine: Machine,
+    /// What drives the appliance's I/O.
+    pub driver: Option<String>,
     /// What went wrong, how often.
     pub troubles: BTreeMap<Trouble, u64>,
     /// Moves that the appliance did not take.
@@ -122,6 +124,32 @@ impl Verdict {
             fault(after.rss.saturating_sub(allowed) >> 20, "MiB of memory too much at the end");
         }
         faults
+    }
+}
+
+impl Report for Verdict {
+    fn faults(&self) -> Vec<String> {
+        self.faults()
+    }
+
+    fn driver(&self) -> Option<String> {
+        self.driver.clone()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let line = |is_paced: bool| {
+            let players = self.players.iter().filter(|player| player.is_paced == is_paced);
+            let mut gaps: Vec<f64> = players.map(|player| player.longest_gap_ms as f64).collect();
+            gaps.sort_by(f64::total_cmp);
+            let name = if is_paced { "paced" } else { "drained" };
+            (name.to_owned(), gaps.into_iter().enumerate().map(|(n, gap)| (n as f64 + 1.0, gap)).collect())
+        };
+        vec![Plot {
+            title: "Longest gap of each player, in order".to_owned(),
+            across: "players".to_owned(),
+            up: "ms".to_owned(),
+            lines: vec![line(false), line(true)],
+        }]
     }
 }
 
@@ -189,6 +217,7 @@ mod tests {
             seed: 1,
             duration: Duration::from_secs(1),
             machine: Machine::here(),
+            driver: None,
             troubles: BTreeMap::from([(Trouble::Kill, 2)]),
             moves_refused: 0,
             upgrades_failed: 0,

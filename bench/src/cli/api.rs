@@ -1,13 +1,12 @@
 //! `sluice-bench api`: how quickly the REST API answers with a great deal in state.
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::output::{Output, progress};
 use crate::api::{self, Options};
 
 /// Options of `api`.
@@ -43,12 +42,11 @@ pub struct Args {
     /// Rate of each channel in Mbit/s.
     #[arg(long, default_value_t = 4.0)]
     mbit: f64,
-    /// Write everything as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
-/// Runs, prints the table and writes the JSON file.
+/// Runs, prints the table and writes what else is asked for.
 ///
 /// # Errors
 /// The run could not be made.
@@ -69,15 +67,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         channels: args.channels,
         mbit: args.mbit,
     };
-    let progress = |text: &str| {
-        // Nobody reading standard error is no reason to stop.
-        let _unheard = writeln!(std::io::stderr(), "{text}");
-    };
-    let verdict = api::run(&options, command, progress)?;
-    write!(std::io::stdout(), "{verdict}")?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&verdict)?;
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    let verdict = api::run(&options, command, progress())?;
+    args.output.give("the API", &verdict)
 }

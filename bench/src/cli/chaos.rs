@@ -1,13 +1,12 @@
 //! `sluice-bench chaos`: players that check every packet while engines fail.
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 
+use super::output::{Output, progress};
 use crate::chaos::{self, Options, Pace};
 
 /// Options of `chaos`.
@@ -49,9 +48,8 @@ pub struct Args {
     /// Fail on lost bytes too, not only on cuts and broken streams.
     #[arg(long)]
     strict: bool,
-    /// Write everything as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Args {
@@ -95,21 +93,11 @@ impl Args {
     }
 }
 
-/// Runs, prints the table and writes the JSON file.
+/// Runs, prints the table and writes what else is asked for.
 ///
 /// # Errors
 /// The run could not be made, or players met what they must not; the verdict is printed first.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let progress = |text: &str| {
-        // Nobody reading standard error is no reason to stop.
-        let _unheard = writeln!(std::io::stderr(), "{text}");
-    };
-    let verdict = chaos::run(args.options()?, args.command()?, progress)?;
-    write!(std::io::stdout(), "{verdict}")?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&verdict)?;
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    let faults = verdict.faults();
-    if faults.is_empty() { Ok(()) } else { bail!("chaos left its mark: {}", faults.join("; ")) }
+    let verdict = chaos::run(args.options()?, args.command()?, progress())?;
+    args.output.give("chaos left its mark", &verdict)
 }

@@ -5,15 +5,17 @@
 //! daemon itself takes to start as many of the same containers is measured beside it: that is the part nobody but Docker can
 //! make shorter.
 
-#![allow(clippy::print_stdout, reason = "a measurement's result is what it prints")]
-
+use super::output::Output;
 use crate::channel::nth;
 use crate::chaos::Appliance;
 use crate::engine::{ChannelSpec, Engine, Options};
 use crate::player::{Player, check, http};
+use crate::report::{Machine, Report};
 use crate::sys;
 use anyhow::{Context, bail, ensure};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -39,6 +41,8 @@ pub struct Args {
     /// The appliance's binary.
     #[arg(long, default_value = "target/release/sluice")]
     appliance: PathBuf,
+    #[command(flatten)]
+    output: Output,
     #[command(subcommand)]
     figure: Figure,
 }
@@ -77,12 +81,95 @@ enum Figure {
 /// Something needed is missing, or nothing comes of it in time.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.figure {
-        Figure::Reconcile { containers, seconds } => reconcile(&args.appliance, containers, seconds),
+        Figure::Reconcile { containers, seconds } => {
+            args.output.give("the fleet", &reconcile(&args.appliance, containers, seconds)?)
+        }
         Figure::Docker { ref host, ref variant, engines, rate } => {
             let docker = Docker { appliance: &args.appliance, host, variant };
-            docker.start_many(engines)?;
-            docker.lose_one(rate)
+            let (started, lost) = (docker.start_many(engines)?, docker.lose_one(rate)?);
+            args.output.give("the fleet", &InDocker { machine: Machine::here(), started, lost })
         }
+    }
+}
+
+/// What looking after many containers costs.
+#[derive(Serialize)]
+struct Passes {
+    machine: Machine,
+    containers: usize,
+    seconds: u64,
+    /// Passes, and CPU seconds of control, with passes and without.
+    passes: u64,
+    cpu_s: f64,
+    passes_without: u64,
+    cpu_without_s: f64,
+    /// CPU of one.
+    cpu_per_pass_ms: f64,
+}
+
+impl Report for Passes {}
+
+impl fmt::Display for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, containers, seconds, passes, cpu_s, passes_without, cpu_without_s, .. } = self;
+        writeln!(f, "machine            {machine}")?;
+        writeln!(f, "containers         {containers}")?;
+        writeln!(f, "passes             {passes} in {seconds} s, {cpu_s:.2} s of CPU in control")?;
+        writeln!(
+            f,
+            "without            {passes_without} in {seconds} s, {cpu_without_s:.2} s of CPU in control (checks of the engines)"
+        )?;
+        writeln!(f, "CPU of one pass    {:.1} ms", self.cpu_per_pass_ms)
+    }
+}
+
+/// What starting engines takes.
+#[derive(Serialize)]
+struct Started {
+    engines: usize,
+    one_s: f64,
+    many_s: f64,
+    ratio: f64,
+    docker_one_s: f64,
+    docker_many_s: f64,
+    docker_ratio: f64,
+}
+
+/// What losing one that plays takes.
+#[derive(Serialize)]
+struct Lost {
+    without_media_s: f64,
+    whole_again_s: f64,
+    faults: Vec<String>,
+}
+
+/// A real Docker.
+#[derive(Serialize)]
+struct InDocker {
+    machine: Machine,
+    started: Started,
+    lost: Lost,
+}
+
+impl Report for InDocker {}
+
+impl fmt::Display for InDocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Started { engines, one_s, many_s, ratio, docker_one_s, docker_many_s, docker_ratio } =
+            self.started;
+        let Lost { without_media_s, whole_again_s, faults } = &self.lost;
+        writeln!(f, "machine            {}", self.machine)?;
+        writeln!(f, "one engine         {one_s:.2} s from nothing to ready")?;
+        writeln!(f, "{engines} engines         {many_s:.2} s, {ratio:.2} times as long")?;
+        writeln!(
+            f,
+            "Docker alone       {docker_one_s:.2} s and {docker_many_s:.2} s, {docker_ratio:.2} times as long"
+        )?;
+        writeln!(
+            f,
+            "docker kill        {without_media_s:.2} s without media on the same socket, faults: {faults:?}"
+        )?;
+        writeln!(f, "whole again        {whole_again_s:.2} s after the kill at the latest")
     }
 }
 
@@ -136,7 +223,7 @@ fn control_cpu(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks as f64 / sys::clock_ticks())
 }
 
-fn reconcile(appliance: &PathBuf, containers: usize, seconds: u64) -> anyhow::Result<()> {
+fn reconcile(appliance: &PathBuf, containers: usize, seconds: u64) -> anyhow::Result<Passes> {
     let engine = Engine::start(Options::default())?;
     let daemon = Daemon::start(containers, engine.addr().port())?;
     let most = containers.to_string();
@@ -164,14 +251,16 @@ fn reconcile(appliance: &PathBuf, containers: usize, seconds: u64) -> anyhow::Re
     }
     let [(with, passes), (without, few)] = measured[..] else { bail!("nothing was measured") };
     ensure!(passes > few, "{passes} passes were made, and {few} when none were due");
-    let per_pass = (with - without) * 1000.0 / (passes - few) as f64;
-    println!("containers         {containers}");
-    println!("passes             {passes} in {seconds} s, {with:.2} s of CPU in control");
-    println!(
-        "without            {few} in {seconds} s, {without:.2} s of CPU in control (checks of the engines)"
-    );
-    println!("CPU of one pass    {per_pass:.1} ms");
-    Ok(())
+    Ok(Passes {
+        machine: Machine::here(),
+        containers,
+        seconds,
+        passes,
+        cpu_s: with,
+        passes_without: few,
+        cpu_without_s: without,
+        cpu_per_pass_ms: (with - without) * 1000.0 / (passes - few) as f64,
+    })
 }
 
 /// Answers as Docker does, with containers of engines that are all the same simulated engine.
@@ -308,7 +397,7 @@ impl Docker<'_> {
         Ok((appliance, data, begun.elapsed()))
     }
 
-    fn start_many(&self, engines: usize) -> anyhow::Result<()> {
+    fn start_many(&self, engines: usize) -> anyhow::Result<Started> {
         // The first start of all has the image read from disk.
         drop(self.started(1)?);
         let (appliance, _data, one) = self.started(1)?;
@@ -316,11 +405,18 @@ impl Docker<'_> {
         drop(appliance);
         let (.., many) = self.started(engines)?;
         let alone = (self.alone(&spec, 1)?, self.alone(&spec, engines)?);
-        let times = |(one, many): (Duration, Duration)| many.as_secs_f64() / one.as_secs_f64();
-        println!("one engine         {one:.2?} from nothing to ready");
-        println!("{engines} engines         {many:.2?}, {:.2} times as long", times((one, many)));
-        println!("Docker alone       {:.2?} and {:.2?}, {:.2} times as long", alone.0, alone.1, times(alone));
-        self.clear()
+        let [one_s, many_s, docker_one_s, docker_many_s] =
+            [one, many, alone.0, alone.1].map(|time| time.as_secs_f64());
+        self.clear()?;
+        Ok(Started {
+            engines,
+            one_s,
+            many_s,
+            ratio: many_s / one_s,
+            docker_one_s,
+            docker_many_s,
+            docker_ratio: docker_many_s / docker_one_s,
+        })
     }
 
     /// What the engine there is was made from, as a request for another one of it.
@@ -384,7 +480,7 @@ impl Docker<'_> {
         Ok(if body.is_empty() { Value::Null } else { serde_json::from_str(body)? })
     }
 
-    fn lose_one(&self, rate: u64) -> anyhow::Result<()> {
+    fn lose_one(&self, rate: u64) -> anyhow::Result<Lost> {
         let (appliance, _data, _) = self.started(3)?;
         let reference =
             Engine::start(Options { channels: vec![ChannelSpec::synthetic(0, rate)], ..Options::default() })?;
@@ -416,9 +512,8 @@ impl Docker<'_> {
         wait_ready(appliance.addr(), 3)?;
         let whole = begun.elapsed();
         let faults = player.report().faults();
-        println!("docker kill        {longest:.2?} without media on the same socket, faults: {faults:?}");
-        println!("whole again        {whole:.2?} after the kill at the latest");
         ensure!(player.end().is_none(), "the player was disconnected");
-        self.clear()
+        self.clear()?;
+        Ok(Lost { without_media_s: longest.as_secs_f64(), whole_again_s: whole.as_secs_f64(), faults })
     }
 }

@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stderr)]
 
-use super::play::time;
+use super::load::time;
 use crate::engine::{ChannelSpec, Engine, Options};
 use crate::sys;
 use anyhow::{Context, bail};

@@ -1,13 +1,12 @@
 //! `sluice-bench stall`: what players notice of a control plane that stands still.
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
+use super::output::{Output, progress};
 use crate::stall::{self, Options};
 
 /// Options of `stall`.
@@ -34,9 +33,8 @@ pub struct Args {
     /// Seconds that control stands still, and that are measured without that before.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: u64,
-    /// Write everything as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Runs, prints the tables and writes the JSON file.
@@ -57,16 +55,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         mbit: args.mbit,
         standstill: Duration::from_secs(args.seconds),
     };
-    let progress = |text: &str| {
-        // Nobody reading standard error is no reason to stop.
-        let _unheard = writeln!(std::io::stderr(), "{text}");
-    };
-    let verdict = stall::run(&options, command, progress)?;
-    write!(std::io::stdout(), "{verdict}")?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&verdict)?;
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    let faults = verdict.faults();
-    if faults.is_empty() { Ok(()) } else { bail!("players noticed: {}", faults.join("; ")) }
+    let verdict = stall::run(&options, command, progress())?;
+    args.output.give("players noticed", &verdict)
 }

@@ -1,4 +1,4 @@
-//! The floor: what the kernel charges for one-to-many sending when user space does nothing but `sendfile`.
+//! The floor: what the kernel charges for one-to-many sending when user space does nothing but send, in the ways there are.
 //!
 //! One process, kept on one core, appends to an ever-growing memory file whose offsets are stream offsets and whose size
 //! is the head, gives old memory back in aligned 2 MiB holes, and on each tick sends every client all that is new. A
@@ -6,8 +6,11 @@
 //! The figure to compare is CPU seconds per gigabyte of the sending process. It is no server: no HTTP, no joins, no slow
 //! clients.
 
-use std::fs::File;
-use std::io::{self, Write};
+mod paths;
+pub mod sweep;
+
+use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -19,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
 use crate::sys::{self, Epoll, Interest};
+pub use paths::Path;
+use paths::Way;
 
 /// Bytes kept behind the head, and the most that one `sendfile` is asked for.
 const WINDOW: u64 = 32 << 20;
@@ -48,8 +53,10 @@ pub struct Options {
     pub tick: Duration,
     /// Time of the whole measurement.
     pub duration: Duration,
-    /// Sends from user memory instead, for comparison.
-    pub copy: bool,
+    /// How bytes are sent.
+    pub path: Path,
+    /// What may wait unsent in a socket, if that is bounded.
+    pub unsent_max: Option<u32>,
     /// Core of the sender.
     pub core: usize,
 }
@@ -57,8 +64,8 @@ pub struct Options {
 /// What came out; the names are the JSON keys.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Figures {
-    /// `sendfile` or `copy`.
-    pub path: String,
+    /// How bytes were sent.
+    pub path: Path,
     /// How many players.
     pub clients: usize,
     /// Mbit/s for each, as asked for.
@@ -79,6 +86,8 @@ pub struct Figures {
     pub ticks: u64,
     /// Rounds that took longer than a tick.
     pub overran: u64,
+    /// Memory of all TCP sockets of the host, players' included, at the end and beyond what it was before, in 10^6 bytes.
+    pub tcp_mb: f64,
 }
 
 /// Why there is no floor.
@@ -113,7 +122,8 @@ fn cannot(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 fn check(options: &Options) -> Result<(), Error> {
     let limit = sys::raise_descriptor_limit().map_err(cannot("raise the limit on open files"))?;
     let refuse = |text: String| Err(Error::Options(text));
-    if options.clients == 0 || options.clients as u64 + 32 > limit {
+    let each = if options.path == Path::Splice { 3 } else { 1 };
+    if options.clients == 0 || options.clients as u64 * each + 32 > limit {
         return refuse(format!("{} clients, with at most {limit} open files", options.clients));
     }
     if !(options.mbit > 0.0 && options.mbit <= 10_000.0) {
@@ -131,14 +141,14 @@ fn check(options: &Options) -> Result<(), Error> {
 /// An option makes no sense, the players do not come, or the kernel refuses something.
 pub fn run(options: Options, players: impl FnOnce(SocketAddr) -> Command) -> Result<Figures, Error> {
     check(&options)?;
+    let tcp_before = tcp_bytes();
     let listener = listen().map_err(cannot("listen on loopback"))?;
     let address = listener.local_addr().map_err(cannot("listen on loopback"))?;
     let child = players(address).spawn().map_err(cannot("start the players' process"))?;
     let mut players = Players(child);
     sys::pin(options.core).map_err(cannot("pin the sender to its core"))?;
-    let clients = accept(&listener, options.clients, &mut players.0)?;
-    let figures = Sender::new(options, clients)?.run()?;
-    Ok(figures)
+    let clients = accept(&listener, &options, &mut players.0)?;
+    Sender::new(options, clients)?.run(tcp_before)
 }
 
 /// Ends the players with the measurement, whatever way it ends.
@@ -160,13 +170,20 @@ fn listen() -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn accept(listener: &TcpListener, wanted: usize, players: &mut Child) -> Result<Vec<TcpStream>, Error> {
+fn tcp_bytes() -> u64 {
+    crate::play::server::tcp_bytes(&fs::read_to_string("/proc/net/sockstat").unwrap_or_default())
+}
+
+fn accept(listener: &TcpListener, options: &Options, players: &mut Child) -> Result<Vec<TcpStream>, Error> {
+    let wanted = options.clients;
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let mut clients = Vec::with_capacity(wanted);
     while clients.len() < wanted {
         match listener.accept() {
             Ok((stream, _)) => {
+                let bound = |bytes: u32| sys::set_unsent_max(stream.as_fd(), bytes);
                 let set = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+                let set = set.and_then(|()| options.unsent_max.map_or(Ok(()), bound));
                 set.map_err(cannot("set up a client's socket"))?;
                 clients.push(stream);
             }
@@ -187,6 +204,7 @@ struct Sender {
     options: Options,
     clients: Vec<(TcpStream, u64)>,
     window: File,
+    way: Way,
     source: Vec<u8>,
     /// Bytes per second.
     rate: f64,
@@ -199,10 +217,12 @@ struct Sender {
 
 impl Sender {
     fn new(options: Options, clients: Vec<TcpStream>) -> Result<Self, Error> {
+        let way = Way::new(options.path, clients.len()).map_err(cannot("prepare this way of sending"))?;
         Ok(Self {
             options,
             clients: clients.into_iter().map(|stream| (stream, 0)).collect(),
             window: sys::memory_file(c"floor").map_err(cannot("make a memory file"))?,
+            way,
             source: vec![0x47; WINDOW as usize],
             rate: options.mbit * 125_000.0,
             head: 0,
@@ -213,14 +233,14 @@ impl Sender {
         })
     }
 
-    fn run(mut self) -> Result<Figures, Error> {
+    fn run(mut self, tcp_before: u64) -> Result<Figures, Error> {
         let (start, cpu) = (Instant::now(), sys::process_cpu());
         let (mut next, mut ticks, mut overran) = (start, 0, 0);
         while start.elapsed() < self.options.duration {
             thread::sleep(next.saturating_duration_since(Instant::now()));
             let target = (start.elapsed().as_secs_f64() * self.rate) as u64;
             self.append(target).map_err(cannot("write to the memory file"))?;
-            self.round();
+            self.round().map_err(cannot("send"))?;
             ticks += 1;
             next += self.options.tick;
             let now = Instant::now();
@@ -232,7 +252,7 @@ impl Sender {
         let wall = start.elapsed().as_secs_f64();
         let cpu = (sys::process_cpu() - cpu).as_secs_f64();
         Ok(Figures {
-            path: if self.options.copy { "copy" } else { "sendfile" }.to_owned(),
+            path: self.options.path,
             clients: self.clients.len(),
             mbit_s_each: self.options.mbit,
             tick_ms: self.options.tick.as_secs_f64() * 1e3,
@@ -243,6 +263,7 @@ impl Sender {
             blocked: self.blocked,
             ticks,
             overran,
+            tcp_mb: tcp_bytes().saturating_sub(tcp_before) as f64 / 1e6,
         })
     }
 
@@ -259,43 +280,31 @@ impl Sender {
         Ok(())
     }
 
-    fn round(&mut self) {
-        for (stream, cursor) in &mut self.clients {
-            while *cursor < self.head {
-                let len = (self.head - *cursor).min(WINDOW) as usize;
-                let sent = if self.options.copy {
-                    stream.write(&self.source[..len])
-                } else {
-                    sys::send_file(stream.as_fd(), &self.window, *cursor, len)
-                };
-                match sent {
-                    Ok(sent) if sent > 0 => {
-                        *cursor += sent as u64;
-                        self.sent += sent as u64;
-                    }
-                    _ => {
-                        self.blocked += 1;
-                        break;
-                    }
-                }
-            }
-            self.lag_max = self.lag_max.max((self.head - *cursor) as f64 / self.rate);
-        }
+    /// Sends every client all that is new.
+    fn round(&mut self) -> io::Result<()> {
+        let (sent, blocked) = self.way.round(&mut self.clients, &self.window, &self.source, self.head)?;
+        self.sent += sent;
+        self.blocked += blocked;
+        let behind = self.clients.iter().map(|(_, cursor)| self.head - cursor).max().unwrap_or(0);
+        self.lag_max = self.lag_max.max(behind as f64 / self.rate);
+        Ok(())
     }
 }
 
-/// The players: connects `clients` times and discards everything until the sender has closed every connection.
+/// The players: connects `clients` times and discards everything until the sender has closed every connection. The first
+/// `stalled` of them never read.
 ///
 /// # Errors
 /// A connection does not come about, or the kernel refuses something.
-pub fn play(to: SocketAddr, clients: usize, core: usize) -> Result<(), Error> {
+pub fn play(to: SocketAddr, clients: usize, stalled: usize, core: usize) -> Result<(), Error> {
     sys::pin(core).map_err(cannot("pin the players to their core"))?;
     sys::raise_descriptor_limit().map_err(cannot("raise the limit on open files"))?;
     let mut epoll = Epoll::new(EVENTS_MAX).map_err(cannot("make an epoll set"))?;
     let mut streams = Vec::with_capacity(clients);
     for number in 0..clients {
         let stream = TcpStream::connect(to).map_err(cannot("connect a player"))?;
-        epoll.add(&stream, Interest::Read, number as u64).map_err(cannot("wait for a player's socket"))?;
+        let interest = if number < stalled { Interest::Failure } else { Interest::Read };
+        epoll.add(&stream, interest, number as u64).map_err(cannot("wait for a player's socket"))?;
         streams.push(Some(stream));
     }
     let mut sink = vec![0; DISCARD_LEN_MAX];

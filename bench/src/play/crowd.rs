@@ -61,6 +61,8 @@ pub(super) struct Crowd {
     /// Times between reads of players that drain, and of those that pace.
     pub(super) gaps_drained: Times,
     pub(super) gaps_paced: Times,
+    /// Longest gap since it was last taken.
+    gap: Duration,
 }
 
 impl Crowd {
@@ -79,6 +81,7 @@ impl Crowd {
             next_timeouts: now,
             gaps_drained: Times::default(),
             gaps_paced: Times::default(),
+            gap: Duration::ZERO,
         })
     }
 
@@ -104,6 +107,17 @@ impl Crowd {
         self.due.retain(|number| clients.get(*number).is_some_and(|client| client.state == State::Due));
     }
 
+    /// Lets the players from this one on go, and forgets them. None of them reads at the stream's rate.
+    pub(super) fn dismiss_from(&mut self, first: usize) {
+        self.clients.truncate(first);
+        self.due.retain(|number| *number < first);
+    }
+
+    /// The longest gap that ended since this was last asked.
+    pub(super) fn take_gap(&mut self) -> Duration {
+        std::mem::take(&mut self.gap)
+    }
+
     /// Every player has joined, stalled or gone.
     pub(super) fn has_joined(&self) -> bool {
         let is_on_its_way =
@@ -114,6 +128,7 @@ impl Crowd {
     /// Starts counting anew.
     pub(super) fn begin_interval(&mut self) {
         let now = Instant::now();
+        self.gap = Duration::ZERO;
         self.gaps_drained.clear();
         self.gaps_paced.clear();
         self.clients.iter_mut().for_each(|client| client.begin_interval(now));
@@ -303,7 +318,10 @@ impl Crowd {
                 told.transpose().map_err(|error| Gone::Failed(error.kind()))?;
             }
             Kind::Stalled => {}
-            _ => self.gaps_drained.add(gap),
+            _ => {
+                self.gap = self.gap.max(gap);
+                self.gaps_drained.add(gap);
+            }
         }
         match &mut client.sample {
             Some(sample) => sample.feed(&self.sink[..length]),
@@ -332,6 +350,7 @@ impl Crowd {
                 Ok(Some(length)) => {
                     client.spent += Duration::from_secs_f64(length as f64 / self.habits.rate);
                     let gap = client.flow(length, now);
+                    self.gap = self.gap.max(gap);
                     self.gaps_paced.add(gap);
                 }
                 Ok(None) => {}

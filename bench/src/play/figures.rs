@@ -10,7 +10,7 @@ use super::client::{Client, Kind, State};
 use super::crowd::Crowd;
 use super::{Options, Usage};
 use crate::player::check;
-use crate::report::{Machine, Summary, Table, Times};
+use crate::report::{Machine, Plot, Report, Summary, Table, Times};
 
 /// Media that a player may miss in the measurement before it counts as short of its rate: pieces of a source are up to a
 /// second long, and a measurement may end in the middle of one.
@@ -51,6 +51,8 @@ pub struct Used {
     pub pids: Vec<u32>,
     /// CPU seconds.
     pub cpu_s: f64,
+    /// Of those, in user space.
+    pub cpu_user_s: f64,
     /// Share of one core.
     pub cpu_pct: f64,
     /// CPU seconds for each 10^9 bytes the players received.
@@ -121,6 +123,57 @@ pub struct Figures {
     pub sample: Option<Sampled>,
     /// Share of a core this tool used; near 1 it was the bottleneck itself.
     pub player_cpu: f64,
+    /// How it went, second by second.
+    pub moments: Vec<Moment>,
+}
+
+/// A second of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Moment {
+    /// Seconds from the beginning to its end.
+    pub at_s: f64,
+    /// Players whose stream ran.
+    pub players: usize,
+    /// What they received together.
+    pub gbit_s: f64,
+    /// Longest time without bytes that ended in it, of any player.
+    pub gap_ms: f64,
+    /// Share of a core the server used.
+    pub cpu_pct: Option<f64>,
+    /// The server's resident memory, MiB.
+    pub rss_mib: Option<f64>,
+    /// Memory of all TCP sockets of the host, MiB.
+    pub tcp_mib: Option<f64>,
+}
+
+impl Report for Figures {
+    fn faults(&self) -> Vec<String> {
+        self.faults()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        plots(&self.moments)
+    }
+}
+
+/// What a measurement looks like over its time.
+pub(super) fn plots(moments: &[Moment]) -> Vec<Plot> {
+    type Line = (&'static str, fn(&Moment) -> Option<f64>);
+    let all: [(&str, &str, &[Line]); 4] = [
+        ("Received", "Gbit/s", &[("all players", |it| Some(it.gbit_s))]),
+        ("Longest gap of any player, second by second", "ms", &[("gap", |it| Some(it.gap_ms))]),
+        ("The server's CPU", "% of a core", &[("server", |it| it.cpu_pct)]),
+        ("Memory", "MiB", &[("server, resident", |it| it.rss_mib), ("TCP of the host", |it| it.tcp_mib)]),
+    ];
+    let drawn = all.into_iter().map(|(title, up, lines)| {
+        let points = |of: fn(&Moment) -> Option<f64>| {
+            moments.iter().filter_map(|moment| Some((moment.at_s, of(moment)?))).collect::<Vec<_>>()
+        };
+        let lines = lines.iter().map(|(name, of)| ((*name).to_owned(), points(*of)));
+        let lines = lines.filter(|(_, points)| points.len() > 1).collect();
+        Plot { title: title.to_owned(), across: "seconds".to_owned(), up: up.to_owned(), lines }
+    });
+    drawn.filter(|plot| !plot.lines.is_empty()).collect()
 }
 
 impl Figures {
@@ -155,12 +208,12 @@ impl Figures {
 
 /// Puts the figures together. `used` is the server's use before all, at the beginning and at the end.
 pub(super) fn collect(
-    options: &Options,
+    (options, settled): (&Options, bool),
     crowd: &Crowd,
     elapsed: Duration,
     used: Option<(Usage, Usage, Usage)>,
     player_cpu: f64,
-    settled: bool,
+    moments: Vec<Moment>,
 ) -> Figures {
     let bytes: u64 = crowd.clients.iter().map(|client| client.measured).sum();
     let gb = bytes as f64 / 1e9;
@@ -194,14 +247,25 @@ pub(super) fn collect(
         server,
         sample: sampled(crowd),
         player_cpu,
+        moments,
     }
 }
 
 fn joins(crowd: &Crowd) -> Joins {
-    let first: Times = crowd.clients.iter().filter_map(|client| client.first_byte).collect();
-    let samples = crowd.clients.iter().filter_map(|client| client.sample.as_ref());
-    let decodable: Times = samples.filter_map(|sample| sample.decodable).collect();
+    joins_of(&crowd.clients)
+}
+
+/// How joining went for some players.
+pub(super) fn joins_of(clients: &[Client]) -> Joins {
+    let (first, decodable) = join_times(clients);
     Joins { first_byte: first.summary(), decodable: decodable.summary() }
+}
+
+/// Times to the first byte, and to the first decodable byte of those that check.
+pub(super) fn join_times(clients: &[Client]) -> (Times, Times) {
+    let first: Times = clients.iter().filter_map(|client| client.first_byte).collect();
+    let samples = clients.iter().filter_map(|client| client.sample.as_ref());
+    (first, samples.filter_map(|sample| sample.decodable).collect())
 }
 
 fn service<'a>(
@@ -224,7 +288,7 @@ fn service<'a>(
     }
 }
 
-fn gone<'a>(clients: impl Iterator<Item = &'a Client>) -> BTreeMap<String, usize> {
+pub(super) fn gone<'a>(clients: impl Iterator<Item = &'a Client>) -> BTreeMap<String, usize> {
     let mut reasons = BTreeMap::new();
     for client in clients {
         if let State::Gone(reason) = client.state {
@@ -330,15 +394,16 @@ impl Used {
         gb: f64,
     ) -> Self {
         let cpu_s = after.cpu_s - from.cpu_s;
+        let cpu_user_s = after.cpu_user_s - from.cpu_user_s;
         let cpu_s_per_gb = if gb > 0.0 { cpu_s / gb } else { 0.0 };
-        Self { pids, cpu_s, cpu_pct: cpu_s / seconds * 100.0, cpu_s_per_gb, before, after }
+        Self { pids, cpu_s, cpu_user_s, cpu_pct: cpu_s / seconds * 100.0, cpu_s_per_gb, before, after }
     }
 
     pub(super) fn lines(&self, table: &mut Table) {
-        let Self { cpu_s, cpu_pct, cpu_s_per_gb, before, after, .. } = self;
+        let Self { cpu_s, cpu_user_s, cpu_pct, cpu_s_per_gb, before, after, .. } = self;
         table.line(
             "server CPU",
-            format_args!("{cpu_s_per_gb:.4} s/GB, {cpu_s:.2} s, {cpu_pct:.1} % of a core"),
+            format_args!("{cpu_s_per_gb:.4} s/GB, {cpu_s:.2} s ({cpu_user_s:.2} in user space), {cpu_pct:.1} % of a core"),
         );
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         table.line(
@@ -352,6 +417,11 @@ impl Used {
                 mib(before.host_shared),
                 mib(after.host_shared)
             ),
+        );
+        let group = before.group.zip(after.group);
+        table.maybe(
+            "server's group",
+            group.map(|(before, after)| format!("{:.1} MiB before, {:.1} after", mib(before), mib(after))),
         );
         table.line("server descriptors", format_args!("{} before, {} after", before.fds, after.fds));
     }

@@ -18,7 +18,7 @@ use super::figures::Used;
 use super::{Error, Figures, Options, Server};
 use crate::floor::{DISCARD_LEN_MAX, EVENTS_MAX};
 use crate::player::Head;
-use crate::report::{Machine, Summary, Table, Times};
+use crate::report::{Machine, Plot, Report, Summary, Table, Times};
 use crate::sys::{self, Epoll, Interest};
 
 /// Longest head or playlist that is taken in.
@@ -144,6 +144,30 @@ pub struct Versus {
     pub continuous: Vec<Figures>,
     /// Median of the CPU per byte of the former over that of the latter, round by round.
     pub cpu_ratio: Option<f64>,
+}
+
+impl Report for Versus {
+    fn faults(&self) -> Vec<String> {
+        let continuous = self.continuous.iter().flat_map(Figures::faults);
+        self.hls.iter().flat_map(HlsFigures::faults).chain(continuous).collect()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        fn line<T>(name: &str, rounds: &[T], used: fn(&T) -> &Option<Used>) -> (String, Vec<(f64, f64)>) {
+            let each = rounds.iter().enumerate();
+            let points = each.filter_map(|(n, it)| Some((n as f64 + 1.0, used(it).as_ref()?.cpu_s_per_gb)));
+            (name.to_owned(), points.collect())
+        }
+        vec![Plot {
+            title: "What a gigabyte costs the server".to_owned(),
+            across: "round".to_owned(),
+            up: "CPU s/GB".to_owned(),
+            lines: vec![
+                line("HLS", &self.hls, |it| &it.server),
+                line("continuous", &self.continuous, |it| &it.server),
+            ],
+        }]
+    }
 }
 
 /// Plays over HLS and over continuous streams in turn, `rounds` times.

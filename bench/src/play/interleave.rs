@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::client::Kind;
 use super::{Error, Figures, Run};
-use crate::report::{Table, median};
+use crate::report::{Plot, Report, Table, median};
 
 /// Time for stalled players to fill their sockets, and for the server to notice that they left.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +44,27 @@ pub struct Interleaved {
     pub phases: Vec<Phase>,
 }
 
+impl Report for Interleaved {
+    fn faults(&self) -> Vec<String> {
+        self.phases.last().map(|phase| phase.figures.faults()).unwrap_or_default()
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let line = |is_with: bool| {
+            let phases = self.phases.iter().filter(|phase| phase.with_stalled == is_with);
+            let points = phases.enumerate().map(|(n, phase)| (n as f64 + 1.0, worst_ms(&phase.figures)));
+            let name = if is_with { "with stalled players" } else { "without" };
+            (name.to_owned(), points.collect())
+        };
+        vec![Plot {
+            title: "Longest gap of any player".to_owned(),
+            across: "round".to_owned(),
+            up: "ms".to_owned(),
+            lines: vec![line(false), line(true)],
+        }]
+    }
+}
+
 impl Interleaved {
     /// How much longer the worst served player's longest gap is with stalled players, in milliseconds.
     pub fn difference_ms(&self) -> f64 {
@@ -65,7 +86,7 @@ pub(super) fn run(
                 run.join()?;
             }
             run.play(PAUSE)?;
-            let figures = run.measure()?;
+            let figures = run.measure(progress)?;
             run.crowd.dismiss_stalled();
             let name = if with_stalled { "with" } else { "without" };
             let gap = worst_ms(&figures);

@@ -10,6 +10,7 @@ mod crowd;
 mod figures;
 mod hls;
 mod interleave;
+mod join;
 pub mod server;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-pub use figures::{Figures, Joins, Sampled, Service, Used};
+pub use figures::{Figures, Joins, Moment, Sampled, Service, Used};
 pub use hls::{HlsFigures, Versus, versus};
 pub use interleave::{Interleaved, Medians, Phase};
+pub use join::{Storm, Storms, storms};
 pub use server::{Server, Usage};
 
 use crate::sys;
@@ -29,6 +31,10 @@ use crowd::{Crowd, Habits, SOURCES_MAX};
 
 /// Descriptors beside the players' sockets.
 const FDS_SPARE: u64 = 64;
+/// Between two looks at how a measurement goes.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Looks that are kept; a longer measurement has longer moments.
+const MOMENTS_MAX: u32 = 3600;
 /// How often settling is judged.
 const SETTLE_STEP: Duration = Duration::from_millis(500);
 /// Settled players together take at most this much more than their rate.
@@ -242,7 +248,7 @@ pub fn run_and(
     run.settle(&mut progress)?;
     progress(&format!("measuring for {:?}", options.duration));
     begin();
-    run.measure()
+    run.measure(&mut progress)
 }
 
 /// Plays `rounds` times without and with the stalled players in turn, others staying connected throughout.
@@ -325,12 +331,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn measure(&mut self) -> Result<Figures, Error> {
+    fn measure(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Figures, Error> {
         let usage = |server: &Option<Server>| server.as_ref().map(Server::usage).transpose();
         let from = usage(&self.options.server)?;
         let (started, own) = (Instant::now(), sys::process_cpu());
         self.crowd.begin_interval();
-        self.play(self.options.duration)?;
+        let moments = self.moments(started, from, progress)?;
         self.crowd.end_interval();
         let to = usage(&self.options.server)?;
         let elapsed = started.elapsed();
@@ -339,6 +345,53 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let own_cpu = (sys::process_cpu() - own).as_secs_f64() / elapsed.as_secs_f64();
-        Ok(figures::collect(self.options, &self.crowd, elapsed, used, own_cpu, self.settled))
+        Ok(figures::collect((self.options, self.settled), &self.crowd, elapsed, used, own_cpu, moments))
+    }
+
+    /// Plays for the time of the measurement and looks at it every second.
+    fn moments(
+        &mut self,
+        started: Instant,
+        mut used: Option<Usage>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Moment>, Error> {
+        let step = MOMENT.max(self.options.duration / MOMENTS_MAX);
+        let end = started + self.options.duration;
+        let (mut moments, mut last, mut received) = (Vec::new(), started, 0);
+        while last < end {
+            self.crowd.run((last + step).min(end)).map_err(Error::epoll)?;
+            let now = Instant::now();
+            let seconds = (now - last).as_secs_f64();
+            let served = self.crowd.clients.iter().filter(|client| client.is_served()).count();
+            let measured: u64 = self.crowd.clients.iter().map(|client| client.measured).sum();
+            // A server that is gone is a fault of the end of the measurement, not of a look at it.
+            let usage = self.options.server.as_ref().and_then(|server| server.glance().ok());
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let moment = Moment {
+                at_s: (now - started).as_secs_f64(),
+                players: served,
+                gbit_s: (measured - received) as f64 * 8.0 / seconds / 1e9,
+                gap_ms: self.crowd.take_gap().as_secs_f64() * 1e3,
+                cpu_pct: usage.zip(used).map(|(now, then)| (now.cpu_s - then.cpu_s) / seconds * 100.0),
+                rss_mib: usage.map(|usage| mib(usage.rss)),
+                tcp_mib: usage.map(|usage| mib(usage.host_tcp)),
+            };
+            progress(&moment.line(self.options.duration));
+            (last, received, used) = (now, measured, usage);
+            moments.push(moment);
+        }
+        Ok(moments)
+    }
+}
+
+impl Moment {
+    /// One line, which the next one replaces.
+    fn line(&self, of: Duration) -> String {
+        let Self { at_s, players, gbit_s, gap_ms, cpu_pct, .. } = self;
+        let cpu = cpu_pct.map(|cpu| format!(", server {cpu:.0} % of a core")).unwrap_or_default();
+        format!(
+            "  {at_s:.0} of {:.0} s: {players} players, {gbit_s:.3} Gbit/s, longest gap {gap_ms:.0} ms{cpu}",
+            of.as_secs_f64()
+        )
     }
 }

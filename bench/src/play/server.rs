@@ -1,5 +1,5 @@
 //! What the server under load uses, read from `/proc`: CPU time, memory, descriptors. Works only for a server on this
-//! machine; reads, never signals.
+//! machine; reads, never signals. What drives it, it tells itself.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::player::http;
 use crate::sys;
 
 /// Why the server's use cannot be told.
@@ -40,6 +41,8 @@ pub struct Server {
 pub struct Usage {
     /// CPU seconds since its start, user and system.
     pub cpu_s: f64,
+    /// Of those, in user space.
+    pub cpu_user_s: f64,
     /// Resident memory in bytes.
     pub rss: u64,
     /// Open descriptors.
@@ -48,6 +51,15 @@ pub struct Usage {
     pub host_tcp: u64,
     /// Memory files of the host, such as stream windows, which count to no process as long as none maps them.
     pub host_shared: u64,
+    /// What its control group is charged with, sockets and windows included, where it is in one with an account of memory.
+    pub group: Option<u64>,
+}
+
+impl Usage {
+    fn add_cpu(&mut self, (user, system): (u64, u64)) {
+        self.cpu_s += (user + system) as f64 / sys::clock_ticks();
+        self.cpu_user_s += user as f64 / sys::clock_ticks();
+    }
 }
 
 impl Server {
@@ -84,6 +96,33 @@ impl Server {
         &self.pids
     }
 
+    /// Reads what can be read within some microseconds, for a look while players play: CPU time, resident memory, and that of TCP.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn glance(&self) -> Result<Usage, Error> {
+        let mut all = Usage { host_tcp: host_tcp(), ..Usage::default() };
+        for (pid, is_named) in self.processes() {
+            let path = format!("/proc/{pid}/stat");
+            let stat = match read(&path) {
+                Ok(stat) => stat,
+                // It ended meanwhile, and counts to who waited for it.
+                Err(_) if !is_named => continue,
+                Err(error) => return Err(error),
+            };
+            all.add_cpu(cpu_ticks(&stat).ok_or(Error::Format(path))?);
+            all.rss += resident_pages(&stat).unwrap_or(0) * sys::page_size();
+        }
+        Ok(all)
+    }
+
+    /// Its processes and what they have started; whether each was named.
+    fn processes(&self) -> Vec<(u32, bool)> {
+        let started = self.pids.iter().flat_map(|pid| descendants(*pid));
+        let started = started.filter(|pid| !self.pids.contains(pid)).map(|pid| (pid, false));
+        self.pids.iter().map(|pid| (*pid, true)).chain(started).collect()
+    }
+
     /// Reads the use, all processes and what they have started together, so that an upgrade makes no difference.
     ///
     /// # Errors
@@ -92,10 +131,7 @@ impl Server {
         let host = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let host_shared = kilobytes(&host, "Shmem").unwrap_or(0) * 1024;
         let mut all = Usage { host_tcp: host_tcp(), host_shared, ..Usage::default() };
-        let started: Vec<u32> = self.pids.iter().flat_map(|pid| descendants(*pid)).collect();
-        let started = started.iter().filter(|pid| !self.pids.contains(pid));
-        for (pid, is_named) in self.pids.iter().map(|pid| (pid, true)).chain(started.map(|pid| (pid, false)))
-        {
+        for (pid, is_named) in self.processes() {
             let path = format!("/proc/{pid}/stat");
             let (stat, status) = match (read(&path), read(&format!("/proc/{pid}/status"))) {
                 (Ok(stat), Ok(status)) => (stat, status),
@@ -103,14 +139,30 @@ impl Server {
                 _ if !is_named => continue,
                 (Err(error), _) | (_, Err(error)) => return Err(error),
             };
-            let ticks = cpu_ticks(&stat).ok_or(Error::Format(path))?;
-            all.cpu_s += ticks as f64 / sys::clock_ticks();
+            all.add_cpu(cpu_ticks(&stat).ok_or(Error::Format(path))?);
             // A process that is just ending has no memory lines.
             all.rss += kilobytes(&status, "VmRSS").unwrap_or(0) * 1024;
             all.fds += fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
         }
+        let groups = self.pids.first().and_then(|pid| read(&format!("/proc/{pid}/cgroup")).ok());
+        all.group = groups.and_then(|groups| group_bytes(&groups));
         Ok(all)
     }
+}
+
+/// What a control group is charged with, by the lines of `/proc/PID/cgroup`. The root group has no such account.
+fn group_bytes(groups: &str) -> Option<u64> {
+    let files = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        match controllers {
+            "" => Some(format!("/sys/fs/cgroup{path}/memory.current")),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                Some(format!("/sys/fs/cgroup/memory{path}/memory.usage_in_bytes"))
+            }
+            _ => None,
+        }
+    });
+    files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).next()
 }
 
 fn read(path: &str) -> Result<String, Error> {
@@ -146,10 +198,16 @@ fn descendants(pid: u32) -> Vec<u32> {
 
 /// User and system time, of the process itself and of those it has waited for. The command's name, in parentheses, may hold
 /// anything.
-fn cpu_ticks(stat: &str) -> Option<u64> {
+fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let times: Vec<u64> = fields.take(4).map_while(|field| field.parse().ok()).collect();
-    (times.len() == 4).then(|| times.iter().sum())
+    let [user, system, waited_user, waited_system] = times[..] else { return None };
+    Some((user + waited_user, system + waited_system))
+}
+
+/// Resident memory, from the same line.
+fn resident_pages(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(21)?.parse().ok()
 }
 
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
@@ -158,10 +216,30 @@ fn kilobytes(status: &str, name: &str) -> Option<u64> {
 }
 
 fn host_tcp() -> u64 {
-    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    tcp_bytes(&fs::read_to_string("/proc/net/sockstat").unwrap_or_default())
+}
+
+/// Memory of all TCP sockets, from `/proc/net/sockstat`.
+pub(crate) fn tcp_bytes(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or("");
     let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "mem").skip(1);
     words.next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * sys::page_size()
+}
+
+/// What drives the shards of the appliance at an address, when one is there and tells it.
+pub fn driver(address: SocketAddr) -> Option<String> {
+    drivers(&http::get(address, "/metrics").ok()?.text())
+}
+
+fn drivers(metrics: &str) -> Option<String> {
+    let of = |line: &str| {
+        let rest = line.strip_prefix("sluice_shard_driver{")?;
+        Some(rest.split_once("driver=\"")?.1.split_once('"')?.0.to_owned())
+    };
+    let mut found: Vec<String> = metrics.lines().filter_map(of).collect();
+    found.sort_unstable();
+    found.dedup();
+    (!found.is_empty()).then(|| found.join(" and "))
 }
 
 #[cfg(test)]
@@ -172,6 +250,15 @@ mod tests {
 
     use super::*;
 
+    /// Guards that the drivers of all shards are told, each once.
+    #[test]
+    fn drivers_are_read_from_metrics() {
+        let text = "# HELP x\nsluice_shard_driver{shard=\"0\",driver=\"epoll\"} 1\n\
+                    sluice_shard_driver{shard=\"1\",driver=\"io_uring\"} 1\nsluice_shard_driver{shard=\"2\",driver=\"epoll\"} 1\n";
+        assert_eq!(drivers(text).as_deref(), Some("epoll and io_uring"));
+        assert_eq!(drivers("other 1\n"), None);
+    }
+
     /// Guards that the server is found by its port, and that its use is read from the right columns.
     #[test]
     fn a_listener_is_found_by_its_port() {
@@ -181,6 +268,11 @@ mod tests {
         assert_eq!(server.pids(), [std::process::id()]);
         let usage = server.usage().expect("this process is there");
         assert!(usage.rss > 1 << 20 && usage.rss < 1 << 34, "{usage:?}");
+        let glance = server.glance().expect("this process is there");
+        assert!(
+            glance.rss.abs_diff(usage.rss) < 64 << 20 && glance.cpu_s >= usage.cpu_s,
+            "{glance:?} {usage:?}"
+        );
         assert!(usage.fds >= 4, "{usage:?}");
         drop(listener);
         assert!(matches!(Server::listening_on(address), Err(Error::NotFound(_))));
@@ -215,7 +307,7 @@ mod tests {
     #[test]
     fn cpu_time_is_read_behind_any_name() {
         let stat = "1 (a) b (c) S 2 3 4 5 6 7 8 9 10 11 500 70 14 15 20";
-        assert_eq!(cpu_ticks(stat), Some(599));
+        assert_eq!(cpu_ticks(stat), Some((514, 85)));
         assert_eq!(cpu_ticks("nonsense"), None);
     }
 }

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::compare::{self, Side};
 use crate::player::testing::{self, HEAD, PERIOD};
+use crate::report::Report;
 
 /// The test broadcast has ten packets in 10 ms.
 const PERIODS_PER_S: u64 = 100;
@@ -259,4 +261,51 @@ fn kinds_are_spread_evenly() {
     assert_eq!((count(Kind::Checked), count(Kind::Paced), kinds.len()), (5, 497, 1000));
     let places: Vec<usize> = (0..1000).filter(|place| kinds[*place] == Kind::Checked).collect();
     assert_eq!(places, [0, 200, 400, 600, 800]);
+}
+
+/// Guards: storms come and go while others watch, each is told, those who were turned away are counted, and nobody of an earlier storm is left.
+#[test]
+fn storms_come_and_go() {
+    let server = TestServer::start(Misbehaviour::None);
+    let options = Options { clients: 3, checked: 1, ..server.options() };
+    let crowd = (6, 2, Duration::from_millis(50));
+    let storms = storms(&options, crowd, 2, |_| {}).expect("the run goes through");
+    assert_eq!(storms.faults(), Vec::<String>::new(), "{storms}");
+    for storm in &storms.storms {
+        assert_eq!((storm.players, storm.joined, storm.watchers_gone), (6, 6, 0), "{storms}");
+        assert_eq!(storm.joins.first_byte.map(|times| times.count), Some(6));
+        assert_eq!(storm.joins.decodable.map(|times| times.count), Some(2));
+    }
+    assert_eq!(storms.joins.first_byte.map(|times| times.count), Some(12));
+    let turned_away = TestServer::start(Misbehaviour::RefusesHalf);
+    let options = Options { clients: 3, ..turned_away.options() };
+    let storms = play_storms(&options, crowd);
+    assert_eq!(storms.storms[0].gone.values().sum::<usize>(), 3, "{storms}");
+    assert!(!storms.faults().is_empty());
+}
+
+fn play_storms(options: &Options, crowd: (usize, usize, Duration)) -> Storms {
+    storms(options, crowd, 1, |_| {}).expect("the run goes through")
+}
+
+/// Guards: two servers are measured in turn, each as often, and told apart pair by pair; every second of a measurement is told.
+#[test]
+fn two_servers_are_compared() {
+    let (first, second) = (TestServer::start(Misbehaviour::None), TestServer::start(Misbehaviour::None));
+    let side = |server: &TestServer| {
+        let options = Options { duration: Duration::from_millis(1200), ..server.options() };
+        Side::Running { name: server.address.to_string(), options: Box::new(options) }
+    };
+    let sides = [side(&first), side(&second)];
+    let mut told = Vec::new();
+    let comparison =
+        compare::run(&sides, 1, None, |text| told.push(text.to_owned())).expect("it goes through");
+    assert_eq!((comparison.first.len(), comparison.second.len()), (1, 1));
+    let names: Vec<&str> = comparison.pairs.iter().map(|pairs| pairs.name.as_str()).collect();
+    assert_eq!(names, ["gap_p999_ms", "longest_gap_ms", "first_byte_p50_ms", "first_byte_p99_ms"]);
+    assert_eq!(comparison.faults(), Vec::<String>::new());
+    let moments = &comparison.first[0].moments;
+    assert_eq!(moments.iter().map(|moment| moment.players).collect::<Vec<_>>(), [12, 12]);
+    assert!(moments.iter().all(|moment| moment.gbit_s > 0.0 && moment.gap_ms > 0.0), "{moments:?}");
+    assert!(told.iter().filter(|text| text.starts_with("  ")).count() == 4, "{told:?}");
 }

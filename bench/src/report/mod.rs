@@ -2,6 +2,14 @@
 //!
 //! Pure but for [`Machine::here`], which reads `/proc`.
 
+pub mod html;
+mod outcome;
+pub mod pairs;
+mod threshold;
+
+pub use outcome::{Figure, Outcome, Plot, Report};
+pub use threshold::Threshold;
+
 use std::fmt;
 use std::fs;
 use std::time::Duration;
@@ -27,6 +35,11 @@ impl Times {
     /// Adds a time; one beyond ten minutes counts as ten minutes.
     pub fn add(&mut self, time: Duration) {
         self.0.saturating_record((time.as_micros() as u64).max(1));
+    }
+
+    /// Adds all times of another distribution.
+    pub fn add_all(&mut self, other: &Self) {
+        self.0 += &other.0;
     }
 
     /// Forgets everything.

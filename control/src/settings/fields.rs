@@ -148,6 +148,8 @@ pub(crate) static FIELDS: &[Field] = &[
             "CHANNEL_SHUTDOWN_DELAY_S",
             "ACEXY_STREAM_GRACE_PERIOD",
             "STREAM_IDLE_TIMEOUT",
+            // It chooses a default; what that is, the appliance tells.
+            "PROFILE",
         ],
         Kind::Seconds(0, 3600),
         "5",
@@ -158,7 +160,7 @@ pub(crate) static FIELDS: &[Field] = &[
         Kind::Int(1, 20),
         "3",
     ),
-    proxy(JOIN_BEHIND, &["JOIN_BEHIND_S"], Kind::FloatSeconds(0.0, 25.0), "10.0"),
+    proxy(JOIN_BEHIND, &["JOIN_BEHIND_S", "PROFILE"], Kind::FloatSeconds(0.0, 25.0), "10.0"),
     proxy(STREAM_MODE, &["PROXY_STREAM_MODE", "STREAM_MODE"], Kind::Choice(&["TS", "HLS"]), "\"TS\""),
     proxy("hls_max_segments", &["HLS_MAX_SEGMENTS"], Kind::Int(5, 100), "20"),
     proxy("hls_initial_segments", &["HLS_INITIAL_SEGMENTS"], Kind::Int(1, 10), "3"),

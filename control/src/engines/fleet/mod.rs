@@ -131,6 +131,8 @@ pub(crate) struct Load {
     pub(crate) leases: usize,
     /// Its health.
     pub(crate) health: Health,
+    /// Somebody asked that it be given nothing more.
+    pub(crate) is_drained: bool,
 }
 
 /// What the fleet is told of demand at each pass.

@@ -68,7 +68,7 @@ test("a player is seen, and why it left", async () => {
   const start = page.getByRole("list", { name: "Where the time of the start went" });
   for (const part of ["Wait for an engine", "Choice of it", "Engine's answer", "First media", "First byte to the player"]) await start.getByText(part, { exact: true }).waitFor();
   expect(await page.locator(".timeline-access").count()).toBeGreaterThan(0);
-  await page.getByText(/^0 splices$/).waitFor();
+  await page.getByText(/\b0 splices/).waitFor();
   leave();
   await page.getByRole("heading", { name: "Left a short while ago" }).waitFor();
   await page.getByText("The player closed the connection").waitFor();

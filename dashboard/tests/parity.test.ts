@@ -250,7 +250,7 @@ describe("what happened and how it went", () => {
   /** Guards: parity 28: transfer, streams, engines in use and peers over the time chosen, from before the page was opened; totals that say since when; the raw exposition. */
   test("figures over time", async () => {
     const { page, faults, close } = await open(browser, at("metrics"));
-    for (const name of ["Players", "Mbit/s", "Streams", "Swarm, Mbit/s", "Peers"]) await page.getByRole("img", { name: new RegExp(`^${name}: newest`) }).waitFor();
+    for (const name of ["Players", "Throughput", "Streams", "Swarm", "Peers"]) await page.getByRole("img", { name: new RegExp(`^${name}: newest`) }).waitFor();
     await page.getByText("engines in use").waitFor();
     await page.getByText("a point every 5 s").waitFor();
     for (const [seconds, every] of [["300", "5 s"], ["3600", "5 s"], ["21600", "60 s"], ["86400", "60 s"]] as const) {

@@ -40,6 +40,8 @@ const SHARD_INBOX: usize = 4096;
 const CONTROL_INBOX: usize = 16_384;
 /// Between two looks at whether control still runs, and whether the list of channels has changed.
 const CONTROL_LOOK: Duration = Duration::from_secs(1);
+/// A start has done everything it does only once after this.
+const SETTLES_IN: Duration = Duration::from_secs(3);
 /// What the planes are given beyond the players' own deadline before the process ends anyway.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A second signal that comes so soon is the first one again: systemd tells every process of a unit, and the supervisor
@@ -64,6 +66,9 @@ struct Arguments {
     /// Serve built-in simulated engines with real channels: plays at once, no Docker, no engine.
     #[arg(long)]
     demo: bool,
+    /// Stop and remove this appliance's engines in Docker, and exit: no start and no stop does that. Stop the appliance first.
+    #[arg(long, exclusive = true)]
+    remove_engines: bool,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -98,6 +103,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.action {
         Some(Action::Doctor) => examine(),
         Some(Action::Upgrade) => ask_for_upgrade().map(|()| 0),
+        None if arguments.remove_engines => remove_engines().map(|()| 0),
         // The demo's engines live in its process and would not survive it.
         None if arguments.demo => run(true, None).map(|()| 0),
         None => supervise(),
@@ -123,6 +129,7 @@ fn supervise() -> anyhow::Result<u8> {
         listeners: bind(&settings)?,
         notify: std::env::var_os("NOTIFY_SOCKET"),
         data_dir: settings.data_dir.clone(),
+        settled: forget_startup_code,
     };
     Ok(supervisor::run(options)?)
 }
@@ -189,9 +196,7 @@ fn examine() -> anyhow::Result<u8> {
     loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
     let settings = &loaded.settings;
     let docker = settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?;
-    let engines = settings.engines.static_engines.iter().chain(&settings.engines.fallback_engine);
-    let engines: Vec<_> =
-        engines.map(|engine| sluice_control::StaticEngine { authority: engine.to_string() }).collect();
+    let engines: Vec<_> = settings.engines.named().map(|engine| static_engine(engine, None)).collect();
     let findings =
         sluice_control::doctor::examine(docker.as_ref(), &engines).context("cannot start a thread")?;
     for finding in &findings {
@@ -199,6 +204,31 @@ fn examine() -> anyhow::Result<u8> {
         finding.remedy.iter().for_each(|remedy| println!("        -> {remedy}"));
     }
     Ok(sluice_control::doctor::exit_code(&findings))
+}
+
+/// Removes the engines this appliance has in Docker and says which.
+fn remove_engines() -> anyhow::Result<()> {
+    let loaded = load()?;
+    let settings = &loaded.settings;
+    let docker = settings.docker.as_ref();
+    let docker =
+        docker.context("no engines are kept in Docker here (ENGINE_PROVISIONING, STATIC_ENGINES)")?;
+    let removals = sluice_control::remove_engines(&yard_options(settings, docker)?.setup)?;
+    let mut left = 0;
+    for removal in &removals {
+        match &removal.outcome {
+            Ok(()) => println!("removed {}", removal.name),
+            Err(error) => {
+                left += 1;
+                println!("left {}: {error}; {}", removal.name, error.remedy());
+            }
+        }
+    }
+    if left > 0 {
+        bail!("{left} of {} engines could not be removed", removals.len());
+    }
+    println!("{} engines removed", removals.len());
+    Ok(())
 }
 
 fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
@@ -337,8 +367,10 @@ impl ChannelList {
     fn refresh(&mut self) {
         match self.file.as_mut().and_then(Watched::reread) {
             Some(Ok(list)) if list != **self.list.load() => {
-                tracing::info!(channels = list.len(), "the list of channels has changed");
+                let channels = list.len();
                 self.list.store(Arc::new(list));
+                // Said once it is true: whoever reads it may ask for a new channel.
+                tracing::info!(channels, "the list of channels has changed");
             }
             Some(Err(fault)) => {
                 tracing::warn!(%fault, "CHANNELS_FILE is not usable; the channels stay as they were");
@@ -364,7 +396,11 @@ fn serve(
     control: &mut Option<sluice_control::Handle>,
     cord: Option<&Wire>,
 ) -> anyhow::Result<()> {
+    let mut settled_at = Some(Instant::now() + SETTLES_IN);
     loop {
+        if settled_at.take_if(|at| Instant::now() >= *at).is_some() {
+            forget_startup_code();
+        }
         match waiting.recv_timeout(CONTROL_LOOK) {
             Ok(Event::Signal) => break,
             Ok(Event::HandOver(wire)) => hand_over(wire, &restart, shards, control, cord)?,
@@ -521,12 +557,21 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
+fn forget_startup_code() {
+    if let Err(error) = uring::forget_startup_code() {
+        tracing::debug!(%error, "the code of the start stays in memory");
+    }
+}
+
+fn static_engine(address: &impl ToString, group: Option<String>) -> sluice_control::StaticEngine {
+    sluice_control::StaticEngine { authority: address.to_string(), group }
+}
+
 fn control_options(
     settings: &Settings,
     environment: &BTreeMap<String, String>,
     demo: Option<&Demo>,
 ) -> anyhow::Result<sluice_control::Options> {
-    let engine = |authority: String| sluice_control::StaticEngine { authority };
     let defaults = sluice_control::Options {
         api_key: match &settings.api_key {
             ApiKey::Generated => sluice_control::ApiKey::Generated,
@@ -551,15 +596,19 @@ fn control_options(
         ..sluice_control::Options::default()
     };
     if let Some(demo) = demo {
-        let static_engines = demo.engines.iter().map(|address| engine(address.to_string())).collect();
+        let static_engines = demo.engines.iter().map(|address| static_engine(address, None)).collect();
         // The demo leaves nothing behind: its data directory is memory.
         return Ok(sluice_control::Options { static_engines, ..defaults });
     }
     let engines = &settings.engines;
     Ok(sluice_control::Options {
-        static_engines: engines.static_engines.iter().map(|address| engine(address.to_string())).collect(),
-        fallback_engine: engines.fallback_engine.as_ref().map(|address| engine(address.to_string())),
-        assumed_engine: engines.assumed_engine.as_ref().map(|address| engine(address.to_string())),
+        static_engines: engines
+            .static_engines
+            .iter()
+            .map(|engine| static_engine(&engine.address, engine.group.clone()))
+            .collect(),
+        fallback_engine: engines.fallback_engine.as_ref().map(|address| static_engine(address, None)),
+        assumed_engine: engines.assumed_engine.as_ref().map(|address| static_engine(address, None)),
         streams_per_engine: engines.streams_per_engine_max.map(u32::from),
         selection: match engines.selection {
             Selection::Score { forwarded_bonus, stream_cost } => {

@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn engines_are_spoken_to() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let engine = crate::StaticEngine { authority: closed.to_string() };
+        let engine = crate::StaticEngine { authority: closed.to_string(), group: None };
         let findings = examine(None, &[engine]).unwrap();
         assert_eq!((states(&findings), exit_code(&findings)), (vec![(Subject::Engine, State::Failed)], 15));
     }

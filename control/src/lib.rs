@@ -36,8 +36,8 @@ mod streams;
 mod worker;
 
 pub use engines::{
-    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Selection, Setup, YardOptions, instance, ports,
-    recipe,
+    BreakerLimits, Error as EngineError, FleetLimits, Ranges, Removal, RemovalError, Selection, Setup,
+    YardOptions, instance, ports, recipe, remove_engines,
 };
 pub use key::ApiKey;
 pub use plane::{Handle, start};
@@ -58,6 +58,8 @@ use std::time::Duration;
 pub struct StaticEngine {
     /// `host:port`.
     pub authority: String,
+    /// What it shares with others of the same name, such as a VPN: they fall silent together.
+    pub group: Option<String>,
 }
 
 /// Everything the control plane can be told. [`Options::default`] has the documented defaults and no engine.

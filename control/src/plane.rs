@@ -53,7 +53,11 @@ pub struct Handle {
 pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     check(&options)?;
     let parse = |engine: &crate::StaticEngine| engine.authority.parse::<engines::Authority>();
-    let pool = options.static_engines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let pooled = |engine: &crate::StaticEngine| {
+        let group = engine.group.as_deref().map(Arc::from);
+        parse(engine).map(|authority| engines::Pooled { authority, group })
+    };
+    let pool = options.static_engines.iter().map(pooled).collect::<Result<Vec<_>, _>>()?;
     let fallback = options.fallback_engine.as_ref().map(parse).transpose()?;
     let assumed = options.assumed_engine.as_ref().map(parse).transpose()?;
     let (store, loaded) = open_store(&options)?;

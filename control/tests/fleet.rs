@@ -29,23 +29,8 @@ fn healthy(bench: &Bench) -> Vec<Value> {
     engines.into_iter().filter(|engine| engine["health_status"] == "healthy").collect()
 }
 
-/// Guards: engines the fleet makes and removes by itself stand in the log with the reason, reach whoever follows the feed, and
-/// end the streams that others reported on them, for that reason; attempts that fail are told with what was wrong.
-#[test]
-fn engines_that_come_and_go_are_told() {
-    let docker = Docker::start();
-    docker.refuse(1);
-    let bench = Bench::start(docker.options((2, 2)), 1);
-    let mut feed = bench.hand_over(b"GET /api/v1/events/stream HTTP/1.1\r\nhost: sluice\r\n\r\n");
-    eventually("both engines are well", || healthy(&bench).len() == 2);
-    let failed = entries(&bench, "failed");
-    assert!(failed[0]["message"].as_str().is_some_and(|text| text.contains("no space left")), "{failed:#?}");
-    let started = entries(&bench, "started");
-    let ids: Vec<&Value> = started.iter().map(|entry| &entry["container_id"]).collect();
-    let shown = healthy(&bench);
-    assert!(shown.iter().all(|engine| ids.contains(&&engine["container_id"])), "{started:#?}");
-
-    let engine = &shown[0];
+/// Has another proxy play on an engine; answers the stream's id.
+fn report(bench: &Bench, engine: &Value) -> String {
     let started = bench.send(
         "POST /events/stream_started",
         &json!({
@@ -53,29 +38,60 @@ fn engines_that_come_and_go_are_told() {
             "engine": { "host": engine["host"], "port": engine["port"] },
             "stream": { "key_type": "infohash", "key": number(5).to_string() },
             "session": {
-                "playback_session_id": "p", "stat_url": "http://127.0.0.1:1/stat", "command_url": "http://127.0.0.1:1/cmd",
-                "is_live": 1,
+                "playback_session_id": engine["container_name"], "stat_url": "http://127.0.0.1:1/stat",
+                "command_url": "http://127.0.0.1:1/cmd", "is_live": 1,
             },
         }),
     );
     assert_eq!(started.status, 200, "{}", started.text());
-    let id = started.json()["id"].as_str().expect("an id").to_owned();
+    started.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// Guards: engines the fleet makes and removes stand in the log with the reason, reach whoever follows the feed, and end the
+/// streams that others reported on them; while such a stream plays its engine is not idle. Attempts that fail are told with
+/// what was wrong and what to do about it.
+#[test]
+fn engines_that_come_and_go_are_told() {
+    let docker = Docker::start();
+    docker.refuse(1);
+    let bench = Bench::start(docker.options((3, 3)), 1);
+    let mut feed = bench.hand_over(b"GET /api/v1/events/stream HTTP/1.1\r\nhost: sluice\r\n\r\n");
+    eventually("all engines are well", || healthy(&bench).len() == 3);
+    let failed = entries(&bench, "failed");
+    assert!(failed[0]["message"].as_str().is_some_and(|text| text.contains("no space left")), "{failed:#?}");
+    let details = &failed[0]["details"];
+    assert_eq!(details["code"], "disk_full", "{failed:#?}");
+    assert!(details["remedy"].as_str().is_some_and(|text| text.contains("free space")), "{failed:#?}");
+    let started = entries(&bench, "started");
+    let ids: Vec<&Value> = started.iter().map(|entry| &entry["container_id"]).collect();
+    let shown = healthy(&bench);
+    assert!(shown.iter().all(|engine| ids.contains(&&engine["container_id"])), "{started:#?}");
+
+    // Two of them play for another proxy, so that only the third is idle.
+    let streams = [report(&bench, &shown[0]), report(&bench, &shown[1])];
     let settings = json!({ "min_replicas": 0, "auto_delete": true });
     assert_eq!(bench.send("POST /settings/engine", &settings).status, 200);
-    eventually("both are gone", || docker.names().is_empty() && entries(&bench, "removed").len() == 2);
-    let removed = entries(&bench, "removed");
-    assert!(removed.iter().all(|entry| entry["details"]["reason"] == "idle"), "{removed:#?}");
+    let removed = || entries(&bench, "removed");
+    eventually("the idle one is gone", || docker.names().len() == 2 && removed().len() == 1);
+    let used = |engine: &Value| engine["last_stream_usage"].is_string();
+    assert_eq!(healthy(&bench).iter().filter(|engine| used(engine)).count(), 2);
+    let ended = bench.send("POST /events/stream_ended", &json!({ "stream_id": streams[0] }));
+    assert_eq!((ended.status, &ended.json()["updated"]), (200, &json!(true)));
+    eventually("so is the one that has become idle", || docker.names().len() == 1 && removed().len() == 2);
+    assert!(removed().iter().all(|entry| entry["details"]["reason"] == "idle"), "{:#?}", removed());
+    let left = format!("DELETE /containers/{}", shown[1]["container_id"].as_str().expect("an id"));
+    assert_eq!(bench.send(&left, &Value::Null).status, 200);
+    eventually("so is the one that plays", || docker.names().is_empty() && removed().len() == 3);
+    assert_eq!(removed()[0]["details"]["reason"], "asked");
     eventually("the stream on it is over", || {
         let ended = bench.get("/streams?status=ended").json();
-        ended
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|stream| stream["id"] == *id && stream["end_reason"] == "engine_removed")
+        let is_meant =
+            |stream: &Value| stream["id"] == *streams[1] && stream["end_reason"] == "engine_removed";
+        ended.as_array().into_iter().flatten().any(is_meant)
     });
     let mut told = String::new();
     let mut chunk = [0; 4096];
-    while told.matches("\"category\":\"removed\"").count() < 2 {
+    while told.matches("\"category\":\"removed\"").count() < 3 {
         let count = feed.read(&mut chunk).expect("the feed goes on");
         assert!(count > 0, "the feed ended: {told}");
         told.push_str(&String::from_utf8_lossy(&chunk[..count]));

@@ -207,7 +207,10 @@ fn the_last_resort_is_used_only_when_no_other_engine_lives() {
     let down = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     let pool = Engine::start();
     let with = |pool: String| sluice_control::Options {
-        fallback_engine: Some(sluice_control::StaticEngine { authority: last_resort.authority() }),
+        fallback_engine: Some(sluice_control::StaticEngine {
+            authority: last_resort.authority(),
+            group: None,
+        }),
         ..options(&[pool])
     };
     let mut bench = Bench::start(with(pool.authority()), 1);

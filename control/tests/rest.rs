@@ -571,7 +571,7 @@ fn an_engine_is_drained_and_used_again() {
     let path = format!("/engines/{}/drain", engine.authority());
     let told = bench.send(&format!("POST {path}"), &json!({})).json();
     assert_eq!((&told["is_drained"], &told["streams"]), (&json!(true), &json!(1)));
-    assert!(matches!(bench.shards[0].next(), ToShard::Withdraw { lease } if lease == held.id));
+    assert!(matches!(bench.shards[0].next(), ToShard::Withdraw { lease, .. } if lease == held.id));
     let is_drained = |bench: &Bench| bench.get("/engines").json()[0]["is_drained"] == true;
     eventually("it is shown", || is_drained(&bench));
     let ticket = bench.shards[0].ask(stream(2), Duration::from_millis(200));

@@ -8,7 +8,7 @@ mod names;
 use hdrhistogram::Histogram as Hdr;
 use sluice_contract::metric::{Histogram, Name, Sample, Value};
 use sluice_contract::snapshot::SpliceKind;
-use sluice_contract::{EndReason, RefusalCode};
+use sluice_contract::{EndReason, MoveReason, RefusalCode};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -131,6 +131,8 @@ pub struct Counters {
     pub splice_lost_bytes: Counter,
     /// Bytes of media that they were given twice.
     pub splice_repeated_bytes: Counter,
+    /// Sessions asked to move to another engine while they played, by reason.
+    pub moves_asked: [Counter; MoveReason::ALL.len()],
     /// Moves of sessions that were done.
     pub moves_done: Counter,
     /// Moves that came to nothing.
@@ -209,6 +211,11 @@ impl Counters {
         count_in(&self.splices, &SpliceKind::ALL, kind);
     }
 
+    /// Counts a move that is asked for.
+    pub fn move_asked(&self, reason: MoveReason) {
+        count_in(&self.moves_asked, &MoveReason::ALL, reason);
+    }
+
     /// Counts a move that is over.
     pub fn moved(&self, is_done: bool) {
         if is_done { &self.moves_done } else { &self.moves_failed }.add(1);
@@ -278,6 +285,8 @@ impl Counters {
             &SpliceKind::ALL.map(SpliceKind::as_str),
             &self.splices,
         );
+        let reasons = MoveReason::ALL.map(MoveReason::as_str);
+        labelled(&mut samples, names::MOVES_ASKED, "reason", &reasons, &self.moves_asked);
         let reasons = EndReason::ALL.map(EndReason::as_str);
         labelled(&mut samples, names::CLIENTS_ENDED, "reason", &reasons, &self.clients_ended);
         labelled(&mut samples, names::SESSIONS_ENDED, "reason", &reasons, &self.sessions_ended);

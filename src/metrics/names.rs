@@ -43,6 +43,10 @@ pub(super) const SPLICE_REPEATED_BYTES: Name = Name {
     name: "sluice_splice_repeated_bytes",
     help: "Bytes of media that players were given twice at splices by the clock",
 };
+pub(super) const MOVES_ASKED: Name = Name {
+    name: "sluice_session_moves_asked",
+    help: "Sessions asked to move to another engine while they played, by reason",
+};
 pub(super) const MOVES_DONE: Name =
     Name { name: "sluice_session_moves_done", help: "Sessions moved to another engine while they played" };
 pub(super) const MOVES_FAILED: Name =

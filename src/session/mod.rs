@@ -32,8 +32,8 @@ use marks::Marks;
 use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{self, Channel, EngineStat, SessionEngine, Timeline};
 use sluice_contract::{
-    EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, Refusal, RefusalCode, Selector, Start,
-    StreamKey, Ticket,
+    EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, MoveReason, Refusal, RefusalCode, Selector,
+    Start, StreamKey, Ticket,
 };
 use source::{Closing, Order};
 use std::cell::{Cell, RefCell};
@@ -598,6 +598,30 @@ impl Session {
     pub fn leases(&self) -> Vec<(Lease, StreamKey)> {
         let machine = self.machine.borrow();
         machine.leases().map(|(lease, entry)| (lease.clone(), self.stream_of(entry))).collect()
+    }
+
+    /// Moves to another engine while this one plays: that one, or any.
+    pub fn move_to(self: &Rc<Self>, engine: Option<EngineId>, reason: MoveReason) {
+        tracing::info!(stream = %self.key, reason = reason.as_str(), "asked to move");
+        self.host.counters().move_asked(reason);
+        self.handle(Event::Move(engine));
+    }
+
+    /// Control wants a lease back, which may be one of this session's.
+    pub fn withdrawn(self: &Rc<Self>, lease: LeaseId, reason: MoveReason) {
+        let (is_played, is_held) = {
+            let machine = self.machine.borrow();
+            let is_held = machine.leases().any(|(held, _)| held.id == lease);
+            (machine.playing().is_some_and(|(_, held)| held.id == lease), is_held)
+        };
+        if is_played && !reason.is_final() {
+            return self.move_to(None, reason);
+        }
+        if is_held && reason.is_final() {
+            tracing::info!(stream = %self.key, reason = reason.as_str(), "asked to leave its engine");
+            self.host.counters().move_asked(reason);
+            self.handle(Event::Withdrawn(lease));
+        }
     }
 
     /// Takes one event in and does what it calls for. Safe to call from within what an event sets off.

@@ -27,7 +27,7 @@ mod similar;
 pub use channels::{Channels, ChannelsFile, Watched};
 pub use error::Error;
 pub use host::Host;
-pub use parse::EngineAddress;
+pub use parse::{EngineAddress, NamedEngine};
 
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -280,7 +280,7 @@ pub struct Timeouts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engines {
     /// Engines named by the operator, in that order, without duplicates. `STATIC_ENGINES`.
-    pub static_engines: Vec<EngineAddress>,
+    pub static_engines: Vec<NamedEngine>,
     /// The engine of `ACEXY_HOST`/`ACEXY_PORT`; `localhost:6878` when no engine is named and none is kept in Docker. Where other engines
     /// can be had it is the last resort.
     pub fallback_engine: Option<EngineAddress>,
@@ -315,8 +315,8 @@ pub enum Selection {
 impl Engines {
     /// Every named engine once, the fallback last.
     pub fn named(&self) -> impl Iterator<Item = &EngineAddress> {
-        let fallback = self.fallback_engine.iter().filter(|engine| !self.static_engines.contains(engine));
-        self.static_engines.iter().chain(fallback)
+        let named = || self.static_engines.iter().map(|engine| &engine.address);
+        named().chain(self.fallback_engine.iter().filter(move |engine| named().all(|other| other != *engine)))
     }
 }
 

@@ -533,9 +533,10 @@ pub(super) static STATIC_ENGINES: Variable = acting(
     Group::Engines,
     "STATIC_ENGINES",
     &[],
-    Kind::Text("host:port, separated by commas"),
+    Kind::Text("host:port or host:port@group, separated by commas"),
     Default::Means("none"),
-    "Engines that exist already. Without a port it is 6878.",
+    "Engines that exist already. Without a port it is 6878. Engines of one group share what may take them all away, such as a VPN: \
+     a second engine for a stream is taken from another group if there is one, and a group whose engines are silent together is left.",
 );
 
 /// `ACEXY_HOST`
@@ -983,8 +984,8 @@ pub(super) static MIN_PROVISION_INTERVAL_S: Variable = acting(
     "MIN_PROVISION_INTERVAL_S",
     &[],
     seconds(0, 10 * 60 * SECOND),
-    Default::Is("0.5"),
-    "Between two beginnings.",
+    Default::Is("0"),
+    "Between two beginnings; with 0 only `MAX_CONCURRENT_PROVISIONS` holds them back.",
 );
 
 /// `AUTOSCALE_INTERVAL_S`

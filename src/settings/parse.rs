@@ -139,12 +139,14 @@ pub(super) fn port_range(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// Engines separated by commas or blanks, each once, in the given order.
-pub(super) fn engines(text: &str) -> Result<Vec<EngineAddress>, String> {
-    let mut engines: Vec<EngineAddress> = Vec::new();
+pub(super) fn engines(text: &str) -> Result<Vec<NamedEngine>, String> {
+    let mut engines: Vec<NamedEngine> = Vec::new();
     for item in items(text) {
-        let engine = EngineAddress::parse(item).map_err(|fault| format!("{item:?}: {fault}"))?;
-        if !engines.contains(&engine) {
-            engines.push(engine);
+        let engine = NamedEngine::parse(item).map_err(|fault| format!("{item:?}: {fault}"))?;
+        match engines.iter().find(|other| other.address == engine.address) {
+            None => engines.push(engine),
+            Some(other) if *other == engine => {}
+            Some(other) => return Err(format!("{item:?}: it was named as {other} before")),
         }
     }
     Ok(engines)
@@ -152,6 +154,39 @@ pub(super) fn engines(text: &str) -> Result<Vec<EngineAddress>, String> {
 
 fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ' ', '\t']).filter(|item| !item.is_empty())
+}
+
+/// An engine as the operator named it: where it answers, and what it shares with others.
+///
+/// Printing it gives `host:port` or `host:port@group`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEngine {
+    /// Where it answers.
+    pub address: EngineAddress,
+    /// The name of what it shares with others that have the same, such as a VPN.
+    pub group: Option<String>,
+}
+
+impl NamedEngine {
+    fn parse(text: &str) -> Result<Self, String> {
+        let Some((address, group)) = text.split_once('@') else {
+            return Ok(Self { address: EngineAddress::parse(text)?, group: None });
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=63).contains(&group.len()) || !group.bytes().all(is_plain) {
+            return Err("the group behind @ is 1 to 63 letters, digits, '-', '_' and '.'".to_owned());
+        }
+        Ok(Self { address: EngineAddress::parse(address)?, group: Some(group.to_owned()) })
+    }
+}
+
+impl fmt::Display for NamedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.group {
+            Some(group) => write!(f, "{}@{group}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
 }
 
 /// Where one engine's HTTP API answers, as the operator wrote it: a name or address and a port, not yet resolved.
@@ -326,6 +361,12 @@ mod tests {
         let shown: Vec<String> = engines.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["b:1", "a:6878", "[::1]:9", "10.0.0.1:80", "ace_1.local:7"]);
         for text in ["http://a:1", "a:0", "a:x", "a b!", "a/b", ":1", "[::1", "::1]:5", "a..b", "ä:1"] {
+            assert!(super::engines(text).is_err(), "{text:?} was taken");
+        }
+        let engines = super::engines("a:1@vpn-1,b:2@vpn-1,c:3,a:1@vpn-1").unwrap();
+        let groups: Vec<Option<&str>> = engines.iter().map(|engine| engine.group.as_deref()).collect();
+        assert_eq!(groups, [Some("vpn-1"), Some("vpn-1"), None]);
+        for text in ["a:1@", "a:1@b/c", "@b", "a:1@b@c", "a:1@ä", "a:1@b,a:1@c", "a:1,a:1@c"] {
             assert!(super::engines(text).is_err(), "{text:?} was taken");
         }
     }

@@ -32,7 +32,7 @@ fn warning(vars: &[(&str, &str)]) -> String {
     warnings[0].clone()
 }
 
-fn shown(engines: &[EngineAddress]) -> Vec<String> {
+fn shown(engines: &[NamedEngine]) -> Vec<String> {
     engines.iter().map(ToString::to_string).collect()
 }
 

@@ -4,7 +4,7 @@ use super::{Pending, Shard, serve};
 use crate::session::machine::Event;
 use crate::uring;
 use sluice_contract::link::Receiver;
-use sluice_contract::{Connection, EndReason, Holdings, Refusal, ToControl, ToShard};
+use sluice_contract::{Connection, EndReason, Holdings, MoveReason, Refusal, ToControl, ToShard};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -122,9 +122,9 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
                 resolving.done.notify();
             }
         }
-        ToShard::Withdraw { lease } => {
+        ToShard::Withdraw { lease, reason } => {
             let sessions: Vec<_> = shard.sessions.borrow().values().cloned().collect();
-            sessions.iter().for_each(|session| session.handle(Event::Withdrawn(lease)));
+            sessions.iter().for_each(|session| session.withdrawn(lease, reason));
         }
         ToShard::Connection(connection) => {
             shard.spawn(serve::run(shard.clone(), connection, serve::Arrival::Handed));
@@ -138,7 +138,7 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
         ToShard::Move { key, engine } => {
             let session = shard.sessions.borrow().get(&key).cloned();
             if let Some(session) = session {
-                session.handle(Event::Move(engine));
+                session.move_to(engine, MoveReason::Requested);
             }
         }
         ToShard::Stop { key, reason } => {

@@ -46,6 +46,8 @@ pub struct Options {
     pub notify: Option<OsString>,
     /// Where it can be asked for an upgrade.
     pub data_dir: PathBuf,
+    /// Called whenever a process serves: from then on this one waits, for weeks.
+    pub settled: fn(),
 }
 
 /// Why it cannot go on.
@@ -143,6 +145,7 @@ impl Supervisor {
 
     fn serves(&mut self) {
         self.tell_systemd("READY=1");
+        (self.options.settled)();
         if self.desk.is_none() {
             match Desk::open(&self.options.data_dir) {
                 Ok(desk) => self.desk = Some(desk),

@@ -138,6 +138,34 @@ pub(super) fn affinity() -> io::Result<Vec<usize>> {
     Ok((0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect())
 }
 
+/// Forgets the pages of the program's own code; they are read from its file again when they are needed.
+pub(super) fn forget_own_code() -> io::Result<usize> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let mut looked_at = 0;
+    for (start, length) in maps.lines().filter_map(|line| code(line, program.as_os_str().as_encoded_bytes()))
+    {
+        // SAFETY: the kernel says that this is mapped from the program's file and not writable, and nothing here makes code
+        // writable: what is read anew is the same.
+        check(unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) })?;
+        looked_at += length;
+    }
+    Ok(looked_at)
+}
+
+/// The range of a line of `/proc/PID/maps` if it is code of this program.
+pub(super) fn code(line: &str, program: &[u8]) -> Option<(usize, usize)> {
+    let mut fields = line.splitn(6, ' ');
+    let (range, rights) = (fields.next()?, fields.next()?);
+    let path = fields.nth(3)?.trim_start();
+    if rights != "r-xp" || path.as_bytes() != program {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    Some((start, end.checked_sub(start)?))
+}
+
 /// Unix page size; used by tests and start-up checks.
 pub(super) fn page_size() -> u64 {
     // SAFETY: no pointers are passed.

@@ -4,6 +4,7 @@ use crate::common::{Appliance, SOON, Setup, eventually, until};
 use crate::hls::Viewer;
 use crate::scene::{RATE, engine, stopped_once_each};
 use crate::stage::{assert_refusal, refused};
+use crate::upgrade::upgrade;
 use sluice_bench::channel::nth;
 use sluice_bench::engine::{ChannelSpec, Cut, Engine};
 use sluice_bench::player::{Player, check};
@@ -50,6 +51,16 @@ fn plays(player: &Player) {
     player.wait_decodable(SOON).expect("it plays");
     player.wait_more(RATE / 2, SOON).expect("it goes on");
     assert_eq!(player.report().faults(), Vec::<String>::new(), "{}", player.snapshot());
+}
+
+/// One change to another broadcast, flagged, on the same socket. Players are seconds behind: it takes as long to reach them.
+fn sees_the_next_id(player: &Player) {
+    until("the next id is seen", || !player.report().faults().is_empty() || player.end().is_some());
+    player.wait_more(RATE, SOON).expect("it plays on");
+    let faults = player.report().faults();
+    let is_other = |fault: &String| fault.ends_with("packets of another broadcast");
+    assert!(faults.len() == 1 && faults.iter().all(is_other), "{faults:?} {}", player.snapshot());
+    assert_eq!(player.end(), None);
 }
 
 /// What is shown of the only session's channel.
@@ -110,13 +121,7 @@ fn a_channel_goes_on_with_its_next_id_under_its_players() {
     fails(Some("failed to start"));
     control.cut(nth(0).1, Cut::Eof).unwrap();
     until("the next id plays", || control.counters(nth(1).1).is_ok_and(|it| it.readers == 1));
-    for player in &players {
-        player.wait_more(2 * RATE, SOON).expect("it plays on");
-        let faults = player.report().faults();
-        let is_other = |fault: &String| fault.ends_with("packets of another broadcast");
-        assert!(faults.len() == 1 && faults.iter().all(is_other), "{faults:?} {}", player.snapshot());
-        assert_eq!(player.end(), None, "on the same socket");
-    }
+    players.iter().for_each(sees_the_next_id);
     eventually("HLS players are told of the cut", || {
         viewer.playlist().text.contains("#EXT-X-DISCONTINUITY\n").then_some(())
     });
@@ -135,6 +140,36 @@ fn a_channel_goes_on_with_its_next_id_under_its_players() {
     fails(None);
     plays(&asking(&appliance, &format!("id={}", nth(0).0)));
     assert_eq!(control.counters(nth(1).1).unwrap().opens, 1);
+}
+
+/// Guards: an upgrade takes a channel over as it is. Nobody is cut, its name leads to the same session, its fallback is still
+/// shown, and when its id fails afterwards the next one plays on the same sockets.
+#[test]
+fn an_upgrade_keeps_what_a_channel_plays() {
+    let engine = knowing(3);
+    let control = engine.control();
+    let fails = |n: u32| {
+        let error = Some("failed to start".to_owned());
+        control.update_faults(nth(n).1, |faults| faults.start_error = error).unwrap();
+    };
+    fails(0);
+    let list = List::news(&[0, 1, 2]);
+    let appliance = Setup::with_engines(&[&engine]).env("CHANNELS_FILE", &list.path()).start();
+    let players = [asking(&appliance, "channel=news"), asking(&appliance, "channel=news")];
+    players.iter().for_each(plays);
+    let before = shown(&appliance);
+    assert_eq!((&before["id"], &before["fallbacks"]), (&nth(1).0.to_string().into(), &1.into()), "{before}");
+    let outcome = upgrade(appliance.data());
+    assert!(outcome.status.success(), "{outcome:?}");
+    players.iter().for_each(plays);
+    plays(&asking(&appliance, "channel=news"));
+    assert_eq!(control.counters(nth(1).1).unwrap().opens, 1, "it was opened anew");
+    let after = shown(&appliance);
+    assert_eq!(after, before);
+    fails(1);
+    control.cut(nth(1).1, Cut::Eof).unwrap();
+    players.iter().for_each(sees_the_next_id);
+    assert_eq!(shown(&appliance)["id"], nth(2).0.to_string());
 }
 
 /// Guards: a race opens the first two ids on different engines, the first with media plays, and the other one is stopped

@@ -171,6 +171,42 @@ fn a_session_moves_to_another_engine_while_it_plays() {
     engines.iter().for_each(|engine| stopped_once_each(engine, infohash));
 }
 
+/// Guards: when all engines in use behind one VPN are silent, their sessions move to an engine elsewhere, without a loss.
+#[test]
+fn sessions_leave_a_vpn_that_is_silent_as_a_whole() {
+    let engines: [Engine; 3] =
+        std::array::from_fn(|_| engine((0..2).map(|n| ChannelSpec::synthetic(n, RATE)).collect()));
+    let places = engines.iter().zip(["vpn-1", "vpn-1", "vpn-2"]);
+    let places: Vec<String> = places.map(|(engine, vpn)| format!("{}@{vpn}", engine.addr())).collect();
+    let appliance = Setup::with_engines(&[]).env("STATIC_ENGINES", &places.join(",")).start();
+    appliance.wait_healthy(3);
+    let players: Vec<_> = (0..2).flat_map(|n| watching(2, &appliance, &engines[0], n)).collect();
+    let key = |n: usize| nth(n as u32).1;
+    for (n, engine) in engines[..2].iter().enumerate() {
+        until("the session is shown", || {
+            appliance.json(&format!("/proxy/sessions/{}", key(n)))["state"] == "playing"
+        });
+        let body = format!(r#"{{"engine":"{}"}}"#, engine.addr());
+        post(&appliance, &format!("/proxy/sessions/{}/move", key(n)), &body);
+        until("it plays where it is wanted", || serving(&engines, key(n)) == n);
+    }
+    let before: Vec<u64> = (0..2).map(|n| splices(&appliance, n)["exact"].as_u64().unwrap()).collect();
+    for (n, engine) in engines[..2].iter().enumerate() {
+        engine.control().update_faults(key(n), |faults| faults.starve = true).unwrap();
+    }
+    until("both have moved", || (0..2).all(|n| serving(&engines, key(n as usize)) == 2));
+    for (n, before) in before.iter().enumerate() {
+        until("the very next packet follows", || splices(&appliance, n as u32)["exact"] == before + 1);
+    }
+    until("it is told why", || {
+        appliance.metric("sluice_session_moves_asked_total{reason=\"vpn_degraded\"") >= 1.0
+    });
+    for player in &players {
+        player.wait_more(RATE / 4, SOON).expect("it plays on");
+        assert_eq!((player.end(), player.report().faults_or_losses()), (None, Vec::new()));
+    }
+}
+
 /// Guards: a channel with a spare source goes on at once when its engine is killed, without a loss, although a new start
 /// would take far longer.
 #[test]

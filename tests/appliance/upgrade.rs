@@ -8,6 +8,8 @@ use sluice::handover::exchange::STATE_VERSION;
 use sluice_bench::channel::nth;
 use sluice_bench::engine::{ChannelSpec, Engine};
 use sluice_bench::player::Player;
+use sluice_bench::player::http::{Connection, encode};
+use socket2::{Domain, Socket, Type};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -44,7 +46,8 @@ impl Program {
     }
 }
 
-fn upgrade(data: &Path) -> Output {
+/// Asks the appliance of a `DATA_DIR` to upgrade.
+pub fn upgrade(data: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.env_clear().current_dir(data).arg("upgrade").env("DATA_DIR", data).output().expect("it runs")
 }
@@ -113,6 +116,35 @@ fn an_upgrade_cuts_nobody() {
     for n in 0..2 {
         stopped_once_each(&engine, nth(n).1);
     }
+}
+
+/// Guards: a segment that is half sent goes on from there, byte for byte, and its connection serves the next request.
+#[test]
+fn an_upgrade_goes_on_with_half_a_segment() {
+    let engine = two_channels();
+    let appliance = Setup::with_engines(&[&engine]).start();
+    let mut viewer = Viewer::enter(&appliance, &format!("id={}", nth(0).0));
+    let segment = viewer.playlist().segments.pop().expect("a segment");
+    let whole = viewer.get(&segment).body;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(32 << 10).expect("a small buffer");
+    socket.connect(&appliance.addr().into()).expect("the appliance listens");
+    let mut slow = Connection::over(socket.into()).expect("a connection");
+    let request = encode(appliance.addr(), "GET", &format!("{}/{segment}", viewer.directory), &[], b"");
+    slow.send(&request).expect("it listens");
+    let queued = || {
+        let sockets = sys::sockets_of_port(appliance.addr().port());
+        sockets.iter().map(|socket| socket.unsent_or_in_flight).max().unwrap_or(0) as usize
+    };
+    until("the kernel has as much as it is given", || queued() >= 500 << 10);
+    assert!(queued() + (128 << 10) < whole.len(), "the kernel has all {} of it", whole.len());
+    let outcome = upgrade(appliance.data());
+    assert!(outcome.status.success(), "{outcome:?}");
+    until("the old process is gone", || sys::children(appliance.supervisor()).len() == 1);
+    let answer = slow.receive().expect("the rest comes");
+    assert!(answer.status() == 200 && answer.body == whole, "{} of {}", answer.body.len(), whole.len());
+    slow.send(&request).expect("the connection stays");
+    assert!(slow.receive().expect("another answer").body == whole);
 }
 
 /// The ids of all players that are shown, sorted.

@@ -44,8 +44,13 @@ fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
     let mut appliance = setup().start();
     let flag = json!({ "name": "--bind-all", "type": "flag", "value": true, "enabled": true });
     let cache = json!({ "name": "--live-cache-type", "type": "string", "value": "disk", "enabled": true });
-    let config =
-        json!({ "enabled": true, "platform": "amd64", "memory_limit": "128m", "parameters": [flag, cache] });
+    let torrents = daemon.directory().join("torrents");
+    std::fs::create_dir(&torrents).expect("a directory can be made");
+    let config = json!({
+        "enabled": true, "platform": "amd64", "memory_limit": "128m", "parameters": [flag, cache],
+        "torrent_folder_mount_enabled": true, "torrent_folder_host_path": torrents,
+        "torrent_folder_container_path": "/collected",
+    });
     for (path, body) in [
         ("/custom-variant/config", config.clone()),
         ("/custom-variant/templates/3", json!({ "name": "Living room", "config": config })),
@@ -60,6 +65,8 @@ fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
         daemon.inspect(&name, "{{.Config.Image}} {{.HostConfig.Memory}}"),
         "jopsis/acestream:x64 134217728"
     );
+    let mounts = "{{range .Mounts}}{{.Source}} {{.Destination}} {{.RW}}{{end}}";
+    assert_eq!(daemon.inspect(&name, mounts), format!("{} /collected true", torrents.display()));
     assert_eq!(
         (label(&name).as_str(), &shown(&appliance, &name)["engine_variant"]),
         ("Living room", &"Living room".into())
@@ -98,11 +105,33 @@ fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
     assert!(appliance.terminate(crate::common::SOON).success());
 }
 
-/// Guards what happens to engines from outside: one whose container somebody removes is replaced under its own name, and one
-/// the kernel kills for its memory is told apart from one that just ended, with what to do about it.
+/// An engine as version 1.5.1 of the orchestrator left it running.
+fn of_former_program(daemon: &Daemon) {
+    let mut arguments = vec!["run", "--detach", "--name", "acestream-1", "--restart", "unless-stopped"];
+    for label in [
+        "ondemand.app=myservice",
+        "acestream.http_port=19000",
+        "acestream.https_port=45000",
+        "host.http_port=19000",
+        "acestream.engine_variant=krinkuto11-amd64",
+    ] {
+        arguments.extend(["--label", label]);
+    }
+    let conf = "CONF=--http-port=19000\n--https-port=45000\n--bind-all";
+    for variable in [conf, "HTTP_PORT=19000", "HTTPS_PORT=45000", "BIND_ALL=true", "CACHE_LIMIT=1"] {
+        arguments.extend(["--env", variable]);
+    }
+    arguments.extend(["--publish", "19000:19000", "ghcr.io/krinkuto11/acestream-http-proxy:latest"]);
+    daemon.docker(&arguments);
+}
+
+/// Guards what happens to engines from outside: one that the former program left is taken over as it is, one whose container
+/// somebody removes is replaced under its own name, and one the kernel kills for its memory is told apart from one that just ended, with what to do about it.
 #[test]
 fn engines_that_somebody_or_the_kernel_takes_away_are_told_apart() {
     let Some(daemon) = Daemon::start() else { return };
+    of_former_program(&daemon);
+    let id = daemon.inspect("acestream-1", "{{.Id}}");
     let appliance = setup(&daemon)
         .env("MIN_REPLICAS", "1")
         .env("MAX_REPLICAS", "2")
@@ -110,7 +139,9 @@ fn engines_that_somebody_or_the_kernel_takes_away_are_told_apart() {
         .start();
     until("the first is ready", || ready(&appliance) == 1.0);
     let count = |event: &str| appliance.metric(&format!("sluice_fleet_events_total{{event=\"{event}\""));
-    let id = daemon.inspect("acestream-1", "{{.Id}}");
+    assert_eq!((count("adopted"), count("started")), (1.0, 0.0));
+    let taken = shown(&appliance, "acestream-1");
+    assert_eq!((&taken["container_id"], &taken["port"]), (&id.as_str().into(), &19_000.into()));
     daemon.docker(&["rm", "--force", "acestream-1"]);
     until("the loss is seen", || count("lost") == 1.0);
     until("there is another", || ready(&appliance) == 1.0);

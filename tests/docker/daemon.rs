@@ -288,23 +288,50 @@ fn run(command: &mut Command) -> String {
     stdout.into_owned()
 }
 
-/// The simulated engine, linked statically so that an image needs nothing else. Only the link differs from the usual build,
-/// whose libraries are used.
+/// The simulated engine, linked statically so that an image needs nothing else: its `main` against the libraries that these
+/// tests were built with. Had cargo do it, it would choose features for one package alone and build most libraries anew.
 fn engine() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let profile = Path::new(env!("CARGO_BIN_EXE_sluice")).parent().unwrap();
-        let target = profile.parent().expect("a profile's directory is in the target's");
-        run(Command::new(env!("CARGO"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["rustc", "--locked", "--quiet", "--package", "sluice-bench", "--bin", "sluice-bench"])
-            .arg("--target-dir")
-            .arg(target)
-            .args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]));
-        // The next ordinary build puts its own there.
-        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static-engine");
-        std::fs::create_dir_all(&copy).expect("a directory can be made");
-        std::fs::copy(target.join("debug/sluice-bench"), copy.join("sluice-bench")).expect("it was built");
-        copy.join("sluice-bench")
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let profile =
+            Path::new(env!("CARGO_BIN_EXE_sluice")).parent().expect("it is in a profile's directory");
+        let mut asked = Command::new(env!("CARGO"));
+        asked.current_dir(root).args([
+            "test",
+            "--locked",
+            "--quiet",
+            "--workspace",
+            "--test",
+            "docker",
+            "--no-run",
+        ]);
+        asked
+            .args(["--message-format=json", "--target-dir"])
+            .arg(profile.parent().expect("a target directory"));
+        let told = run(&mut asked);
+        let made: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let library = |name: &str| {
+            let is_meant = |made: &&Value| made["target"]["name"] == name && made["profile"]["test"] == false;
+            let files = made.iter().filter(is_meant).flat_map(|made| made["filenames"].as_array()).flatten();
+            let mut files = files.filter_map(Value::as_str).filter(|file| file.ends_with(".rlib"));
+            let file = files.next().unwrap_or_else(|| panic!("{name} was not built"));
+            format!("{name}={file}")
+        };
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static-engine");
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        let binary = directory.join("sluice-bench");
+        let mut linked = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        linked.current_dir(root).args(["bench/src/main.rs", "--crate-name", "engine", "--edition", "2024"]);
+        linked.args(["--cap-lints", "allow", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
+        linked.arg("-L").arg(format!("dependency={}", profile.join("deps").display()));
+        for name in ["sluice_bench", "clap", "anyhow"] {
+            linked.args(["--extern", &library(name)]);
+        }
+        // What cargo tells a program of its package.
+        linked.env("CARGO_PKG_NAME", "sluice-bench").env("CARGO_PKG_DESCRIPTION", "");
+        linked.env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"));
+        run(linked.arg("-o").arg(&binary));
+        binary
     })
 }

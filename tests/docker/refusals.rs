@@ -65,7 +65,7 @@ fn what_is_not_ours_is_left_alone() {
     let _held = std::net::TcpListener::bind("127.0.0.1:19000").expect("the port is free");
     let image = "jopsis/acestream:x64";
     daemon.docker(&["create", "--name", "acestream-1", image]);
-    let first = setup("one").start();
+    let mut first = setup("one").start();
     until("the first has its engine", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
     let second = setup("two").start();
     until("the second has its engine", || second.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
@@ -86,6 +86,16 @@ fn what_is_not_ours_is_left_alone() {
     until("by its owner", || first.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
     assert_eq!(second.metric("sluice_fleet_events_total{event=\"lost\""), 0.0);
     assert!(daemon.engines().iter().any(|name| name == "acestream-1"), "a stranger's container was touched");
+
+    // A stop takes nothing along; the operator's word does, and only what is meant.
+    let one = of("one");
+    assert!(first.terminate(2 * SOON).success());
+    assert!(daemon.running().contains(&one), "a stop took an engine along");
+    let removed = setup("one").arg("--remove-engines").into_command().output().expect("it runs");
+    let told = String::from_utf8_lossy(&removed.stdout).into_owned();
+    assert!(removed.status.success() && told.contains(&format!("removed {one}\n")), "{removed:?}");
+    assert!(!daemon.engines().contains(&one), "it is still there");
+    assert!(daemon.running().contains(&two) && daemon.engines().iter().any(|name| name == "acestream-1"));
 }
 
 /// Guards starts that cannot succeed, an image nobody has and one whose engine refuses its arguments: the cause stands in

@@ -1,7 +1,7 @@
 //! That documents name what exists.
 
 use crate::{assert_none, files, read, root};
-use sluice_contract::{EndReason, RefusalCode};
+use sluice_contract::{EndReason, MoveReason, RefusalCode};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -57,12 +57,14 @@ fn first_cells(page: &str, heading: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_error_reference_has_every_refusal_and_every_end() {
+fn the_error_reference_has_every_refusal_end_and_move() {
     let page = read("docs/reference/errors.md");
     let refusals: BTreeSet<String> = RefusalCode::ALL.iter().map(|code| code.as_str().to_owned()).collect();
     let ends: BTreeSet<String> = EndReason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
     assert_eq!(first_cells(&page, "Refusals"), refusals);
     assert_eq!(first_cells(&page, "Ends"), ends);
+    let moves: BTreeSet<String> = MoveReason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+    assert_eq!(first_cells(&page, "Moves"), moves);
 }
 
 #[test]

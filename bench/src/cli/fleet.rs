@@ -95,12 +95,12 @@ impl Drop for Scratch {
     }
 }
 
+/// The appliance with what the measurement needs set, and everything else as it is by default.
 fn command(appliance: &PathBuf, variables: &[(&str, &str)]) -> anyhow::Result<(Command, Scratch)> {
     let data = std::env::temp_dir().join(format!("sluice-bench-fleet-{}", std::process::id()));
     std::fs::create_dir_all(&data).context("cannot make a directory")?;
     let mut command = Command::new(appliance);
     command.env("DATA_DIR", &data).env("ENGINE_PROVISIONING", "on").env("CONTAINER_LABEL", LABEL);
-    command.env("MIN_PROVISION_INTERVAL_S", "0").env("MAX_CONCURRENT_PROVISIONS", "100");
     command.envs(variables.iter().copied());
     Ok((command, Scratch(data)))
 }

@@ -80,6 +80,9 @@ pub struct Args {
     /// Play N times over HLS and over continuous streams in turn, and show the ratio; --seconds is the time of each.
     #[arg(long, value_name = "N", conflicts_with_all = ["interleave", "floor", "stalled", "paced_share"])]
     hls: Option<usize>,
+    /// With --hls, lets players come before there is a playlist: they get it, and go on asking, in the same moment.
+    #[arg(long, requires = "hls")]
+    at_once: bool,
     /// Measure the floor with the same numbers afterwards and show the ratio.
     #[arg(long, conflicts_with = "interleave")]
     floor: bool,
@@ -161,6 +164,7 @@ impl Args {
             core: self.core,
             server: watched,
             profile_name: self.profile_name.clone(),
+            at_once: self.at_once,
             allow_remote: self.allow_remote,
             ..Options::new(target, paths)
         })

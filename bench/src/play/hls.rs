@@ -80,14 +80,22 @@ struct Crowd<'a> {
 }
 
 /// What a measurement counts.
-#[derive(Default)]
 struct Counts {
+    /// What was asked for before is not timed: looking up what the server uses takes milliseconds, in which nobody reads.
+    since: Instant,
     bytes: u64,
     segments: u64,
     missed: u64,
     late: u64,
     playlists: Times,
     segment_times: Times,
+}
+
+impl Counts {
+    fn since(since: Instant) -> Self {
+        let (playlists, segment_times) = Default::default();
+        Self { since, bytes: 0, segments: 0, missed: 0, late: 0, playlists, segment_times }
+    }
 }
 
 /// What a run over HLS gives.
@@ -173,6 +181,9 @@ pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<H
     let before = usage()?;
     let mut crowd = Crowd::new(options).map_err(Error::epoll)?;
     progress(&format!("{} players join over HLS within {:?}", options.clients, options.ramp));
+    if !options.at_once {
+        crowd.begin_with_one_each().map_err(Error::epoll)?;
+    }
     let joined = Instant::now() + options.ramp + options.answer_timeout;
     while crowd.viewers.iter().any(Viewer::is_joining) && Instant::now() < joined {
         crowd.play(Duration::from_millis(20)).map_err(Error::epoll)?;
@@ -186,7 +197,7 @@ pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<H
     }
     progress(&format!("measuring for {:?}", options.duration));
     let (from, started, own) = (usage()?, Instant::now(), sys::process_cpu());
-    crowd.counts = Counts::default();
+    crowd.counts = Counts::since(started);
     crowd.play(options.duration).map_err(Error::epoll)?;
     let (to, elapsed) = (usage()?, started.elapsed());
     let player_cpu = (sys::process_cpu() - own).as_secs_f64() / elapsed.as_secs_f64();
@@ -252,16 +263,33 @@ impl Viewer {
 impl<'a> Crowd<'a> {
     fn new(options: &'a Options) -> io::Result<Self> {
         let now = Instant::now();
-        let due = |place: usize| now + options.ramp.mul_f64(place as f64 / options.clients as f64);
         Ok(Self {
             options,
-            viewers: (0..options.clients).map(|place| Viewer::new(due(place))).collect(),
+            viewers: (0..options.clients).map(|place| Viewer::new(due(now, options, place))).collect(),
             watched: Epoll::new(EVENTS_MAX)?,
             bodies: Epoll::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
             sink: vec![0; DISCARD_LEN_MAX],
-            counts: Counts::default(),
+            counts: Counts::since(now),
         })
+    }
+
+    /// Lets one player of each channel begin, and the others come once it has its playlist. Whoever comes before there is one
+    /// gets it in the same moment as all others who do, and goes on asking together with them.
+    fn begin_with_one_each(&mut self) -> io::Result<()> {
+        let (now, firsts) = (Instant::now(), self.options.paths.len().min(self.viewers.len()));
+        let until = now + self.options.answer_timeout;
+        for (place, viewer) in self.viewers.iter_mut().enumerate() {
+            viewer.due = if place < firsts { now } else { until };
+        }
+        while self.viewers[..firsts].iter().any(Viewer::is_joining) && Instant::now() < until {
+            self.play(Duration::from_millis(20))?;
+        }
+        let now = Instant::now();
+        for (place, viewer) in self.viewers.iter_mut().enumerate().skip(firsts) {
+            viewer.due = due(now, self.options, place);
+        }
+        Ok(())
     }
 
     fn gone(&self) -> BTreeMap<String, usize> {
@@ -410,7 +438,9 @@ impl<'a> Crowd<'a> {
                 if body < stated {
                     return Ok(());
                 }
-                self.counts.playlists.add(viewer.asked.elapsed());
+                if viewer.asked >= self.counts.since {
+                    self.counts.playlists.add(viewer.asked.elapsed());
+                }
                 let text = String::from_utf8_lossy(&viewer.text[length..]).into_owned();
                 self.take_playlist(number, &text)
             }
@@ -449,7 +479,9 @@ impl<'a> Crowd<'a> {
         self.watched.add(stream, Interest::Read, number as u64).map_err(failed)?;
         let took = viewer.asked.elapsed();
         self.counts.segments += 1;
-        self.counts.segment_times.add(took);
+        if viewer.asked >= self.counts.since {
+            self.counts.segment_times.add(took);
+        }
         self.counts.late +=
             u64::from(viewer.duration > 0.0 && took.as_secs_f64() > viewer.duration * LATE_FACTOR);
         viewer.next = viewer.next.map(|next| next + 1);
@@ -494,6 +526,11 @@ impl<'a> Crowd<'a> {
             Some(_) => Err(Gone::BadResponse),
         }
     }
+}
+
+/// When a player comes, if the first one comes at `from`.
+fn due(from: Instant, options: &Options, place: usize) -> Instant {
+    from + options.ramp.mul_f64(place as f64 / options.clients as f64)
 }
 
 fn failed(error: io::Error) -> Gone {

@@ -73,6 +73,8 @@ pub struct Options {
     pub server: Option<Server>,
     /// Name of the source's delivery profile, for the report.
     pub profile_name: String,
+    /// Lets players over HLS come before there is a playlist, which they then get and ask for in the same moment.
+    pub at_once: bool,
     /// Loads another machine than this one.
     pub allow_remote: bool,
 }
@@ -98,6 +100,7 @@ impl Options {
             core: None,
             server: None,
             profile_name: "unnamed".to_owned(),
+            at_once: false,
             allow_remote: false,
         }
     }

@@ -84,7 +84,7 @@ impl Server {
         &self.pids
     }
 
-    /// Reads the use, all processes together.
+    /// Reads the use, all processes and what they have started together, so that an upgrade makes no difference.
     ///
     /// # Errors
     /// The server is gone.
@@ -92,11 +92,18 @@ impl Server {
         let host = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let host_shared = kilobytes(&host, "Shmem").unwrap_or(0) * 1024;
         let mut all = Usage { host_tcp: host_tcp(), host_shared, ..Usage::default() };
-        for pid in &self.pids {
-            let stat = format!("/proc/{pid}/stat");
-            let ticks = cpu_ticks(&read(&stat)?).ok_or(Error::Format(stat))?;
-            let path = format!("/proc/{pid}/status");
-            let status = read(&path)?;
+        let started: Vec<u32> = self.pids.iter().flat_map(|pid| descendants(*pid)).collect();
+        let started = started.iter().filter(|pid| !self.pids.contains(pid));
+        for (pid, is_named) in self.pids.iter().map(|pid| (pid, true)).chain(started.map(|pid| (pid, false)))
+        {
+            let path = format!("/proc/{pid}/stat");
+            let (stat, status) = match (read(&path), read(&format!("/proc/{pid}/status"))) {
+                (Ok(stat), Ok(status)) => (stat, status),
+                // It ended meanwhile, and counts to who waited for it.
+                _ if !is_named => continue,
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+            };
+            let ticks = cpu_ticks(&stat).ok_or(Error::Format(path))?;
             all.cpu_s += ticks as f64 / sys::clock_ticks();
             // A process that is just ending has no memory lines.
             all.rss += kilobytes(&status, "VmRSS").unwrap_or(0) * 1024;
@@ -122,12 +129,27 @@ fn listeners(table: &str, port: u16) -> Vec<String> {
     table.lines().skip(1).filter_map(socket).collect()
 }
 
-/// User and system time. The command's name, in parentheses, may hold anything.
+/// Processes that a process has started and that are there, and theirs.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        next += 1;
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    found.split_off(1)
+}
+
+/// User and system time, of the process itself and of those it has waited for. The command's name, in parentheses, may hold
+/// anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let times: Vec<u64> = fields.take(4).map_while(|field| field.parse().ok()).collect();
+    (times.len() == 4).then(|| times.iter().sum())
 }
 
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
@@ -144,7 +166,9 @@ fn host_tcp() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -163,11 +187,35 @@ mod tests {
         assert!(Server::with_pid(u32::MAX).usage().is_err());
     }
 
+    /// Guards that what the server has started counts, while it runs and after.
+    #[test]
+    fn what_it_started_counts() {
+        let burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; read -r go";
+        let mut shell = Command::new("sh")
+            .args(["-c", &format!("sh -c '{burn}'; echo over; read -r go")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell starts");
+        let mut said = BufReader::new(shell.stdout.take().expect("a pipe")).lines();
+        let (server, mut word) = (Server::with_pid(shell.id()), shell.stdin.take().expect("a pipe"));
+        assert_eq!(said.next().expect("a line").expect("text"), "done");
+        let while_it_runs = server.usage().expect("it is there").cpu_s;
+        assert_eq!(descendants(shell.id()).len(), 1);
+        word.write_all(b"go\n").expect("it listens");
+        assert_eq!(said.next().expect("a line").expect("text"), "over");
+        let after = server.usage().expect("it is there").cpu_s;
+        assert!(while_it_runs > 0.0 && after >= while_it_runs, "{while_it_runs} {after}");
+        assert!(descendants(shell.id()).is_empty());
+        word.write_all(b"go\n").expect("it listens");
+        shell.wait().expect("it ends");
+    }
+
     /// Guards the columns of `stat` behind a name made to confuse.
     #[test]
     fn cpu_time_is_read_behind_any_name() {
         let stat = "1 (a) b (c) S 2 3 4 5 6 7 8 9 10 11 500 70 14 15 20";
-        assert_eq!(cpu_ticks(stat), Some(570));
+        assert_eq!(cpu_ticks(stat), Some(599));
         assert_eq!(cpu_ticks("nonsense"), None);
     }
 }

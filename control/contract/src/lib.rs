@@ -27,6 +27,6 @@ pub use ids::{
 pub use lease::{EngineFault, Lease, LeaseRequest, LeaseReturn};
 pub use message::{Holdings, Resolution, ResolveRequest, ToControl, ToShard};
 pub use play::{Play, Start};
-pub use reason::{EndReason, Refusal, RefusalCode};
+pub use reason::{EndReason, MoveReason, Refusal, RefusalCode};
 pub use supply::{DockerState, EngineSource, Shortfall, Supply, Unwell};
 pub use tuning::{Dial, Tuning};

@@ -4,7 +4,7 @@ use crate::connection::Connection;
 use crate::ids::{Alias, EngineId, Epoch, Hex40, LeaseId, Options, Selector, ShardId, StreamKey, Ticket};
 use crate::lease::{Lease, LeaseRequest, LeaseReturn};
 use crate::play::Play;
-use crate::reason::{EndReason, Refusal};
+use crate::reason::{EndReason, MoveReason, Refusal};
 use std::time::Instant;
 
 /// A shard wants to know which broadcast an alias names.
@@ -106,10 +106,13 @@ pub enum ToShard {
         /// Key or refusal.
         answer: Result<Resolution, Refusal>,
     },
-    /// A lease is withdrawn (engine drains or is gone): move its session elsewhere, then return it.
+    /// A lease is withdrawn: move its session elsewhere, then return it. Where the reason leaves a choice
+    /// ([`MoveReason::is_final`]), the session stays if nothing else can be had.
     Withdraw {
         /// Which lease.
         lease: LeaseId,
+        /// Why.
+        reason: MoveReason,
     },
     /// A connection whose next request is for the data plane, or for a session this shard owns.
     Connection(Connection),

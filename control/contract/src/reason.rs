@@ -86,6 +86,43 @@ impl EndReason {
     }
 }
 
+/// Why a session changes its engine while that still plays. The one closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MoveReason {
+    /// An operator asked for it.
+    Requested,
+    /// The engine is being replaced or removed.
+    Draining,
+    /// The engine is no longer there.
+    Gone,
+    /// The engine has lost its VPN's forwarded port: it can no longer be reached by peers.
+    PortChanged,
+    /// All engines in use behind one VPN are silent together.
+    VpnDegraded,
+}
+
+impl MoveReason {
+    /// Every reason, for metrics that show zeros and for the documentation test.
+    pub const ALL: [Self; 5] =
+        [Self::Requested, Self::Draining, Self::Gone, Self::PortChanged, Self::VpnDegraded];
+
+    /// Stable machine-readable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Draining => "draining",
+            Self::Gone => "gone",
+            Self::PortChanged => "port_changed",
+            Self::VpnDegraded => "vpn_degraded",
+        }
+    }
+
+    /// Whether the engine has to be left even if there is no other.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Draining | Self::Gone)
+    }
+}
+
 /// Why a request was refused. The one closed list; the HTTP status that goes with each is the client room's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

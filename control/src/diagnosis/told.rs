@@ -41,9 +41,10 @@ pub(crate) fn provisioning(happening: &Happening) -> Value {
             line["image"] = image.as_str().into();
             line["attempt"] = (failures + 1).into();
         }
-        What::Failed { code, text, pause } => {
+        What::Failed { code, text, remedy, pause } => {
             line["code"] = (*code).into();
             line["text"] = text.as_str().into();
+            line["remedy"] = (*remedy).into();
             line["retry_after_ms"] = millis(*pause).into();
         }
         What::Ready { took } => line["took_ms"] = millis(*took).into(),

@@ -15,8 +15,10 @@ pub(super) fn entry(happening: &Happening) -> Option<Draft> {
         What::Ready { took } => draft("started", format!("engine {name} is ready"))
             .detail("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         What::Adopted => draft("adopted", format!("engine {name} was found in Docker and taken in")),
-        What::Failed { code, text, .. } => {
-            draft("failed", format!("engine {name} could not be started: {text}")).detail("code", *code)
+        What::Failed { code, text, remedy, .. } => {
+            draft("failed", format!("engine {name} could not be started: {text}"))
+                .detail("code", *code)
+                .detail("remedy", *remedy)
         }
         What::Gone(why) => draft("removed", format!("engine {name} is gone: {why}")).detail("reason", *why),
         What::Begun { .. } | What::Made | What::Leaving(_) => return None,

@@ -22,6 +22,8 @@ pub mod ports;
 mod pulling;
 pub mod recipe;
 pub(crate) mod records;
+mod removal;
+mod reported;
 pub(crate) mod selection;
 mod service;
 #[cfg(test)]
@@ -36,13 +38,15 @@ pub(crate) use condition::condition;
 pub(crate) use decision::Decision;
 pub(crate) use fleet::{Blocked, Ground, HandError, Happening, Ownership, Progress, What, Wish};
 pub(crate) use live::Live;
-pub(crate) use plan::{EngineStanding, Standing};
+pub(crate) use plan::{EngineStanding, Pooled, Standing};
 pub(crate) use pulling::Pulling;
+pub(crate) use reported::Reported;
 pub(crate) use service::{Handle, Options, Source, start};
 
 pub use breaker::BreakerLimits;
 pub use fleet::{FleetLimits, Ranges};
 pub use instance::instance;
+pub use removal::{Removal, RemovalError, remove_engines};
 pub use selection::Selection;
 pub use survey::Setup;
 pub use yard::YardOptions;

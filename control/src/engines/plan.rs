@@ -5,6 +5,7 @@
 //! Invariants a change could break:
 //! - a lease is granted only below the engine's capacity, and never twice for one broadcast on one engine. A shard
 //!   that wants the same engine again gives the old lease back first: the link keeps that order;
+//! - streams other proxies report fill an engine as leases do: a number they play is not granted there a second time;
 //! - every request is answered once, unless the shard abandoned it or could not be reached;
 //! - a shard is granted nothing before it has reported what it holds in this epoch, and nobody is granted anything
 //!   before every shard has reported or [`REPORT_GRACE`] is over, so that a restarted control cannot hand out an
@@ -17,9 +18,11 @@ use super::decision::{Decision, Obstacle, Seen};
 use super::fleet::{FleetEngine, Load};
 use super::health::{Health, State};
 use super::jitter::Jitter;
+use super::reported::Reported;
 use super::selection::{Candidate, Rank, Selection};
 use sluice_contract::{
-    EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, Refusal, RefusalCode, ShardId, Ticket,
+    EngineId, Epoch, Hex40, Lease, LeaseId, LeaseRequest, LeaseReturn, MoveReason, Refusal, RefusalCode,
+    ShardId, Ticket,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -94,6 +97,8 @@ pub(crate) enum Action {
         shard: ShardId,
         /// Which lease; it comes back as a return.
         lease: LeaseId,
+        /// Why.
+        reason: MoveReason,
     },
     /// Check an engine and report the result with [`Plan::checked`].
     Check {
@@ -203,6 +208,21 @@ impl Standing {
     }
 }
 
+/// An engine that exists already.
+#[derive(Clone, Debug)]
+pub(crate) struct Pooled {
+    /// Where it is.
+    pub(crate) authority: Authority,
+    /// What it shares with others, such as a VPN node.
+    pub(crate) group: Option<Arc<str>>,
+}
+
+impl From<Authority> for Pooled {
+    fn from(authority: Authority) -> Self {
+        Self { authority, group: None }
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     shard: ShardId,
@@ -229,7 +249,10 @@ struct Engine {
     drained_at: Option<Instant>,
     health: Health,
     leases: HashMap<LeaseId, Held>,
-    granted_at: u64,
+    /// What other proxies play on it, as they report.
+    others: Vec<Option<Hex40>>,
+    /// The number of its newest use; lower is longer unused.
+    used_at: u64,
 }
 
 impl Engine {
@@ -245,7 +268,8 @@ impl Engine {
             drained_at: None,
             health: Health::new(now),
             leases: HashMap::new(),
-            granted_at: 0,
+            others: Vec::new(),
+            used_at: 0,
         }
     }
 
@@ -254,12 +278,17 @@ impl Engine {
         self.drained_at.is_some() || self.kind.is_draining()
     }
 
+    /// Streams on it, whoever plays them.
+    fn streams(&self) -> usize {
+        self.leases.len() + self.others.len()
+    }
+
     /// Leases it could still be given.
     fn room(&self) -> usize {
         if self.is_held {
             return 0;
         }
-        self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.leases.len()))
+        self.capacity.map_or(usize::MAX, |most| (most as usize).saturating_sub(self.streams()))
     }
 
     /// Whether it may come to serve somebody who waits.
@@ -269,7 +298,16 @@ impl Engine {
 
     /// Whether it has a stream of this broadcast.
     fn plays(&self, broadcast: Hex40) -> bool {
-        self.leases.values().any(|held| held.broadcast == broadcast)
+        self.leases.values().any(|held| held.broadcast == broadcast) || self.others.contains(&Some(broadcast))
+    }
+
+    /// What asks every session on it to leave.
+    fn withdraw_all(&self, reason: MoveReason) -> impl Iterator<Item = Action> {
+        self.leases.iter().map(move |(lease, held)| Action::Withdraw {
+            shard: held.shard,
+            lease: *lease,
+            reason,
+        })
     }
 
     /// Whether what takes the one away is likely to take the other: their VPN node, or their host as far as addresses tell.
@@ -279,19 +317,15 @@ impl Engine {
     }
 
     /// What counts of it when one is chosen, beside those that play the same broadcast.
-    fn candidate(&self, now: Instant, beside: &[&Self]) -> Candidate {
+    fn candidate(&self, now: Instant, beside: &Beside<'_>) -> Candidate {
+        let is_silent = self.group.as_ref().is_some_and(|group| beside.silent.contains(group));
         Candidate {
-            is_poor: self.health.is_poor(now) || self.is_connected == Some(false),
-            is_near: beside.iter().any(|other| self.is_near(other)),
+            is_poor: self.health.is_poor(now) || self.is_connected == Some(false) || is_silent,
+            is_near: beside.playing.iter().any(|other| self.is_near(other)),
             is_forwarded: self.is_forwarded,
-            streams: self.leases.len(),
-            used_at: self.granted_at,
+            streams: self.streams(),
+            used_at: self.used_at,
         }
-    }
-
-    /// Asks every stream on it to move.
-    fn withdrawals(&self) -> impl Iterator<Item = Action> {
-        self.leases.iter().map(|(lease, held)| Action::Withdraw { shard: held.shard, lease: *lease })
     }
 
     /// When its streams are asked to move once more, if it was drained and still has some.
@@ -302,6 +336,14 @@ impl Engine {
     fn starts(&self, now: Instant) -> usize {
         self.leases.values().filter(|held| held.start_until.is_some_and(|until| until > now)).count()
     }
+}
+
+/// What else is looked at when an engine is chosen for a broadcast.
+struct Beside<'a> {
+    /// Engines that play it: one as a rule, two while a session has a spare or changes its source.
+    playing: Vec<&'a Engine>,
+    /// Groups of engines that are silent together.
+    silent: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -335,12 +377,15 @@ pub(crate) struct Plan {
     home: HashMap<LeaseId, EngineId>,
     /// Leases shards reported on engines nobody has found yet: they count as soon as the fleet finds them.
     unfound: HashMap<EngineId, Vec<(LeaseId, Held)>>,
+    /// What other proxies play, also on engines nobody has found yet.
+    others: Reported,
     outlook: Option<Outlook>,
     waiting: VecDeque<Waiting>,
     reported: HashSet<ShardId>,
     report_until: Instant,
     retry_at: Option<Instant>,
     leases_made: u64,
+    uses: u64,
     actions: Vec<Action>,
     counts: Counts,
     decisions: Vec<Decision>,
@@ -353,19 +398,20 @@ impl Plan {
     pub(crate) fn new(
         now: Instant,
         limits: Limits,
-        pool: Vec<Authority>,
+        pool: Vec<Pooled>,
         fallback: Option<Authority>,
         jitter: Jitter,
     ) -> Self {
         let mut engines = BTreeMap::new();
         let named = pool
             .into_iter()
-            .map(|authority| (authority, Kind::Static))
-            .chain(fallback.map(|authority| (authority, Kind::Fallback)));
-        for (authority, kind) in named {
-            engines
-                .entry(EngineId(authority.as_str().clone()))
-                .or_insert_with(|| Engine::new(now, authority, kind, limits.streams_per_engine));
+            .map(|Pooled { authority, group }| (authority, group, Kind::Static))
+            .chain(fallback.map(|authority| (authority, None, Kind::Fallback)));
+        for (authority, group, kind) in named {
+            engines.entry(EngineId(authority.as_str().clone())).or_insert_with(|| Engine {
+                group,
+                ..Engine::new(now, authority, kind, limits.streams_per_engine)
+            });
         }
         Self {
             limits,
@@ -373,12 +419,14 @@ impl Plan {
             engines,
             home: HashMap::new(),
             unfound: HashMap::new(),
+            others: Reported::default(),
             outlook: None,
             waiting: VecDeque::new(),
             reported: HashSet::new(),
             report_until: now + REPORT_GRACE,
             retry_at: None,
             leases_made: 0,
+            uses: 0,
             actions: Vec::new(),
             counts: Counts::default(),
             decisions: Vec::new(),
@@ -458,13 +506,26 @@ impl Plan {
     }
 
     /// The source on a lease fell silent, or came back. Tells which groups have fallen silent as a whole by that.
-    pub(crate) fn silence(&mut self, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
+    pub(crate) fn silence(&mut self, now: Instant, lease: LeaseId, is_silent: bool) -> Vec<Arc<str>> {
         let before = self.silent_groups();
         let engine = self.home.get(&lease).and_then(|engine| self.engines.get_mut(engine));
         let Some(held) = engine.and_then(|engine| engine.leases.get_mut(&lease)) else { return Vec::new() };
         held.is_silent = is_silent;
         self.counts.silences += u64::from(is_silent);
-        self.silent_groups().into_iter().filter(|group| !before.contains(group)).collect()
+        let mut fell_silent = self.silent_groups();
+        fell_silent.retain(|group| !before.contains(group));
+        for group in &fell_silent {
+            let is_in = |engine: &&Engine| engine.group.as_ref() == Some(group);
+            let could_serve = |engine: &Engine| {
+                engine.health.is_usable(now) && !engine.kind.is_draining() && engine.room() > 0
+            };
+            // Where there is nothing else, a move would only add to the trouble.
+            if self.engines.values().any(|engine| !is_in(&engine) && could_serve(engine)) {
+                let degraded = self.engines.values().filter(is_in);
+                self.actions.extend(degraded.flat_map(|engine| engine.withdraw_all(MoveReason::VpnDegraded)));
+            }
+        }
+        fell_silent
     }
 
     fn silent_groups(&self) -> Vec<Arc<str>> {
@@ -530,25 +591,31 @@ impl Plan {
             let Some(engine) = self.engines.remove(&id) else { continue };
             for (lease, held) in engine.leases {
                 self.home.remove(&lease);
-                self.actions.push(Action::Withdraw { shard: held.shard, lease });
+                self.actions.push(Action::Withdraw { shard: held.shard, lease, reason: MoveReason::Gone });
             }
         }
         for FleetEngine { id, authority, is_draining, is_starting, is_forwarded } in engines {
             let kind = Kind::Fleet { is_starting, is_draining };
-            let capacity = Some(self.limits.fleet_streams);
-            let known = self.engines.remove(&id);
-            let mut engine = known.unwrap_or_else(|| Engine::new(now, authority.clone(), kind, capacity));
-            self.take_unfound(&id, &mut engine);
+            if !self.engines.contains_key(&id) {
+                let mut engine = Engine::new(now, authority.clone(), kind, Some(self.limits.fleet_streams));
+                self.take_unfound(&id, &mut engine);
+                self.engines.insert(id.clone(), engine);
+            }
+            let Some(engine) = self.engines.get_mut(&id) else { continue };
             if engine.authority != authority {
                 engine.authority = authority;
                 engine.health.look_again(now);
             }
-            if is_draining && !engine.kind.is_draining() {
-                self.actions.extend(engine.withdrawals());
+            let reason = if is_draining && !engine.kind.is_draining() {
+                Some(MoveReason::Draining)
+            } else {
+                (engine.is_forwarded && !is_forwarded).then_some(MoveReason::PortChanged)
+            };
+            if let Some(reason) = reason {
+                self.actions.extend(engine.withdraw_all(reason));
             }
             engine.kind = kind;
             engine.is_forwarded = is_forwarded;
-            self.engines.insert(id, engine);
         }
     }
 
@@ -557,7 +624,7 @@ impl Plan {
     pub(crate) fn drain(&mut self, now: Instant, id: &EngineId, is_drained: bool) -> Option<usize> {
         let engine = self.engines.get_mut(id)?;
         if is_drained && engine.drained_at.is_none() {
-            self.actions.extend(engine.withdrawals());
+            self.actions.extend(engine.withdraw_all(MoveReason::Draining));
             engine.drained_at = Some(now);
         } else if !is_drained {
             engine.drained_at = None;
@@ -570,9 +637,25 @@ impl Plan {
         for engine in self.engines.values_mut() {
             if engine.drain_again_at().is_some_and(|at| at <= now) {
                 engine.drained_at = Some(now);
-                self.actions.extend(engine.withdrawals());
+                self.actions.extend(engine.withdraw_all(MoveReason::Draining));
             }
         }
+    }
+
+    /// Takes what other proxies play now; answers the engines that have more of it than before.
+    pub(crate) fn set_reported(&mut self, others: Reported) -> Vec<EngineId> {
+        let mut used = Vec::new();
+        for (id, engine) in &mut self.engines {
+            let on_it = others.on(id);
+            if on_it.len() > engine.others.len() {
+                self.uses += 1;
+                engine.used_at = self.uses;
+                used.push(id.clone());
+            }
+            engine.others = on_it.to_vec();
+        }
+        self.others = others;
+        used
     }
 
     /// What the fleet holds out to those who wait; `None` when nothing is to be expected of it.
@@ -593,8 +676,9 @@ impl Plan {
         }
     }
 
-    /// Gives an engine that was just found the leases shards reported on it before.
+    /// Gives an engine that was just found what was reported on it before: the leases of shards, the streams of others.
     fn take_unfound(&mut self, id: &EngineId, engine: &mut Engine) {
+        engine.others = self.others.on(id).to_vec();
         for (lease, held) in self.unfound.remove(id).unwrap_or_default() {
             engine.leases.insert(lease, held);
             self.home.insert(lease, id.clone());
@@ -613,6 +697,7 @@ impl Plan {
         let fleet = self.engines.iter().filter(|(_, engine)| matches!(engine.kind, Kind::Fleet { .. }));
         let load = |engine: &Engine| Load {
             leases: engine.leases.len(),
+            others: engine.others.len(),
             health: engine.health.state(),
             is_drained: engine.drained_at.is_some(),
         };
@@ -621,6 +706,9 @@ impl Plan {
 
     /// Requests that wait and that no engine there is could come to serve.
     pub(crate) fn unplaced(&self) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
         let mut room: Vec<(&EngineId, &Engine, usize)> = self
             .engines
             .iter()
@@ -631,8 +719,7 @@ impl Plan {
         // Whoever wants one engine is not served by another.
         for waiting in self.waiting.iter().filter(|waiting| waiting.request.wanted.is_none()) {
             let place = room.iter_mut().find(|(id, engine, left)| {
-                let is_same = engine.leases.values().any(|held| held.broadcast == waiting.broadcast);
-                *left > 0 && !is_same && !waiting.request.avoid.contains(id)
+                *left > 0 && !engine.plays(waiting.broadcast) && !waiting.request.avoid.contains(id)
             });
             match place {
                 Some((.., left)) => *left -= 1,
@@ -652,6 +739,9 @@ impl Plan {
         held.chain(waiting)
             .filter(|broadcast| **broadcast == number)
             .for_each(|broadcast| *broadcast = infohash);
+        let others = self.engines.values_mut().flat_map(|engine| engine.others.iter_mut().flatten());
+        others.filter(|broadcast| **broadcast == number).for_each(|broadcast| *broadcast = infohash);
+        self.others.learned(number, infohash);
     }
 
     /// Media of this broadcast was seen from this engine: its start is over.
@@ -690,7 +780,7 @@ impl Plan {
     /// Takes an engine nobody has out of the choice, to be worked on; answers whether that is so. Who waits goes first.
     pub(crate) fn hold(&mut self, engine: &EngineId) -> bool {
         let is_idle = self.waiting.is_empty();
-        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.leases.is_empty());
+        let engine = self.engines.get_mut(engine).filter(|engine| is_idle && engine.streams() == 0);
         engine.map(|engine| engine.is_held = true).is_some()
     }
 
@@ -854,7 +944,7 @@ impl Plan {
         if !self.is_explaining {
             return Vec::new();
         }
-        let beside = self.playing(waiting.broadcast);
+        let beside = self.beside(waiting.broadcast);
         let seen = |(id, engine): (&EngineId, &Engine)| {
             let candidate = engine.candidate(now, &beside);
             Seen {
@@ -865,16 +955,16 @@ impl Plan {
                 is_near: candidate.is_near,
                 is_forwarded: engine.is_forwarded,
                 state: engine.health.state(),
-                streams: engine.leases.len(),
+                streams: engine.streams(),
                 starts: engine.starts(now),
             }
         };
         self.engines.iter().map(seen).collect()
     }
 
-    /// Engines that play a broadcast: one as a rule, two while a session has a spare or changes its source.
-    fn playing(&self, broadcast: Hex40) -> Vec<&Engine> {
-        self.engines.values().filter(|engine| engine.plays(broadcast)).collect()
+    fn beside(&self, broadcast: Hex40) -> Beside<'_> {
+        let playing = self.engines.values().filter(|engine| engine.plays(broadcast)).collect();
+        Beside { playing, silent: self.silent_groups() }
     }
 
     /// The first of the things [`Plan::choose`] looks at that keeps an engine from a request.
@@ -913,7 +1003,8 @@ impl Plan {
         };
         let LeaseRequest { shard, ticket, .. } = waiting.request;
         let broadcast = waiting.broadcast;
-        engine.granted_at = self.leases_made;
+        self.uses += 1;
+        engine.used_at = self.uses;
         let start_until = Some(now + START_SLOT_MAX);
         engine.leases.insert(lease.id, Held { shard, broadcast, start_until, is_silent: false });
         self.home.insert(lease.id, id.clone());
@@ -940,7 +1031,7 @@ impl Plan {
         if self.reported.len() < self.limits.shards && now < self.report_until {
             return Choice::Wait(Some(self.report_until));
         }
-        let beside = self.playing(waiting.broadcast);
+        let beside = self.beside(waiting.broadcast);
         let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
         let mut avoided: Option<(usize, &EngineId)> = None;
         // Of engines to come none is the one that is wanted.
@@ -991,12 +1082,16 @@ impl Plan {
 
     /// For each waiting request the engines that would do if they had room for another stream.
     pub(crate) fn wants_room(&self, now: Instant) -> Vec<HashSet<EngineId>> {
+        // Sessions here cannot make room that others fill.
+        let is_ours =
+            |engine: &Engine| engine.capacity.is_none_or(|most| engine.others.len() < most as usize);
         let would_do = |engine: &Engine, waiting: &Waiting| {
             engine.room() == 0
+                && is_ours(engine)
                 && !engine.is_draining()
                 && engine.health.is_usable(now)
                 && engine.starts(now) < self.limits.engine_starts_max
-                && engine.leases.values().all(|held| held.broadcast != waiting.broadcast)
+                && !engine.plays(waiting.broadcast)
         };
         let of = |waiting: &Waiting| -> HashSet<EngineId> {
             let avoided = &waiting.request.avoid;

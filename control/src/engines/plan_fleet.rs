@@ -198,6 +198,26 @@ fn a_drained_engine_is_left_alone_until_that_is_taken_back() {
     assert_eq!(leases(&plan.advance(now + DRAIN_AGAIN)).len(), 1, "it is not used again");
 }
 
+/// Guards an engine that loses its VPN's forwarded port: its sessions are asked once to go elsewhere, and may stay.
+#[test]
+fn sessions_on_an_engine_that_lost_its_port_may_move() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let forwarded = || vec![FleetEngine { is_forwarded: true, ..engine("a") }];
+    plan.set_fleet(now, forwarded());
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    plan.set_fleet(now, forwarded());
+    plan.set_fleet(now, vec![engine("a")]);
+    plan.set_fleet(now, vec![engine("a")]);
+    let actions = plan.advance(now);
+    let [Action::Withdraw { lease, reason: MoveReason::PortChanged, .. }] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(lease == held[0].id && !MoveReason::PortChanged.is_final());
+}
+
 /// Guards an engine that vanishes: its sessions are told, and a late return of its lease breaks nothing.
 #[test]
 fn sessions_on_an_engine_that_is_gone_are_told() {
@@ -370,4 +390,53 @@ fn an_engine_that_is_worked_on_is_given_to_nobody() {
     assert!(leases(&plan.advance(now)).is_empty(), "it was given away");
     plan.let_go(&id);
     assert_eq!(leases(&plan.advance(now)).len(), 1);
+}
+
+/// Guards streams that other proxies play: they fill an engine, cost it its turn, keep their broadcast from a second session
+/// there and its cache from being emptied, as leases do; also when they were reported before the engine was found.
+#[test]
+fn what_other_proxies_play_is_use() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let id = |name: &str| EngineId(name.into());
+    let reported = |on: &[(&str, Option<u8>)]| {
+        let mut reported = Reported::default();
+        on.iter().for_each(|(name, stream)| reported.add(id(name), stream.map(broadcast)));
+        reported
+    };
+    assert_eq!(plan.set_reported(reported(&[("a", Some(1))])), [], "it is not there yet");
+    plan.set_fleet(now, vec![engine("a"), engine("b")]);
+    ["a", "b"].iter().for_each(|name| well(&mut plan, now, name));
+    let load = plan.loads()[&id("a")];
+    assert_eq!((load.leases, load.others, load.streams()), (0, 1, 1));
+    assert!(!plan.hold(&id("a")), "its cache would be emptied under a stream");
+    // The empty one first, then the other, which is full then; nobody asks sessions for room that others have.
+    assert_eq!(chosen(&mut plan, now, 2).as_deref(), Some("b"));
+    assert_eq!(plan.set_reported(reported(&[("a", Some(1)), ("a", None)])), [id("a")]);
+    assert_eq!(chosen(&mut plan, now, 3).as_deref(), Some("b"));
+    assert_eq!((chosen(&mut plan, now, 4), plan.unplaced()), (None, 1));
+    assert!(plan.wants_room(now).iter().all(|wanted| !wanted.contains(&id("a"))));
+    // The same broadcast is not opened there a second time, under whichever number it was reported.
+    let mut plan = self::plan(now);
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    assert_eq!(plan.set_reported(reported(&[("a", Some(7))])), [id("a")]);
+    plan.learned(broadcast(7), broadcast(8));
+    assert_eq!(chosen(&mut plan, now, 8), None);
+    assert_eq!(plan.set_reported(Reported::default()), []);
+    assert_eq!(leases(&plan.advance(now)).len(), 1, "it is over and still counts");
+}
+
+/// Guards ties: what another proxy plays is a use like any other, so that the engine it chose is no longer the longest unused.
+#[test]
+fn a_reported_stream_is_the_newest_use() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    plan.set_fleet(now, vec![engine("a"), engine("b")]);
+    ["a", "b"].iter().for_each(|name| well(&mut plan, now, name));
+    let mut reported = Reported::default();
+    reported.add(EngineId("a".into()), None);
+    plan.set_reported(reported);
+    plan.set_reported(Reported::default());
+    assert_eq!(chosen(&mut plan, now, 1).as_deref(), Some("b"));
 }

@@ -88,7 +88,7 @@ impl Model {
         Plan::new(
             self.now,
             limits,
-            (0..self.engines).map(authority).collect(),
+            (0..self.engines).map(|n| authority(n).into()).collect(),
             fallback,
             Jitter::new(self.epoch),
         )
@@ -292,7 +292,7 @@ fn one_engine(now: Instant, starts_max: usize) -> Plan {
         fleet_streams: 1,
         selection: Selection::default(),
     };
-    let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
+    let mut plan = Plan::new(now, limits, vec![authority(0).into()], None, Jitter::new(1));
     plan.holdings(ShardId(0), Epoch(1), Vec::new());
     plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
     plan
@@ -375,7 +375,7 @@ fn nothing_is_granted_before_the_shards_have_reported() {
         fleet_streams: 1,
         selection: Selection::default(),
     };
-    let mut plan = Plan::new(now, limits, vec![authority(0)], None, Jitter::new(1));
+    let mut plan = Plan::new(now, limits, vec![authority(0).into()], None, Jitter::new(1));
     plan.checked(now, &EngineId(authority(0).as_str().clone()), Ok(([127, 0, 0, 1], 6878).into()));
     ask(&mut plan, now, 1, 1);
     assert_eq!(
@@ -406,7 +406,7 @@ fn the_queue_of_waiting_requests_is_bounded() {
 /// A plan with two engines of one group that are well, each with a lease of its own broadcast.
 fn two_of_a_group(now: Instant) -> (Plan, Vec<LeaseId>) {
     let mut plan = one_engine(now, 8);
-    let second = Plan::new(now, plan.limits.clone(), vec![authority(1)], None, Jitter::new(1));
+    let second = Plan::new(now, plan.limits.clone(), vec![authority(1).into()], None, Jitter::new(1));
     plan.engines.extend(second.engines);
     plan.engines.values_mut().for_each(|engine| engine.group = Some("vpn-1".into()));
     plan.checked(now, &EngineId(authority(1).as_str().clone()), Ok(([127, 0, 0, 1], 6879).into()));
@@ -430,16 +430,61 @@ fn a_group_that_falls_silent_as_a_whole_is_known() {
     let now = Instant::now();
     let (mut plan, leases) = two_of_a_group(now);
     assert_eq!(leases.len(), 2);
-    assert_eq!(plan.silence(leases[0], true), Vec::<Arc<str>>::new());
-    assert_eq!(plan.silence(leases[1], true), [Arc::from("vpn-1")]);
-    assert_eq!(plan.silence(leases[1], true), Vec::<Arc<str>>::new(), "told twice");
+    assert_eq!(plan.silence(now, leases[0], true), Vec::<Arc<str>>::new());
+    assert_eq!(plan.silence(now, leases[1], true), [Arc::from("vpn-1")]);
+    assert_eq!(plan.silence(now, leases[1], true), Vec::<Arc<str>>::new(), "told twice");
     assert_eq!(plan.standing(now).silent_groups, [Arc::from("vpn-1")]);
-    plan.silence(leases[0], false);
+    plan.silence(now, leases[0], false);
     assert_eq!(plan.standing(now).silent_groups, Vec::<Arc<str>>::new());
-    plan.silence(leases[0], true);
+    plan.silence(now, leases[0], true);
     plan.give_back(now, LeaseReturn { id: leases[0], fault: None });
     assert_eq!(plan.standing(now).silent_groups, Vec::<Arc<str>>::new(), "one engine alone says little");
-    assert_eq!(plan.silence(LeaseId(99), true), Vec::<Arc<str>>::new(), "a lease that is not out");
+    assert_eq!(plan.silence(now, LeaseId(99), true), Vec::<Arc<str>>::new(), "a lease that is not out");
+}
+
+/// Guards: when a whole group is silent, its sessions are asked to go elsewhere, if there is an engine elsewhere that could
+/// serve, and no engine of the group is chosen while another one does.
+#[test]
+fn a_silent_group_is_left_for_another() {
+    let now = Instant::now();
+    let elsewhere = |plan: &Plan| {
+        let pooled = vec![Pooled { authority: authority(2), group: Some("vpn-2".into()) }];
+        Plan::new(now, plan.limits.clone(), pooled, None, Jitter::new(1)).engines
+    };
+    let withdrawn = |actions: &[Action]| -> Vec<LeaseId> {
+        let of = |action: &Action| match action {
+            Action::Withdraw { lease, reason: MoveReason::VpnDegraded, .. } => Some(*lease),
+            _ => None,
+        };
+        let mut leases: Vec<LeaseId> = actions.iter().filter_map(of).collect();
+        leases.sort();
+        leases
+    };
+    for (has_another, is_well) in [(false, false), (true, false), (true, true)] {
+        let (mut plan, mut leases) = two_of_a_group(now);
+        leases.sort();
+        if has_another {
+            plan.engines.extend(elsewhere(&plan));
+        }
+        if is_well {
+            let id = EngineId(authority(2).as_str().clone());
+            plan.checked(now, &id, Ok(([127, 0, 0, 2], 6880).into()));
+        }
+        plan.silence(now, leases[0], true);
+        assert_eq!(withdrawn(&plan.advance(now)), []);
+        plan.silence(now, leases[1], true);
+        let expected = if is_well { leases.clone() } else { Vec::new() };
+        assert_eq!(withdrawn(&plan.advance(now)), expected, "{has_another} {is_well}");
+        if is_well {
+            // Four streams later the engine elsewhere is by far the fuller one.
+            for n in 3..7 {
+                ask(&mut plan, now, n, n as u8);
+                let actions = plan.advance(now);
+                let is_elsewhere = |action: &Action| matches!(action, Action::Answer { answer: Ok(lease), .. } if lease.group.as_deref() == Some("vpn-2"));
+                assert!(actions.iter().any(is_elsewhere), "{actions:?}");
+            }
+        }
+    }
 }
 
 /// Guards: a session that is to move to an engine gets that one or none, and hears at once of one that does not exist.
@@ -486,7 +531,7 @@ fn a_second_engine_is_on_another_node_or_host() {
     // The first plays; of the others one shares its node, one its host.
     let second_of = |places: &[(&str, u8)]| {
         let mut plan = one_engine(now, 8);
-        let others = (1..places.len()).map(authority).collect();
+        let others = (1..places.len()).map(|n| authority(n).into()).collect();
         plan.engines.extend(Plan::new(now, plan.limits.clone(), others, None, Jitter::new(1)).engines);
         for (n, (group, host)) in places.iter().enumerate() {
             plan.engines.get_mut(&id(n)).expect("it is there").group =

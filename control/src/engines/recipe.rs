@@ -213,6 +213,19 @@ impl Recipe {
     }
 }
 
+/// Tells an engine to leave routers alone: behind Docker's own translation of addresses a port it had opened leads nowhere.
+const WITHOUT_UPNP: &str = "--disable-upnp";
+
+impl Recipe {
+    /// The same recipe on the host's own network, where a port that a router opens leads to the engine.
+    pub fn with_upnp(mut self) -> Self {
+        if let Style::Command(words) = &mut self.style {
+            words.retain(|word| word != WITHOUT_UPNP);
+        }
+        self
+    }
+}
+
 /// What holds for every engine of this appliance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {

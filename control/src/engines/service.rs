@@ -12,8 +12,9 @@ use super::fleet::{Blocked, FleetStanding, HandError, HandTicket, Made, Outcome,
 use super::health::State;
 use super::jitter::Jitter;
 use super::live::Live;
-use super::plan::{Action, Limits, Outlook, Plan, Standing};
+use super::plan::{Action, Limits, Outlook, Plan, Pooled, Standing};
 use super::records::{Record, Records};
+use super::reported::Reported;
 use super::selection::Selection;
 use super::usage::UsageBoard;
 use super::yard::{News, Yard, YardOptions};
@@ -72,7 +73,7 @@ pub(crate) enum Source {
 /// What the service is made of.
 pub(crate) struct Options {
     /// Engines that exist.
-    pub(crate) pool: Vec<Authority>,
+    pub(crate) pool: Vec<Pooled>,
     /// The last resort.
     pub(crate) fallback: Option<Authority>,
     /// Link generation.
@@ -188,6 +189,7 @@ pub(crate) struct Handle {
     docker: Option<Arc<dyn Docker>>,
     usage: UsageBoard,
     records: Arc<Records>,
+    reported: watch::Sender<Reported>,
 }
 
 impl Handle {
@@ -254,6 +256,15 @@ impl Handle {
     /// What the containers of engines use; empty where none are kept.
     pub(crate) fn usage(&self) -> std::collections::BTreeMap<ContainerId, Usage> {
         self.usage.all()
+    }
+
+    /// Tells what other proxies play now, on which engine; never waits.
+    pub(crate) fn set_reported(&self, reported: Reported) {
+        self.reported.send_if_modified(|shown| {
+            let is_news = *shown != reported;
+            *shown = reported;
+            is_news
+        });
     }
 
     /// Has an engine made; answers when its container runs.
@@ -323,6 +334,7 @@ struct Service {
     plan: Plan,
     yard: Option<Yard>,
     live: watch::Receiver<Live>,
+    reported: watch::Receiver<Reported>,
     heeded: Live,
     assumed: Option<Authority>,
     is_assumed: bool,
@@ -402,12 +414,14 @@ pub(crate) fn start(
     // Shown from the first moment as not checked yet: whoever looks before the service has run must wait for them, not
     // take it that there are none.
     let (standing, view) = watch::channel(Arc::new(plan.standing(now)));
+    let (reported, reports) = watch::channel(Reported::default());
     let records = Arc::<Records>::default();
     records.keep(SystemTime::now(), &view.borrow().ids());
     let mut service = Service {
         plan,
         yard,
         live: options.live,
+        reported: reports,
         heeded: Live::default(),
         assumed,
         is_assumed: false,
@@ -437,7 +451,7 @@ pub(crate) fn start(
         service.run().await;
         "engines"
     });
-    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records }
+    Handle { commands, standing: view, fleet: fleet_view, docker, usage, records, reported }
 }
 
 impl Service {
@@ -471,6 +485,7 @@ impl Service {
                 Some(answered) = self.asked.join_next() => self.take_answers(answered),
                 news = news(&mut self.yard) => { self.hear(news); true }
                 () = changed(&mut self.live) => true,
+                () = changed(&mut self.reported) => { self.take_reported(); true }
                 () = sleep_until(wake) => false,
             };
             is_news |= rest_at.is_some_and(|at| at <= Instant::now());
@@ -523,6 +538,14 @@ impl Service {
         self.plan.set_streams_per_engine(self.heeded.streams_per_engine);
         if let Some(yard) = &mut self.yard {
             yard.heed(Instant::now(), &self.heeded);
+        }
+    }
+
+    /// Takes what other proxies play now.
+    fn take_reported(&mut self) {
+        let reported = self.reported.borrow_and_update().clone();
+        for engine in self.plan.set_reported(reported) {
+            self.records.used(SystemTime::now(), &engine);
         }
     }
 
@@ -584,7 +607,7 @@ impl Service {
             Command::Abandon { shard, ticket } => self.plan.abandon(shard, ticket),
             Command::Return(lease) => self.plan.give_back(now, lease),
             Command::Silence { lease, is_silent } => {
-                for group in self.plan.silence(lease, is_silent) {
+                for group in self.plan.silence(now, lease, is_silent) {
                     tracing::warn!(%group, "all engines in use of a group are silent together");
                 }
             }
@@ -777,9 +800,9 @@ impl Service {
                         undelivered += 1;
                     }
                 }
-                Action::Withdraw { shard, lease } => {
+                Action::Withdraw { shard, lease, reason } => {
                     // A shard that does not hear of it notices by itself when its engine stops.
-                    let _ = self.shards.send(shard, ToShard::Withdraw { lease });
+                    let _ = self.shards.send(shard, ToShard::Withdraw { lease, reason });
                 }
                 Action::Check { engine, authority } => {
                     self.checks.spawn(async move { (engine, check(&authority).await) });
@@ -931,8 +954,8 @@ fn say_assumed(engine: &Authority, is_assumed: bool) {
 }
 
 /// The next change of what may change while it runs. Cancel safe.
-async fn changed(live: &mut watch::Receiver<Live>) {
-    if live.changed().await.is_err() {
+async fn changed<T>(told: &mut watch::Receiver<T>) {
+    if told.changed().await.is_err() {
         // Nobody is left who could change anything.
         std::future::pending::<()>().await;
     }

@@ -54,6 +54,28 @@ impl Simulated {
         self.known().containers.len()
     }
 
+    /// Their names, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.known().containers.values().map(|container| container.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// A container somebody else made.
+    pub(crate) fn put(&self, name: &str, state: State, labels: BTreeMap<String, String>) {
+        let container = Container {
+            id: ContainerId(name.into()),
+            name: name.to_owned(),
+            image: String::new(),
+            state,
+            labels,
+            addresses: BTreeMap::new(),
+            host_ports: Vec::new(),
+        };
+        self.known().containers.insert(name.to_owned(), container);
+    }
+
     /// Pulls that were begun.
     pub(crate) fn pulls(&self) -> usize {
         self.known().pulls

@@ -112,7 +112,12 @@ fn ground(setup: &Setup, architecture: &str, own: Option<&Details>) -> Ground {
     let custom = setup.custom.as_ref();
     let folder = custom.and_then(|custom| custom.folder.clone());
     Ground {
-        recipe: custom.map_or_else(|| Recipe::of(variant, &setup.tags), Custom::recipe),
+        recipe: match custom {
+            // The operator's own arguments are taken as they are.
+            Some(custom) => custom.recipe(),
+            None if network == Network::Host => Recipe::of(variant, &setup.tags).with_upnp(),
+            None => Recipe::of(variant, &setup.tags),
+        },
         site: Site {
             label: setup.label.clone(),
             instance: setup.instance.clone(),
@@ -255,6 +260,34 @@ mod tests {
         let one = Setup { publish: Some([10, 0, 0, 7].into()), ..setup(None) };
         assert_eq!(ground(&one, "arm64", None).reach, published("10.0.0.7"));
         assert_eq!(ground(&one, "arm64", None).recipe.name, "jopsis-arm64");
+    }
+
+    /// Guards UPnP, which only engines on the host's own network may use: elsewhere a recipe's word against it stays, and so
+    /// does the operator's own everywhere.
+    #[test]
+    fn upnp_is_for_the_hosts_network() {
+        let custom = Custom {
+            name: "mine".to_owned(),
+            platform: crate::engines::recipe::Platform::Arm64,
+            arm_version: "3.2.13".to_owned(),
+            arguments: vec!["--disable-upnp".to_owned()],
+            memory_bytes: None,
+            folder: None,
+            cache: crate::engines::recipe::Cache::Memory,
+        };
+        for (network, custom, is_refused) in [
+            (None, None, true),
+            (Some(Network::Host), None, false),
+            (Some(Network::Host), Some(custom), true),
+        ] {
+            let setup = Setup { network, custom, variant: Some(Variant::AceServeAmd64), ..setup(None) };
+            let crate::engines::recipe::Style::Command(words) = ground(&setup, "amd64", None).recipe.style
+            else {
+                panic!("it takes a command")
+            };
+            assert_eq!(words.iter().any(|word| word == "--disable-upnp"), is_refused, "{words:?}");
+            assert!(words.iter().any(|word| word == "--bind-all") || setup.custom.is_some());
+        }
     }
 
     /// Guards a recipe of the operator's own: it beats the variant, its memory limit the general one, and its folder is

@@ -186,7 +186,7 @@ impl Yard {
         loads: &HashMap<EngineId, Load>,
         mut hold: impl FnMut(&EngineId) -> bool,
     ) {
-        let streams = |id: &ContainerId| loads.get(&EngineId(id.0.clone())).map_or(0, |load| load.leases);
+        let streams = |id: &ContainerId| loads.get(&EngineId(id.0.clone())).map_or(0, Load::streams);
         let engines = self.fleet.caches().map(|(id, cache)| (id.clone(), cache, streams(id)));
         self.caches.follow(now, engines);
         for job in self.caches.due(now) {
@@ -285,7 +285,12 @@ impl Yard {
                 None
             }
             News::Changed(id, change) => {
-                self.fleet.noticed(now);
+                // What it makes itself it hears of from its own jobs: a list for each of many starts is work the daemon has
+                // no time for then.
+                let is_start = matches!(change, Change::Created | Change::Started);
+                if !is_start || !self.fleet.is_bringing_up() {
+                    self.fleet.noticed(now);
+                }
                 match change {
                     Change::OomKilled => self.fleet.out_of_memory(now, &id),
                     Change::Died(exit_code) => self.fleet.ended(now, &id, exit_code),
@@ -408,7 +413,8 @@ async fn purge(docker: &dyn Docker, id: &ContainerId, folder: &str) -> Result<(u
     Ok((before, measure(docker, id, folder).await?))
 }
 
-async fn remove(docker: &dyn Docker, id: &ContainerId) -> Result<(), Error> {
+/// Stops and removes a container.
+pub(super) async fn remove(docker: &dyn Docker, id: &ContainerId) -> Result<(), Error> {
     docker.stop(id, STOP_GRACE).await?;
     docker.remove(id).await
 }

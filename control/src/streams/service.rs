@@ -9,7 +9,7 @@ use super::looping::{self, Detector, Entry, Found, List};
 use super::remote::Target;
 use super::report::{EndReport, Report};
 use super::sample::Sample;
-use super::stream::{Shown, Start};
+use super::stream::{KeyType, Shown, Start};
 use super::{poll, stale};
 use crate::docker::ContainerId;
 use crate::events::{Draft, EventType, Kind};
@@ -18,7 +18,7 @@ use crate::store::{LoopingRow, Record, Resolution, SampleRow, StreamRow};
 use crate::{engines, events, store, worker};
 use serde_json::json;
 use sluice_contract::snapshot::{Board, SessionState};
-use sluice_contract::{Directory, EndReason, ToShard};
+use sluice_contract::{Alias, Directory, EndReason, EngineId, Hex40, Selector, ToShard};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +113,8 @@ struct Inner {
     settings: watch::Sender<Settings>,
     /// There are figures to be stored.
     unstored: Notify,
+    /// Others play something else than before.
+    untold: Notify,
     /// Rounds of polling in which not every stream had its turn.
     late: AtomicU64,
     started: AtomicU64,
@@ -139,6 +141,7 @@ pub(crate) fn start(
         stops: Mutex::default(),
         settings: watch::Sender::new(settings),
         unstored: Notify::new(),
+        untold: Notify::new(),
         late: AtomicU64::new(0),
         started: AtomicU64::new(0),
         ended: AtomicU64::new(0),
@@ -147,7 +150,13 @@ pub(crate) fn start(
     }));
     let (follower, keeper, detector, poller) =
         (handle.clone(), handle.clone(), handle.clone(), handle.clone());
-    let mourner = handle.clone();
+    let (mourner, teller) = (handle.clone(), handle.clone());
+    // Before anything is decided about engines that were in use when the plane stopped.
+    handle.tell_engines();
+    tasks.spawn(async move {
+        tell_engines(teller).await;
+        "streams of other proxies"
+    });
     tasks.spawn(async move {
         follow_engines(mourner).await;
         "streams of engines"
@@ -364,6 +373,27 @@ impl Handle {
         asked.map(|shown| (shown.stream.start.id.clone(), shown.stream.start.stat_url.clone())).collect()
     }
 
+    /// Tells who gives engines away what other proxies play on them.
+    fn tell_engines(&self) {
+        let mut reported = engines::Reported::default();
+        for shown in self.book().active().filter(|shown| !shown.stream.is_own()) {
+            let start = &shown.stream.start;
+            reported.add(EngineId(start.engine.id.clone()), self.broadcast(start));
+        }
+        self.0.sources.engines.set_reported(reported);
+    }
+
+    /// The broadcast behind a stream, or at least a number that names it.
+    fn broadcast(&self, start: &Start) -> Option<Hex40> {
+        let selector = match start.key_type {
+            KeyType::ContentId => Selector::ContentId(start.key.parse().ok()?),
+            KeyType::Infohash => Selector::Infohash(start.key.parse().ok()?),
+            KeyType::Url | KeyType::Magnet => return start.infohash,
+        };
+        let known = self.0.sources.directory.canonical(&Alias { selector, options: Default::default() });
+        start.infohash.or_else(|| known.and_then(|key| key.infohash())).or(Some(selector.value()))
+    }
+
     /// Takes new figures of a stream in.
     pub(super) fn observe(&self, id: &str, sample: Sample) {
         let Some(known) = self.book().get(id) else { return };
@@ -392,6 +422,7 @@ impl Handle {
             Started::Registered(shown) => shown,
         };
         self.0.started.fetch_add(1, Ordering::Relaxed);
+        self.note(&shown);
         self.keep(book, &shown);
         let start = &shown.stream.start;
         let draft = Draft::new(EventType::Stream, "started", format!("stream {} started", start.id))
@@ -416,6 +447,7 @@ impl Handle {
     ) -> Option<Arc<Shown>> {
         let shown = book.end(at, id, reason)?;
         self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.note(&shown);
         self.keep(book, &shown);
         let start = &shown.stream.start;
         let draft = draft.unwrap_or_else(|| {
@@ -430,6 +462,13 @@ impl Handle {
         });
         self.0.sources.events.record(draft.container(Some(&*start.engine.id)).stream(id));
         Some(shown)
+    }
+
+    /// A stream began or ended; what others play is told to who gives engines away.
+    fn note(&self, shown: &Shown) {
+        if !shown.stream.is_own() {
+            self.0.untold.notify_one();
+        }
     }
 
     /// Has a changed stream stored, and told to whoever follows.
@@ -661,6 +700,15 @@ async fn follow_engines(handle: Handle) {
             // The engines room is gone, and the plane about to end.
             return std::future::pending().await;
         }
+    }
+}
+
+/// Tells who gives engines away what other proxies play: at once, and of many that begin together once for all of them.
+async fn tell_engines(handle: Handle) {
+    loop {
+        handle.0.untold.notified().await;
+        handle.tell_engines();
+        tokio::time::sleep(FOLLOW_INTERVAL).await;
     }
 }
 

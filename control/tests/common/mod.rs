@@ -71,7 +71,7 @@ pub fn options(engines: &[String]) -> sluice_control::Options {
     sluice_control::Options {
         static_engines: engines
             .iter()
-            .map(|authority| StaticEngine { authority: authority.clone() })
+            .map(|authority| StaticEngine { authority: authority.clone(), group: None })
             .collect(),
         worker_threads: 1,
         api_key: sluice_control::ApiKey::Open,

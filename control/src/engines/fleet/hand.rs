@@ -404,7 +404,7 @@ impl Fleet {
             .filter(|(_, member)| {
                 member.is_outdated && matches!(member.phase, Phase::Ready | Phase::Starting)
             })
-            .map(|(name, member)| (Self::leases(member, view), name.clone()))
+            .map(|(name, member)| (Self::streams(member, view), name.clone()))
             .collect();
         old.sort();
         for (_, name) in old.into_iter().take(goes) {

@@ -36,6 +36,8 @@ pub(crate) enum What {
         code: &'static str,
         /// For a person.
         text: String,
+        /// What to do about it.
+        remedy: &'static str,
         /// The next start is tried after so long at the soonest.
         pause: Duration,
     },

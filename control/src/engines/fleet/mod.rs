@@ -129,10 +129,19 @@ pub(crate) enum Action {
 pub(crate) struct Load {
     /// Leases out.
     pub(crate) leases: usize,
+    /// Streams other proxies play on it.
+    pub(crate) others: usize,
     /// Its health.
     pub(crate) health: Health,
     /// Somebody asked that it be given nothing more.
     pub(crate) is_drained: bool,
+}
+
+impl Load {
+    /// Streams on it, whoever plays them.
+    pub(crate) const fn streams(&self) -> usize {
+        self.leases + self.others
+    }
 }
 
 /// What the fleet is told of demand at each pass.
@@ -274,6 +283,12 @@ impl Fleet {
     pub(crate) fn noticed(&mut self, now: Instant) {
         self.list_at = self.list_at.min(now + EVENT_DELAY);
         self.settled_at = now + EVENT_SETTLED;
+    }
+
+    /// Whether engines are being made or started.
+    pub(crate) fn is_bringing_up(&self) -> bool {
+        let is_coming = |phase| matches!(phase, Phase::Provisioning | Phase::Uncertain | Phase::Starting);
+        self.members.values().any(|member| is_coming(member.phase))
     }
 
     /// The kernel killed a process of an engine for its memory.
@@ -495,6 +510,8 @@ impl Fleet {
             Phase::Ready | Phase::Draining(_) | Phase::Starting => {
                 tracing::warn!(name, "an engine's container was removed by somebody else");
                 self.counts.lost += 1;
+                let text = format!("the container of {name} was removed by somebody else");
+                self.note(now, REMOVED_BY_OTHERS, text, REMEDY_REMOVED);
             }
             Phase::Provisioning | Phase::Uncertain => {}
         }
@@ -544,6 +561,7 @@ impl Fleet {
                 self.tried(name, &error);
                 self.list_at = now;
                 self.breaker.withdrawn();
+                self.note(now, error.code(), error.to_string(), error.remedy());
                 self.answer_made(ticket, Err(HandError::from(&error)));
                 self.absent(now, error);
             }
@@ -619,7 +637,12 @@ impl Fleet {
 
     /// A try that counts for nothing, since it says nothing about the next one.
     fn tried(&mut self, name: &str, error: &Error) {
-        let what = What::Failed { code: error.code(), text: error.to_string(), pause: Duration::ZERO };
+        let what = What::Failed {
+            code: error.code(),
+            text: error.to_string(),
+            remedy: error.remedy(),
+            pause: Duration::ZERO,
+        };
         self.happened(name, what);
     }
 
@@ -629,7 +652,7 @@ impl Fleet {
         self.counts.failed += 1;
         let pause = doubled(self.breaker.failures());
         self.provision_at = self.provision_at.max(now + pause);
-        self.happened(name, What::Failed { code, text: text.clone(), pause });
+        self.happened(name, What::Failed { code, text: text.clone(), remedy, pause });
         self.note(now, code, text, remedy);
     }
 
@@ -675,15 +698,15 @@ impl Fleet {
         let (mut late, mut empty, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for (name, member) in &mut self.members {
             let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone()))).copied();
-            let leases = load.map_or(0, |load| load.leases);
-            member.idle_since = (leases == 0).then(|| member.idle_since.unwrap_or(now));
-            member.spare_since = member.spare_since.filter(|_| leases == 0);
+            let streams = load.as_ref().map_or(0, Load::streams);
+            member.idle_since = (streams == 0).then(|| member.idle_since.unwrap_or(now));
+            member.spare_since = member.spare_since.filter(|_| streams == 0);
             match member.phase {
                 Phase::Starting if load.is_some_and(|load| load.health == Health::Healthy) => {
                     let took = now.saturating_duration_since(member.since);
                     tracing::info!(name, ?took, "an engine is ready");
                     member.enter(now, Phase::Ready);
-                    member.idle_since = (leases == 0).then_some(now);
+                    member.idle_since = (streams == 0).then_some(now);
                     if !member.is_adopted {
                         self.breaker.succeeded(now);
                         self.replacement_breaker.succeeded(now);
@@ -696,7 +719,10 @@ impl Fleet {
                     let is_down = load.is_none_or(|load| load.health == Health::Down);
                     member.down_since = is_down.then(|| member.down_since.unwrap_or(now));
                 }
-                Phase::Draining(why) if leases == 0 || now >= member.since + DRAIN_MAX => {
+                // Nobody here can have what others play moved, so that is not waited for.
+                Phase::Draining(why)
+                    if load.is_none_or(|load| load.leases == 0) || now >= member.since + DRAIN_MAX =>
+                {
                     empty.push((name.clone(), why));
                 }
                 _ => {}
@@ -770,6 +796,9 @@ impl Fleet {
 /// What to do about an engine that is killed for its memory.
 const REMEDY_MEMORY: &str =
     "raise ENGINE_MEMORY_LIMIT or the variant's memory_limit, or give the engine a smaller cache";
+/// What to do about an engine somebody removed with other means.
+const REMEDY_REMOVED: &str =
+    "nothing to do: another is made where one is missing; to have fewer, lower MIN_REPLICAS";
 /// What to do about an engine that does not come up.
 const REMEDY_LOGS: &str = "look at the container's log, and at ENGINE_VARIANT and the image's version";
 

@@ -5,7 +5,7 @@
 //! more places than that, for the whole of the grace period.
 
 use super::member::{Member, Phase, Why};
-use super::{Action, Fleet, Ground, HandError, NAME_PREFIX, View, What, Wish, recipe};
+use super::{Action, Fleet, Ground, HandError, Load, NAME_PREFIX, View, What, Wish, recipe};
 use crate::engines::recipe::{Order, Ports};
 use sluice_contract::EngineId;
 use std::sync::Arc;
@@ -36,9 +36,9 @@ pub(super) struct Census {
 }
 
 impl Fleet {
-    pub(super) fn leases(member: &Member, view: &View) -> usize {
+    pub(super) fn streams(member: &Member, view: &View) -> usize {
         let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone())));
-        load.map_or(0, |load| load.leases)
+        load.map_or(0, Load::streams)
     }
 
     /// Whether somebody asked that it be given nothing more.
@@ -57,13 +57,13 @@ impl Fleet {
             if !member.is_live() || Self::is_drained(member, view) {
                 continue;
             }
-            let leases = Self::leases(member, view);
+            let streams = Self::streams(member, view);
             census.live += 1;
-            census.free += usize::from(leases == 0);
+            census.free += usize::from(streams == 0);
             let id = member.id.as_ref().map(|id| EngineId(id.0.clone()));
             census.coming += usize::from(!id.is_some_and(|id| view.loads.contains_key(&id)));
-            census.streams += leases;
-            census.places += capacity.saturating_sub(leases);
+            census.streams += streams;
+            census.places += capacity.saturating_sub(streams);
         }
         census
     }

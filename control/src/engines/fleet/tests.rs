@@ -62,6 +62,8 @@ struct Made {
     container: Container,
     answers_at: Option<Instant>,
     streams: usize,
+    /// Streams of other proxies.
+    others: usize,
     is_down: bool,
 }
 
@@ -127,7 +129,9 @@ impl World {
             let id = EngineId(made.container.id.0.clone());
             let is_known = known.iter().any(|engine| engine.id == id);
             let is_drained = self.drained.as_ref() == Some(&made.container.name);
-            is_known.then(|| (id, Load { leases: made.streams, health: health(made), is_drained }))
+            is_known.then(|| {
+                (id, Load { leases: made.streams, others: made.others, health: health(made), is_drained })
+            })
         });
         let loads: HashMap<EngineId, Load> = loads.collect();
         // What is known and not down may come to serve whoever waits.
@@ -136,7 +140,7 @@ impl World {
             .filter(|engine| !engine.is_draining)
             .filter_map(|engine| loads.get(&engine.id).map(|load| (engine, load)))
             .filter(|(engine, load)| engine.is_starting || load.health != Health::Down)
-            .map(|(_, load)| 3usize.saturating_sub(load.leases))
+            .map(|(_, load)| 3usize.saturating_sub(load.streams()))
             .sum();
         View { loads, unplaced: self.waiting.saturating_sub(places) }
     }
@@ -218,7 +222,7 @@ impl World {
             self.containers.values().flat_map(|made| made.container.host_ports.clone()).collect();
         assert!(container.host_ports.iter().all(|port| !ports.contains(port)), "a port was given out twice");
         let answers_at = (self.fate == Fate::Works).then_some(self.now + START);
-        let made = Made { container, answers_at, streams: 0, is_down: false };
+        let made = Made { container, answers_at, streams: 0, others: 0, is_down: false };
         self.containers.insert(spec.name.clone(), made);
         Ok(id)
     }
@@ -238,7 +242,7 @@ impl World {
                 .containers
                 .values_mut()
                 .filter(|made| ready.contains(&EngineId(made.container.id.0.clone())) && !made.is_down)
-                .filter(|made| made.streams < 3 && made.answers_at.is_some_and(|at| at <= now))
+                .filter(|made| made.streams + made.others < 3 && made.answers_at.is_some_and(|at| at <= now))
                 .min_by_key(|made| made.streams);
             let Some(made) = best else { return };
             made.streams += 1;
@@ -423,7 +427,17 @@ fn a_lost_answer_is_cleared_up_by_the_list() {
         if let (Some(made), false) = (world.containers.get_mut(&spec.name), is_started) {
             made.container.state = State::Created;
         }
-        world.fleet.provisioned(world.now, &spec.name, Err(Error::Late { call: "create", after: START }));
+        let late = Error::Late { call: "create", after: START };
+        world.fleet.provisioned(world.now, &spec.name, Err(late.clone()));
+        let standing = world.fleet.standing(world.now);
+        let blocked = standing.blocked.as_ref().map(Blocked::text).unwrap_or_default();
+        assert!(blocked.contains(&late.to_string()) && blocked.contains(late.remedy()), "{blocked}");
+        let trouble = standing.trouble.unwrap();
+        assert_eq!(
+            (trouble.code, trouble.remedy),
+            (late.code(), late.remedy()),
+            "it is forgotten with the absence"
+        );
         assert_eq!(world.held_ports(), 1, "the reservation stays while nobody knows");
         world.pass(Duration::from_secs(30));
         let made = if is_made && !is_started { 2 } else { 1 };
@@ -533,6 +547,8 @@ fn taken_ports_and_names_are_passed_over() {
         world.fate = Fate::Fails(error.clone());
         world.pass(Duration::from_millis(50));
         assert_eq!((world.made, world.fleet.breaker.failures()), (0, 0), "{error}");
+        let trouble = world.fleet.standing(world.now).trouble.unwrap();
+        assert_eq!((trouble.code, trouble.remedy), (error.code(), error.remedy()));
         world.fate = Fate::Works;
         world.pass(Duration::from_secs(30));
         assert_eq!(world.ready(), 1, "{error}");
@@ -570,7 +586,14 @@ fn a_container_removed_by_hand_is_replaced() {
     world.fleet.noticed(world.now);
     world.pass(START + Duration::from_secs(2));
     assert_eq!((world.ready(), world.held_ports()), (2, 2));
-    assert_eq!(world.fleet.standing(world.now).counts.lost, 1);
+    let standing = world.fleet.standing(world.now);
+    assert_eq!(standing.counts.lost, 1);
+    let trouble = standing.trouble.unwrap();
+    assert_eq!(trouble.code, "removed_by_others");
+    assert!(
+        trouble.text.contains("acestream-1") && trouble.remedy.contains("another is made"),
+        "{trouble:?}"
+    );
 }
 
 /// Guards replacement of an engine that hangs: another one first where there is room, and at `MAX_REPLICAS` the old one
@@ -604,11 +627,12 @@ fn starts_keep_their_distance() {
 #[test]
 fn an_exhausted_range_is_said() {
     let three = |setting, first| Pool::new(setting, PortRange::new(first, first + 2).unwrap());
-    for setting in ["PORT_RANGE_HOST", "ACE_HTTPS_RANGE"] {
+    for setting in ["PORT_RANGE_HOST", "ACE_HTTPS_RANGE", "P2P_PORT_RANGE"] {
         let mut world = World::new(FleetLimits { min: 4, ..limits() });
         match setting {
             "PORT_RANGE_HOST" => world.fleet.host_ports = three(setting, 19_000),
-            _ => world.fleet.https_ports = three(setting, 45_000),
+            "ACE_HTTPS_RANGE" => world.fleet.https_ports = three(setting, 45_000),
+            _ => world.fleet.p2p_ports = Some(three(setting, 6_000)),
         }
         world.pass(Duration::from_secs(60));
         assert_eq!(world.ready(), 3);

@@ -13,7 +13,7 @@ use sluice_contract::DockerState;
 #[tokio::test]
 async fn engines_are_shown_before_the_service_has_run() {
     let options = Options {
-        pool: vec!["127.0.0.1:6878".parse().expect("an authority")],
+        pool: vec!["127.0.0.1:6878".parse::<Authority>().expect("an authority").into()],
         fallback: None,
         epoch: Epoch(1),
         live: watch::channel(Live::default()).1,
@@ -259,7 +259,7 @@ async fn engines_that_are_not_well_are_told() {
     let mut tasks = JoinSet::new();
     let closed = closed().await;
     let options = Options {
-        pool: vec![closed.to_string().parse().expect("an authority")],
+        pool: vec![closed.to_string().parse::<Authority>().expect("an authority").into()],
         fallback: None,
         epoch: Epoch(1),
         live: watch::channel(Live::default()).1,

@@ -351,6 +351,27 @@ fn an_engine_in_use_is_never_spare() {
     assert!(world.containers.len() <= 1);
 }
 
+/// Guards an engine that only another proxy uses: it is not idle however long that lasts, it counts as taken when places are
+/// counted, and whoever asks for its removal need not wait for what nobody here can move.
+#[test]
+fn what_other_proxies_play_keeps_an_engine() {
+    let mut world = World::new(FleetLimits { min: 0, min_free: 0, ..limits() });
+    world.fleet.scale_by_hand(3);
+    world.pass(Duration::from_secs(20));
+    let busy = world.containers.keys().next().unwrap().clone();
+    world.containers.get_mut(&busy).unwrap().others = 1;
+    world.fleet.collect();
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.containers.keys().collect::<Vec<_>>(), [&busy]);
+    // Full, it is no longer the place that is kept ahead.
+    world.containers.get_mut(&busy).unwrap().others = 3;
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.ready(), 2);
+    world.fleet.remove_by_hand(world.now, &busy, HandTicket(1)).unwrap();
+    world.settle();
+    assert!(!world.containers.contains_key(&busy), "streams of others were waited for");
+}
+
 /// Guards the return of a daemon, which ends every container and starts it again: players that wait meanwhile bring no
 /// engines beside those that are about to be back, and do bring them when those stay away.
 #[test]

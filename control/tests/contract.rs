@@ -797,15 +797,19 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 13] = [
     "GET /settings/orchestrator",
     "POST /settings/orchestrator",
+    "DELETE /engines/{}/drain",
     "GET /engine-cache/stats",
     "GET /engines/{}/log",
     "GET /events/stream",
+    "GET /metrics/history",
     "GET /proxy/sessions/{}/clients",
+    "GET /proxy/sessions/{}/timeline",
     "GET /settings",
     "POST /engine-cache/purge",
+    "POST /engines/{}/drain",
     "POST /proxy/sessions/{}/move",
 ];
 

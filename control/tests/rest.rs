@@ -10,18 +10,20 @@ mod common;
 
 use common::engine::{Engine, Mood};
 use common::http::{is_ended, read_answer};
-use common::{Bench, number, options, stream};
+use common::{Bench, eventually, number, options, stream};
+use serde_json::{Value as Json, json};
 use sluice_contract::metric::{Histogram, Name, Sample, Value};
 use sluice_contract::snapshot::{
-    Amount, Client, EndedClient, EngineStat, Session, SessionEngine, SessionState, Shard, Splices,
+    Amount, Client, EndedClient, EngineStat, Event, Mark, Session, SessionEngine, SessionState, Shard,
+    SpliceKind, Splices, Timeline,
 };
 use sluice_contract::{
-    ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Selector, ShardId, StreamKey,
-    ToControl, ToShard,
+    ClientId, EndReason, EngineFault, EngineId, LeaseReturn, Options, Play, Selector, ShardId, Start,
+    StreamKey, ToControl, ToShard,
 };
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const T0: u64 = 1_769_941_200;
 
@@ -87,6 +89,24 @@ fn session(n: u8, clients: usize) -> Session {
         stat: Some(EngineStat { status: "dl".into(), peers: 7, ..EngineStat::default() }),
         stat_at: None,
         formats: vec!["h264", "aac"],
+        timeline: Timeline {
+            head: Duration::from_secs(100),
+            access: [90, 92, 99].map(Duration::from_secs).into(),
+            marks: [
+                (70, Event::Silence(Duration::from_secs(9))),
+                (91, Event::Silence(Duration::from_secs(4))),
+                (
+                    95,
+                    Event::Splice {
+                        kind: SpliceKind::Clock,
+                        lost: Duration::from_millis(500),
+                        repeated: Duration::ZERO,
+                    },
+                ),
+            ]
+            .map(|(place, what)| Mark { place: Duration::from_secs(place), at: at(place), what })
+            .into(),
+        },
     }
 }
 
@@ -487,4 +507,100 @@ fn a_session_is_moved_by_its_shard() {
             other => panic!("not a move: {other:?}"),
         }
     }
+}
+
+/// Guards: what lies where in a window is told from its newest media backwards, nothing of what has left it; and how the session
+/// started, not how one before it did.
+#[test]
+fn a_window_and_a_start_are_told() {
+    let bench = Bench::start(options(&[]), 1);
+    let began = SystemTime::now();
+    publish(&bench, 0, vec![Session { created_at: began, ..session(1, 1) }], Vec::new());
+    let path = format!("/proxy/sessions/{}/timeline", number(1));
+    let told = bench.get(&path).json();
+    assert_eq!(told["access_points"], json!([10.0, 8.0, 1.0]));
+    assert_eq!((&told["window_seconds"], &told["start"]), (&json!(12.0), &Json::Null));
+    let kinds: Vec<&str> =
+        told["marks"].as_array().unwrap().iter().filter_map(|m| m["kind"].as_str()).collect();
+    assert_eq!(kinds, ["silence", "splice"]);
+    let (silence, splice) = (&told["marks"][0], &told["marks"][1]);
+    assert_eq!((&silence["behind_seconds"], &silence["silent_seconds"]), (&json!(9.0), &json!(4.0)));
+    assert_eq!((&splice["splice"], &splice["lost_seconds"]), (&json!("clock"), &json!(0.5)));
+    assert_eq!((&silence["splice"], &splice["silent_seconds"]), (&Json::Null, &Json::Null));
+
+    let now = Instant::now();
+    let later = |millis| Some(now + Duration::from_millis(millis));
+    let start = Start {
+        lease_asked: Some(now),
+        lease_granted: later(20),
+        engine_asked: later(21),
+        engine_answered: later(221),
+        first_media: later(721),
+        tries: 1,
+        lease: None,
+    };
+    let play = Play {
+        shard: ShardId(0),
+        client: ClientId(7),
+        asked_as: format!("content_id={}", number(1)).into(),
+        stream: Some(stream(101)),
+        asked: now,
+        start: Some(start),
+        told: later(730).unwrap(),
+        outcome: Ok(later(730).unwrap()),
+    };
+    bench.shards[0].tell(ToControl::Played(Box::new(play)));
+    eventually("the start is known", || !bench.get(&path).json()["start"].is_null());
+    let start = &bench.get(&path).json()["start"];
+    let names: Vec<&str> =
+        start["spans"].as_array().unwrap().iter().filter_map(|span| span["name"].as_str()).collect();
+    assert_eq!(names, ["lease", "engine_start", "first_byte", "first_client_byte"]);
+    assert_eq!((&start["took_ms"], &start["spans"][1]["took_ms"]), (&json!(730.0), &json!(200.0)));
+    let after = SystemTime::now() + Duration::from_secs(60);
+    publish(&bench, 0, vec![Session { created_at: after, ..session(1, 1) }], Vec::new());
+    assert_eq!(bench.get(&path).json()["start"], Json::Null, "the start of another session is told");
+}
+
+/// Guards: a drained engine is shown as such, its session is asked to move, nobody gets it, and taking that back has it used;
+/// each with an entry in the log.
+#[test]
+fn an_engine_is_drained_and_used_again() {
+    let engine = Engine::start();
+    let mut bench = Bench::start(options(&[engine.authority()]), 1);
+    let held = bench.shards[0].lease(stream(1));
+    let path = format!("/engines/{}/drain", engine.authority());
+    let told = bench.send(&format!("POST {path}"), &json!({})).json();
+    assert_eq!((&told["is_drained"], &told["streams"]), (&json!(true), &json!(1)));
+    assert!(matches!(bench.shards[0].next(), ToShard::Withdraw { lease, .. } if lease == held.id));
+    let is_drained = |bench: &Bench| bench.get("/engines").json()[0]["is_drained"] == true;
+    eventually("it is shown", || is_drained(&bench));
+    let ticket = bench.shards[0].ask(stream(2), Duration::from_millis(200));
+    assert!(bench.shards[0].answer(ticket).is_err(), "a drained engine was given out");
+    assert_eq!(bench.send(&format!("DELETE {path}"), &json!({})).json()["is_drained"], false);
+    eventually("it is shown", || !is_drained(&bench));
+    bench.shards[0].lease(stream(3));
+    let log = bench.get("/events?event_type=engine").json();
+    let categories: Vec<&str> =
+        log.as_array().unwrap().iter().filter_map(|e| e["category"].as_str()).collect();
+    assert_eq!(categories[..2], ["undrained", "drained"]);
+    assert_eq!(bench.send("POST /engines/nobody/drain", &json!({})).status, 404);
+}
+
+/// Guards: figures over time are there for whoever comes now, within the bounds of a window.
+#[test]
+fn figures_over_time_are_kept() {
+    let bench = Bench::start(options(&[]), 1);
+    publish(&bench, 0, vec![session(1, 2)], Vec::new());
+    eventually("there is a point", || {
+        let told = bench.get("/metrics/history").json();
+        told["players"].as_array().is_some_and(|players| !players.is_empty())
+    });
+    let told = bench.get("/metrics/history?window_seconds=3600").json();
+    assert_eq!(told["every_seconds"], 5);
+    let length = told["at"].as_array().unwrap().len();
+    for column in ["players", "streams", "peers", "egress_bps", "engines_used", "download_bps"] {
+        assert_eq!(told[column].as_array().unwrap().len(), length, "{column}");
+    }
+    assert_eq!(bench.get("/metrics/history?window_seconds=59").status, 422);
+    assert_eq!(bench.get("/metrics/history?window_seconds=86401").status, 422);
 }

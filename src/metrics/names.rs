@@ -9,7 +9,7 @@ pub(super) const HANDED_OVER: Name = Name {
 };
 pub(super) const TO_CONTROL: Name =
     Name { name: "sluice_connections_to_control", help: "Connections handed to the control plane" };
-pub(super) const BYTES_IN: Name = Name { name: "sluice_engine_bytes", help: "Bytes received from engines" };
+pub(super) const BYTES_IN: Name = Name { name: published::ENGINE_BYTES, help: "Bytes received from engines" };
 pub(super) const BYTES_OUT: Name =
     Name { name: published::CLIENT_BYTES, help: "Bytes taken by players' sockets" };
 pub(super) const GARBAGE_BYTES: Name =

@@ -8,6 +8,7 @@ mod channel;
 mod contender;
 mod feed;
 pub mod machine;
+mod marks;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -19,7 +20,7 @@ pub use machine::{Limits, Phase};
 
 use crate::engine::{Endpoint, Form, Started};
 use crate::handover::age;
-use crate::media::ts::Scanner;
+use crate::media::ts::{MediaTime, Scanner};
 use crate::metrics::Counters;
 use crate::uring::{Signal, Turns, spawn};
 use crate::window::{AccessIndex, Budget, LagMax, Reservation};
@@ -27,8 +28,9 @@ use ahead::Ahead;
 use channel::Entry;
 use contender::Contender;
 use machine::{Action, Event, Machine, SourceId};
+use marks::Marks;
 use serde::{Deserialize, Serialize};
-use sluice_contract::snapshot::{Channel, EngineStat, SessionEngine};
+use sluice_contract::snapshot::{self, Channel, EngineStat, SessionEngine, Timeline};
 use sluice_contract::{
     EndReason, EngineFault, EngineId, Hex40, Lease, LeaseId, MoveReason, Refusal, RefusalCode, Selector,
     Start, StreamKey, Ticket,
@@ -245,6 +247,8 @@ pub struct Session {
     ahead: RefCell<Ahead>,
     /// Clients before this offset are too far behind.
     lag_floor: Cell<u64>,
+    /// What happened lately, for whoever looks.
+    marks: RefCell<Marks>,
     /// Events that arrive while one is handled.
     pending: RefCell<VecDeque<Event>>,
     handling: Cell<bool>,
@@ -325,6 +329,7 @@ impl Session {
             hindmost: Cell::new((u64::MAX, u64::MAX)),
             ahead: RefCell::new(Ahead::new(now)),
             lag_floor: Cell::new(0),
+            marks: RefCell::default(),
             pending: RefCell::default(),
             handling: Cell::new(false),
         });
@@ -430,6 +435,7 @@ impl Session {
             hindmost: Cell::new((u64::MAX, u64::MAX)),
             ahead: RefCell::new(told.ahead),
             lag_floor: Cell::new(told.lag_floor),
+            marks: RefCell::default(),
             pending: RefCell::default(),
             handling: Cell::new(false),
         });
@@ -520,6 +526,11 @@ impl Session {
     /// Has more media kept than continuous players need.
     pub fn keep(&self, kept: Kept) {
         self.feed.borrow_mut().keep(kept);
+    }
+
+    /// What is where in its window, for whoever looks.
+    pub fn timeline(&self) -> Timeline {
+        self.marks.borrow_mut().show(self.feed.borrow().window().access())
     }
 
     /// What is shown of it.
@@ -863,10 +874,14 @@ impl Session {
         }
         let now = Instant::now();
         let was_joinable = self.feed.borrow().is_joinable(now);
+        let (had_media, head) = (self.feed.borrow().window().head() > 0, self.head_time());
         let taken = self.feed.borrow_mut().take(now, packets)?;
         self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
+        if taken.is_media && had_media {
+            self.marks.borrow_mut().silence(head, now.saturating_duration_since(self.last_media.get()));
+        }
         if let Some(splice) = taken.splice {
-            self.spliced(splice);
+            self.spliced(head, splice);
         }
         if !was_joinable && self.feed.borrow().is_joinable(now) {
             self.changed.notify();
@@ -886,12 +901,13 @@ impl Session {
         if let Some(started) = self.opened.borrow().get(&source) {
             self.info.borrow_mut().serve_from(started.clone());
         }
+        let head = self.head_time();
         let promoted = self.feed.borrow_mut().promote(now);
         match promoted {
             Ok(Some(splice)) => {
                 self.last_media.set(now);
                 self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
-                self.spliced(splice);
+                self.spliced(head, splice);
             }
             Ok(None) => {}
             // Its next packets meet the same shortage, and end it.
@@ -901,7 +917,16 @@ impl Session {
         self.host.changed();
     }
 
-    fn spliced(&self, splice: Splice) {
+    /// The time of the window's head on the session's clock.
+    fn head_time(&self) -> MediaTime {
+        self.feed.borrow().window().access().head_time()
+    }
+
+    /// A source was joined to the stream whose head was at `head`.
+    fn spliced(&self, head: MediaTime, splice: Splice) {
+        let Splice { kind, lost, repeated } = splice;
+        let mark = snapshot::Event::Splice { kind, lost: lost.time, repeated: repeated.time };
+        self.marks.borrow_mut().add(head, mark);
         let counters = self.host.counters();
         counters.spliced(splice.kind);
         counters.splice_lost_bytes.add(splice.lost.bytes);

@@ -170,6 +170,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         stat: info.stat.clone(),
         stat_at: info.stat_at,
         formats: feed.formats(),
+        timeline: session.timeline(),
     }
 }
 

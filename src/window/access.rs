@@ -174,6 +174,16 @@ impl AccessIndex {
         self.points.back()
     }
 
+    /// Every point, oldest first.
+    pub fn points(&self) -> impl ExactSizeIterator<Item = &AccessPoint> {
+        self.points.iter()
+    }
+
+    /// The oldest point.
+    pub fn oldest(&self) -> Option<&AccessPoint> {
+        self.points.front()
+    }
+
     /// Number of points.
     pub fn len(&self) -> usize {
         self.points.len()

@@ -21,6 +21,7 @@ mod care;
 mod common;
 mod daemon;
 mod life;
+mod panel;
 mod placements;
 mod refusals;
 mod rest;

@@ -1,11 +1,13 @@
 //! Metric values as they leave a shard: names and numbers, no exposition format.
 
-/// Names of the data plane's metrics that control shows under further names too.
+/// Names of the data plane's metrics that control shows under further names too, or over time.
 pub mod published {
     /// Sessions begun, a counter.
     pub const SESSIONS_STARTED: &str = "sluice_sessions_started";
     /// Players admitted, a counter.
     pub const CLIENTS_STARTED: &str = "sluice_clients_started";
+    /// Bytes received from engines, a counter.
+    pub const ENGINE_BYTES: &str = "sluice_engine_bytes";
     /// Bytes taken by players' sockets, a counter.
     pub const CLIENT_BYTES: &str = "sluice_client_bytes";
     /// How long sessions lived, a histogram.

@@ -313,6 +313,47 @@ pub struct Session {
     pub stat_at: Option<SystemTime>,
     /// Video and audio formats from the PMT, e.g. `h264`, `aac`.
     pub formats: Vec<&'static str>,
+    /// What is where in its window.
+    pub timeline: Timeline,
+}
+
+/// Where in a window something is: on the session's media clock, which begins at zero and never goes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// Its head.
+    pub head: Duration,
+    /// Places where decoding can begin, oldest first. Of very many some are left out.
+    pub access: Arc<[Duration]>,
+    /// What happened lately, oldest first; bounded in number. It may lie before the window by now. Begins anew when another
+    /// process goes on with the session.
+    pub marks: Arc<[Mark]>,
+}
+
+/// Something that happened to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The head on the media clock when it happened.
+    pub place: Duration,
+    /// When it was over.
+    pub at: SystemTime,
+    /// What.
+    pub what: Event,
+}
+
+/// What a [`Mark`] marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Another source carried on.
+    Splice {
+        /// How.
+        kind: SpliceKind,
+        /// Media that was lost.
+        lost: Duration,
+        /// Media that came twice.
+        repeated: Duration,
+    },
+    /// For so long nothing came.
+    Silence(Duration),
 }
 
 /// The engine side of a session.

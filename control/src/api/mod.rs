@@ -34,6 +34,7 @@ mod shapes;
 mod sign_in;
 mod streams;
 pub(crate) mod time;
+mod timeline;
 mod variant;
 mod version;
 mod vpn;

@@ -375,7 +375,7 @@ async fn session(State(sources): State<Sources>, Read(id): Read<String>) -> Resu
 
 /// The session a caller names. One broadcast may play with several options; the plain one is meant unless the whole key
 /// is given.
-fn find(sources: &Sources, id: &str) -> Result<Arc<Session>, Error> {
+pub(super) fn find(sources: &Sources, id: &str) -> Result<Arc<Session>, Error> {
     let wanted = Wanted::new(sources, id);
     let shards = sources.board.read();
     let named = shards.iter().flat_map(|shard| &shard.sessions).filter(|session| wanted.names(session));

@@ -2,7 +2,7 @@
 
 use super::{
     Options, Sources, caches, containers, cors, docs, engines, error, events, health, looping, openapi,
-    panel, proxy, service, settings, sign_in, streams, variant, vpn,
+    panel, proxy, service, settings, sign_in, streams, timeline, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -28,6 +28,7 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(events::routes())
         .merge(looping::routes())
         .merge(proxy::routes())
+        .merge(timeline::routes())
         .merge(containers::routes())
         .merge(vpn::routes())
         .merge(settings::routes())

@@ -1,13 +1,15 @@
 //! The appliance itself: version and metrics.
 
 use super::Sources;
-use super::input::{Keyed, Read};
+use super::input::{Fields, Input, Keyed, Read, rule};
+use crate::metrics::Columns;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -77,6 +79,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
     OpenApiRouter::new()
         .routes(routes!(version))
         .routes(routes!(metrics))
+        .routes(routes!(history))
         .routes(routes!(acexy))
         .routes(routes!(cache_stats))
         .routes(routes!(clear_cache))
@@ -124,4 +127,31 @@ async fn metrics(State(sources): State<Sources>, headers: HeaderMap, Read(()): R
         .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")));
     let exposition = sources.metrics.expose(wants_openmetrics);
     ([(header::CONTENT_TYPE, exposition.content_type)], exposition.text).into_response()
+}
+
+/// Seconds of history somebody wants.
+struct Window(Duration);
+
+impl Input for Window {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        const DEFAULT_S: i64 = 900;
+        let seconds = fields.query("window_seconds").or(rule::int(60..=86_400), DEFAULT_S);
+        Some(Self(Duration::from_secs(seconds.unsigned_abs())))
+    }
+}
+
+/// Figures of the last minutes or hours
+///
+/// One point every five seconds for an hour, means of every minute for a day, kept in fixed memory since control started.
+/// What is not known is `null`.
+#[utoipa::path(
+    get,
+    path = "/metrics/history",
+    operation_id = "metrics_history",
+    tag = "service",
+    params(("window_seconds" = Option<u32>, Query, description = "60 to 86400, 900 without it")),
+    responses((status = 200, body = Columns))
+)]
+async fn history(State(sources): State<Sources>, Read(Window(window)): Read<Window>) -> Json<Columns> {
+    Json(sources.metrics.history(window))
 }

@@ -62,6 +62,8 @@ pub(crate) struct EngineView {
     leases: usize,
     /// Whether it is used only when no other can be had.
     is_fallback: bool,
+    /// Whether it is given no more streams because somebody drained it; until that is taken back, or control starts anew.
+    is_drained: bool,
 }
 
 impl EngineView {
@@ -128,6 +130,7 @@ impl EngineView {
             fault: standing.fault.as_ref().map(ToString::to_string),
             leases: standing.leases,
             is_fallback: standing.kind == Kind::Fallback,
+            is_drained: standing.is_drained,
         }
     }
 
@@ -167,6 +170,7 @@ impl EngineView {
             fault: None,
             leases: 0,
             is_fallback: false,
+            is_drained: false,
         })
     }
 

@@ -10,6 +10,7 @@ mod endpoint;
 mod files;
 mod lines;
 mod otlp;
+mod starts;
 mod told;
 mod trace;
 mod watch;
@@ -17,15 +18,18 @@ mod watch;
 pub(crate) use counts::Counts;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use lines::Kind;
+pub(crate) use starts::Start;
 pub(crate) use told::{health, provisioning, request};
 pub(crate) use watch::{Sources, watch};
 
 use crate::engines::Decision;
 use lines::Lines;
 use serde_json::{Map, Value};
-use sluice_contract::Play;
+use sluice_contract::{Play, StreamKey};
+use starts::Starts;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use tokio::sync::{mpsc, watch as watching};
 use tokio::task::JoinSet;
 use trace::{Choices, Trace};
@@ -49,6 +53,7 @@ pub(crate) struct Handle(Arc<Inner>);
 struct Inner {
     live: watching::Receiver<Live>,
     choices: Mutex<Choices>,
+    starts: Mutex<Starts>,
     traces: mpsc::Sender<Trace>,
     lines: Lines,
     counts: Arc<Counts>,
@@ -75,7 +80,8 @@ pub(crate) fn start(
         writer.await;
         "debug log"
     });
-    Handle(Arc::new(Inner { live, choices: Mutex::default(), traces, lines, counts }))
+    let (choices, starts) = (Mutex::default(), Mutex::default());
+    Handle(Arc::new(Inner { live, choices, starts, traces, lines, counts }))
 }
 
 impl Handle {
@@ -119,11 +125,17 @@ impl Handle {
             play.start.and_then(|start| choices.find(start.lease?))
         };
         let trace = Trace::of(play, choice.as_ref());
+        self.0.starts.lock().unwrap_or_else(PoisonError::into_inner).note(play, &trace);
         trace.log();
         self.line(Kind::Play, || told::play(&trace));
         if self.0.live.borrow().endpoint.is_some() && self.0.traces.try_send(trace).is_err() {
             self.0.counts.queue_full();
         }
+    }
+
+    /// How a stream started last and when that was told; `None` when it is not known (any more).
+    pub(crate) fn start_of(&self, stream: &StreamKey) -> Option<(SystemTime, Start)> {
+        self.0.starts.lock().unwrap_or_else(PoisonError::into_inner).find(stream)
     }
 
     /// What was sent and written, and what was not.
@@ -137,6 +149,7 @@ impl Handle {
         let counts = Arc::<Counts>::default();
         let (live, (traces, _), (lines, _)) =
             (watching::channel(Live::default()).1, mpsc::channel(1), lines::queue(counts.clone()));
-        Self(Arc::new(Inner { live, choices: Mutex::default(), traces, lines, counts }))
+        let (choices, starts) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { live, choices, starts, traces, lines, counts }))
     }
 }

@@ -112,9 +112,7 @@ impl Trace {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
-        let about = |name: &str| {
-            self.about.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value.as_str())
-        };
+        let about = |name: &str| self.about(name).unwrap_or_default();
         let span = tracing::debug_span!(
             "play",
             trace = format!("{:032x}", self.id),
@@ -131,6 +129,11 @@ impl Trace {
             None => tracing::debug!(took_ms, "play began"),
             Some(fault) => tracing::debug!(took_ms, fault, "play came to nothing"),
         }
+    }
+
+    /// What is known of the play under a name.
+    pub(super) fn about(&self, name: &str) -> Option<&str> {
+        self.about.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// How long one of its spans took, milliseconds.

@@ -125,6 +125,7 @@ mod tests {
             group: None,
             is_forwarded: false,
             is_connected: Some(true),
+            is_drained: false,
         }
     }
 

@@ -44,6 +44,8 @@ const FALLBACK_PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 /// Decisions kept for whoever looks at them after every turn.
 const DECISIONS_MAX: usize = 4096;
+/// Streams on an engine that somebody drained are asked again to move after this: there may be room elsewhere by then.
+const DRAIN_AGAIN: Duration = Duration::from_secs(10);
 /// Hint on refusals for want of an engine.
 const RETRY_AFTER_S: u32 = 30;
 
@@ -153,6 +155,8 @@ pub(crate) struct EngineStanding {
     pub(crate) is_forwarded: bool,
     /// Whether it reaches other peers, once it has said.
     pub(crate) is_connected: Option<bool>,
+    /// Somebody asked that it be given nothing more.
+    pub(crate) is_drained: bool,
 }
 
 /// How everything stands.
@@ -241,6 +245,8 @@ struct Engine {
     is_connected: Option<bool>,
     /// It is worked on and given to nobody meanwhile.
     is_held: bool,
+    /// Somebody asked that it be given nothing more, and its streams were asked to move last at this time.
+    drained_at: Option<Instant>,
     health: Health,
     leases: HashMap<LeaseId, Held>,
     /// What other proxies play on it, as they report.
@@ -259,11 +265,17 @@ impl Engine {
             is_forwarded: false,
             is_connected: None,
             is_held: false,
+            drained_at: None,
             health: Health::new(now),
             leases: HashMap::new(),
             others: Vec::new(),
             used_at: 0,
         }
+    }
+
+    /// Whether it is given nothing more.
+    fn is_draining(&self) -> bool {
+        self.drained_at.is_some() || self.kind.is_draining()
     }
 
     /// Streams on it, whoever plays them.
@@ -281,7 +293,7 @@ impl Engine {
 
     /// Whether it may come to serve somebody who waits.
     fn is_promising(&self) -> bool {
-        !self.kind.is_draining() && (self.health.is_promising() || self.kind.is_starting())
+        !self.is_draining() && (self.health.is_promising() || self.kind.is_starting())
     }
 
     /// Whether it has a stream of this broadcast.
@@ -314,6 +326,11 @@ impl Engine {
             streams: self.streams(),
             used_at: self.used_at,
         }
+    }
+
+    /// When its streams are asked to move once more, if it was drained and still has some.
+    fn drain_again_at(&self) -> Option<Instant> {
+        self.drained_at.filter(|_| !self.leases.is_empty()).map(|at| at + DRAIN_AGAIN)
     }
 
     fn starts(&self, now: Instant) -> usize {
@@ -602,6 +619,29 @@ impl Plan {
         }
     }
 
+    /// Gives an engine nothing more and has its streams move, or takes that back; answers how many streams it has. `None` when
+    /// there is no such engine.
+    pub(crate) fn drain(&mut self, now: Instant, id: &EngineId, is_drained: bool) -> Option<usize> {
+        let engine = self.engines.get_mut(id)?;
+        if is_drained && engine.drained_at.is_none() {
+            self.actions.extend(engine.withdraw_all(MoveReason::Draining));
+            engine.drained_at = Some(now);
+        } else if !is_drained {
+            engine.drained_at = None;
+        }
+        Some(engine.leases.len())
+    }
+
+    /// Asks the streams once more that are still on engines that were drained.
+    fn drain_again(&mut self, now: Instant) {
+        for engine in self.engines.values_mut() {
+            if engine.drain_again_at().is_some_and(|at| at <= now) {
+                engine.drained_at = Some(now);
+                self.actions.extend(engine.withdraw_all(MoveReason::Draining));
+            }
+        }
+    }
+
     /// Takes what other proxies play now; answers the engines that have more of it than before.
     pub(crate) fn set_reported(&mut self, others: Reported) -> Vec<EngineId> {
         let mut used = Vec::new();
@@ -659,6 +699,7 @@ impl Plan {
             leases: engine.leases.len(),
             others: engine.others.len(),
             health: engine.health.state(),
+            is_drained: engine.drained_at.is_some(),
         };
         fleet.map(|(id, engine)| (id.clone(), load(engine))).collect()
     }
@@ -775,6 +816,7 @@ impl Plan {
     /// everything there is to do.
     pub(crate) fn advance(&mut self, now: Instant) -> Vec<Action> {
         self.retry_at = None;
+        self.drain_again(now);
         let mut still = VecDeque::with_capacity(self.waiting.len());
         while let Some(waiting) = self.waiting.pop_front() {
             let end = self.end_of_wait(&waiting);
@@ -812,7 +854,9 @@ impl Plan {
 
     /// When [`Plan::advance`] must run next, if nothing happens before.
     pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        self.engines.values().filter_map(|engine| engine.health.next_wake(now)).chain(self.retry_at).min()
+        let engines = self.engines.values();
+        let wakes = engines.flat_map(|engine| [engine.health.next_wake(now), engine.drain_again_at()]);
+        wakes.flatten().chain(self.retry_at).min()
     }
 
     /// Whether there is no engine at all and none is to be expected.
@@ -822,7 +866,7 @@ impl Plan {
 
     /// Whether nothing could be played: every engine there is was looked at and is down, and none of them is being started.
     pub(crate) fn is_lifeless(&self) -> bool {
-        let mut staying = self.engines.values().filter(|engine| !engine.kind.is_draining()).peekable();
+        let mut staying = self.engines.values().filter(|engine| !engine.is_draining()).peekable();
         match staying.peek() {
             None => self.is_empty(),
             Some(_) => {
@@ -846,6 +890,7 @@ impl Plan {
             group: engine.group.clone(),
             is_forwarded: engine.is_forwarded,
             is_connected: engine.is_connected,
+            is_drained: engine.drained_at.is_some(),
         });
         Standing {
             engines: engines.collect(),
@@ -928,7 +973,7 @@ impl Plan {
         let obstacles = [
             (request.wanted.as_ref().is_some_and(|wanted| wanted != id), Obstacle::NotWanted),
             (!engine.health.is_usable(now), Obstacle::NotUsable),
-            (engine.kind.is_draining(), Obstacle::Draining),
+            (engine.is_draining(), Obstacle::Draining),
             (engine.plays(waiting.broadcast), Obstacle::SameBroadcast),
             (engine.room() == 0, Obstacle::Full),
             (engine.starts(now) >= self.limits.engine_starts_max, Obstacle::BusyStarting),
@@ -999,7 +1044,7 @@ impl Plan {
             let same_broadcast = engine.plays(waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
             let can = engine.health.is_usable(now)
-                && !engine.kind.is_draining()
+                && !engine.is_draining()
                 && !same_broadcast
                 && engine.room() > 0
                 && engine.starts(now) < self.limits.engine_starts_max;
@@ -1043,7 +1088,7 @@ impl Plan {
         let would_do = |engine: &Engine, waiting: &Waiting| {
             engine.room() == 0
                 && is_ours(engine)
-                && !engine.kind.is_draining()
+                && !engine.is_draining()
                 && engine.health.is_usable(now)
                 && engine.starts(now) < self.limits.engine_starts_max
                 && !engine.plays(waiting.broadcast)

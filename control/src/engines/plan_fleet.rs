@@ -165,6 +165,39 @@ fn a_draining_engine_is_emptied() {
     assert!(plan.loads().is_empty());
 }
 
+/// Guards an engine that somebody drained, kept or named: nothing more is granted, its streams are asked to move, those that could
+/// not are asked again, it stays drained when the fleet speaks of it, and taking it back has it used again.
+#[test]
+fn a_drained_engine_is_left_alone_until_that_is_taken_back() {
+    let now = Instant::now();
+    let mut plan = plan(now);
+    let a = EngineId("a".into());
+    plan.set_fleet(now, vec![engine("a")]);
+    well(&mut plan, now, "a");
+    ask(&mut plan, now, 1, 1);
+    let held = leases(&plan.advance(now));
+    assert_eq!(plan.drain(now, &EngineId("b".into()), true), None);
+    let withdrawn = |actions: &[Action]| {
+        actions.iter().filter(|action| matches!(action, Action::Withdraw { .. })).count()
+    };
+    assert_eq!((plan.drain(now, &a, true), plan.drain(now, &a, true)), (Some(1), Some(1)));
+    plan.set_fleet(now, vec![engine("a")]);
+    ask(&mut plan, now, 2, 2);
+    let actions = plan.advance(now);
+    assert_eq!((withdrawn(&actions), leases(&actions).len(), plan.unplaced()), (1, 0, 1));
+    assert!(plan.loads()[&a].is_drained && plan.standing(now).engines[0].is_drained);
+    assert!(plan.next_wake(now).is_some_and(|at| at <= now + DRAIN_AGAIN));
+    assert_eq!(
+        withdrawn(&plan.advance(now + DRAIN_AGAIN)),
+        1,
+        "the stream that could not move is not asked again"
+    );
+    plan.give_back(now, LeaseReturn { id: held[0].id, fault: None });
+    assert_eq!(withdrawn(&plan.advance(now + 3 * DRAIN_AGAIN)), 0);
+    assert_eq!(plan.drain(now, &a, false), Some(0));
+    assert_eq!(leases(&plan.advance(now + DRAIN_AGAIN)).len(), 1, "it is not used again");
+}
+
 /// Guards an engine that loses its VPN's forwarded port: its sessions are asked once to go elsewhere, and may stay.
 #[test]
 fn sessions_on_an_engine_that_lost_its_port_may_move() {

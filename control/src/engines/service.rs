@@ -97,13 +97,32 @@ pub(crate) struct Options {
 }
 
 enum Command {
-    Holdings { shard: ShardId, epoch: Epoch, holdings: Holdings },
+    Holdings {
+        shard: ShardId,
+        epoch: Epoch,
+        holdings: Holdings,
+    },
     Request(LeaseRequest),
-    Silence { lease: LeaseId, is_silent: bool },
-    Abandon { shard: ShardId, ticket: Ticket },
+    Silence {
+        lease: LeaseId,
+        is_silent: bool,
+    },
+    Abandon {
+        shard: ShardId,
+        ticket: Ticket,
+    },
     Return(LeaseReturn),
-    Learned { number: Hex40, infohash: Hex40 },
+    Learned {
+        number: Hex40,
+        infohash: Hex40,
+    },
     Hand(Hand),
+    /// Of any engine, kept in Docker or named.
+    Drain {
+        engine: EngineId,
+        is_drained: bool,
+        answer: Answer<usize>,
+    },
     Stop(oneshot::Sender<()>),
 }
 
@@ -261,6 +280,13 @@ impl Handle {
     /// Asks for another number of engines; answers the one within the limits.
     pub(crate) async fn scale(&self, demand: usize) -> Result<usize, HandError> {
         self.ask(|answer| Hand::Scale(demand, answer)).await
+    }
+
+    /// Has an engine given nothing more and its streams moved, or takes that back; answers how many streams it has.
+    pub(crate) async fn drain(&self, engine: EngineId, is_drained: bool) -> Result<usize, HandError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Drain { engine, is_drained, answer }).await;
+        answered.await.unwrap_or(Err(HandError::Stopped))
     }
 
     /// Has engines removed that nobody uses.
@@ -587,6 +613,12 @@ impl Service {
             }
             Command::Learned { number, infohash } => self.plan.learned(number, infohash),
             Command::Hand(hand) => self.take_hand(now, hand),
+            Command::Drain { engine, is_drained, answer } => {
+                let streams = self.plan.drain(now, &engine, is_drained);
+                tracing::info!(%engine, is_drained, streams, "an engine is drained by hand, or no more");
+                // Who no longer waits need not be told.
+                let _ = answer.send(streams.ok_or_else(|| HandError::NoSuchEngine(engine.to_string())));
+            }
             Command::Stop(_) => {}
         }
     }

@@ -5,6 +5,7 @@
 //! dashboards of earlier programs know in [`published`].
 
 mod board;
+mod history;
 mod own;
 mod process;
 mod published;
@@ -12,8 +13,11 @@ mod text;
 mod transfer;
 mod writer;
 
+pub(crate) use history::Columns;
+
 use crate::shards::Shards;
 use crate::{diagnosis, engines, events, resolve, store, streams};
+use history::{FINE_EVERY, History, Reading};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -22,8 +26,8 @@ use prometheus_client::registry::Registry;
 use published::Published;
 use sluice_contract::Directory;
 use sluice_contract::snapshot::Board;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Where the numbers come from.
 pub(crate) struct Sources {
@@ -123,20 +127,27 @@ pub(crate) struct Exposition {
     pub(crate) text: String,
 }
 
-/// Looks at what engines have moved once a second, as often as their figures change.
+/// Looks at what engines have moved once a second, as often as their figures change, and every few seconds at what charts
+/// show of the past.
 pub(crate) async fn observe(metrics: Arc<Metrics>) -> &'static str {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    const EVERY: Duration = Duration::from_secs(1);
+    let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in 0_u64.. {
         ticks.tick().await;
         metrics.published.observe();
+        if tick % (FINE_EVERY.as_secs() / EVERY.as_secs()) == 0 {
+            metrics.remember(SystemTime::now(), metrics.published.reading());
+        }
     }
+    "metrics"
 }
 
 /// The plane's counters and the way to read everything.
 pub(crate) struct Metrics {
     registry: Registry,
     published: Published,
+    history: Mutex<History>,
     requests: Family<StatusLabel, Counter>,
     ends: Family<ReasonLabel, Counter>,
     provisions: Family<KindLabel, Counter>,
@@ -173,7 +184,17 @@ impl Metrics {
         registry.register_collector(Box::new(published.clone()));
         registry.register_collector(Box::new(own::Plane(sources)));
         registry.register_collector(Box::new(process::Process));
-        Self { registry, published, requests, ends, provisions }
+        Self { registry, published, history: Mutex::default(), requests, ends, provisions }
+    }
+
+    fn remember(&self, at: SystemTime, reading: Reading) {
+        // A panic cannot leave a point half made.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).take(at, reading);
+    }
+
+    /// What charts show of the time before now.
+    pub(crate) fn history(&self, window: Duration) -> Columns {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).read(SystemTime::now(), window)
     }
 
     /// Counts an answered request.

@@ -3,6 +3,7 @@
 //! Their units are kept where names mislead (`_mbps` are MiB/s, byte sums are gauges); beside each such name stands a
 //! twin whose name is right.
 
+use super::history::Reading;
 use super::transfer::{Bytes, Transfer};
 use super::writer::{Labels, Writer, plain};
 use crate::api::health_status;
@@ -52,6 +53,36 @@ impl Published {
     /// Looks at the figures of every session, so that one that ends between two scrapes has counted.
     pub(crate) fn observe(&self) -> Bytes {
         self.observe_in(&self.board.read(), &self.reported())
+    }
+
+    /// The figures charts show over time.
+    pub(super) fn reading(&self) -> Reading {
+        let (shards, reported) = (self.board.read(), self.reported());
+        let mut reading = Reading {
+            bytes_out: sum(&shards, published::CLIENT_BYTES),
+            bytes_in: sum(&shards, published::ENGINE_BYTES),
+            ..Reading::default()
+        };
+        let speed = |kib: i64| kib as f64 * KIB * 8.0;
+        for session in shards.iter().flat_map(|shard| &shard.sessions) {
+            reading.players += session.clients.len() as f64;
+            reading.waiting += session.waiting as f64;
+            reading.streams += 1.0;
+            if let Some(stat) = &session.stat {
+                reading.peers += stat.peers as f64;
+                reading.download += speed(stat.speed_down);
+                reading.upload += speed(stat.speed_up);
+            }
+        }
+        for sample in reported.iter().filter_map(|shown| shown.latest.as_ref()) {
+            reading.peers += sample.peers.unwrap_or(0) as f64;
+            reading.download += speed(sample.speed_down.unwrap_or(0));
+            reading.upload += speed(sample.speed_up.unwrap_or(0));
+        }
+        let standing = self.engines.standing();
+        reading.engines = standing.engines.len() as f64;
+        reading.engines_used = standing.engines.iter().filter(|engine| engine.leases > 0).count() as f64;
+        reading
     }
 
     fn observe_in(&self, shards: &[Arc<Shard>], reported: &[Arc<Shown>]) -> Bytes {

@@ -283,6 +283,7 @@ mod tests {
             stat: None,
             stat_at: None,
             formats: Vec::new(),
+            timeline: Default::default(),
         }
     }
 

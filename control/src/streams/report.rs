@@ -120,6 +120,7 @@ mod tests {
             group: None,
             kind: crate::engines::plan::Kind::Static,
             is_connected: None,
+            is_drained: false,
             is_forwarded: false,
         };
         Standing { engines: names.iter().map(engine).collect(), ..Standing::default() }

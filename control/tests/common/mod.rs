@@ -335,6 +335,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
         stat: None,
         stat_at: None,
         formats: Vec::new(),
+        timeline: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ import type { Group, Imported, Looping, Part, Settings, Value } from "./settings
 import type { Slots, Template, Variant } from "./variant";
 import type { Client, EndedClient, Engine, Health, Stream, Version } from "./model";
 import type { Fault, Outcome } from "./outcome";
+import type { Past, Timeline } from "./past";
 
 /** Something read, and the appliance's clock when it was. */
 export interface Dated<T> {
@@ -61,6 +62,12 @@ export interface Api {
   ended(signal: AbortSignal): Promise<Outcome<EndedStream[]>>;
   /** Figures of a stream over the last hour. */
   samples(streamId: string, signal: AbortSignal): Promise<Outcome<Sample[]>>;
+  /** What lies where in a stream's window, and how it started. */
+  timeline(key: string, signal: AbortSignal): Promise<Outcome<Timeline>>;
+  /** What the engine calls what it plays; `null` when it does not say. */
+  streamTitle(streamId: string, signal: AbortSignal): Promise<Outcome<string | null>>;
+  /** Figures of the last so many seconds. */
+  past(seconds: number, signal: AbortSignal): Promise<Outcome<Past>>;
   fleet(signal: AbortSignal): Promise<Outcome<Fleet>>;
   breakers(signal: AbortSignal): Promise<Outcome<Breaker[]>>;
   resetBreakers(): Promise<Outcome<void>>;
@@ -71,6 +78,8 @@ export interface Api {
   vpn(signal: AbortSignal): Promise<Outcome<VpnState>>;
   /** Starts an engine; answers its name. */
   addEngine(): Promise<Outcome<string>>;
+  /** Gives an engine no more streams and moves those it has, or takes that back. */
+  drainEngine(id: string, isDrained: boolean): Promise<Outcome<void>>;
   /** Moves an engine's streams away and removes it. */
   removeEngine(id: string): Promise<Outcome<void>>;
   /** Begins to have so many engines; answers how many it will be. */

@@ -35,6 +35,7 @@ export function readEngine(value: unknown): Engine {
     firstSeen: read.time(raw["first_seen"]),
     cacheBytes: read.count(raw["cache_size_bytes"]),
     isFallback: read.flag(raw["is_fallback"]),
+    isDrained: read.flag(raw["is_drained"]),
   };
 }
 
@@ -67,5 +68,6 @@ export function enginesOf(figures: Figures): Engine[] {
     firstSeen: null,
     cacheBytes: null,
     isFallback: null,
+    isDrained: null,
   }));
 }

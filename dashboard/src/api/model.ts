@@ -16,6 +16,17 @@ export interface Splices {
   lostSeconds: number;
 }
 
+/** A channel with several ids. */
+export interface Channel {
+  name: string;
+  ids: string[];
+  /** The one that plays. */
+  id: string | null;
+  fallbacks: number;
+  last: { from: string; to: string; code: string | null; detail: string | null; at: number | null } | null;
+  race: string | null;
+}
+
 export interface Stream {
   key: string;
   /** The id first asked for. */
@@ -57,6 +68,7 @@ export interface Stream {
   continuityErrors: number | null;
   garbageBytes: number | null;
   formats: string[];
+  channel: Channel | null;
   isLive: boolean | null;
   isEncrypted: boolean | null;
   options: string;
@@ -106,6 +118,8 @@ export interface Engine {
   firstSeen: number | null;
   cacheBytes: number | null;
   isFallback: boolean | null;
+  /** Whether somebody drained it. */
+  isDrained: boolean | null;
 }
 
 export interface Health {
@@ -194,11 +208,26 @@ export function readStream(value: unknown, now: number): Stream {
     continuityErrors: read.count(raw.continuity_errors),
     garbageBytes: read.count(raw.garbage_bytes),
     formats: Array.isArray(raw.formats) ? raw.formats.flatMap((name) => read.label(name) ?? []) : [],
+    channel: readChannel(read.fields(raw.channel)),
     isLive: read.flag(raw.is_live),
     isEncrypted: read.flag(raw.is_encrypted),
     options: read.text(raw.options) ?? "",
     statUrl: read.text(raw.stat_url),
     commandUrl: read.text(raw.command_url),
+  };
+}
+
+function readChannel(raw: KeysOf<Schemas["ProxyChannel"]> | null): Channel | null {
+  const name = read.label(raw?.name);
+  if (raw === null || name === null) return null;
+  const last = read.fields(raw.last_fallback) as KeysOf<Schemas["ProxyFallback"]> | null;
+  return {
+    name,
+    ids: Array.isArray(raw.ids) ? raw.ids.flatMap((id) => read.label(id) ?? []) : [],
+    id: read.label(raw.id),
+    fallbacks: read.count(raw.fallbacks) ?? 0,
+    last: last && { from: read.label(last.from) ?? "", to: read.label(last.to) ?? "", code: read.label(last.code), detail: read.label(last.detail), at: read.time(last.at) },
+    race: read.text(raw.race),
   };
 }
 

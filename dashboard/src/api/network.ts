@@ -7,6 +7,7 @@ import { EventReader, Gathered, type Followed } from "./follow";
 import { readCounts, readEnded, readEntry, readSample, type LogFilter } from "./log";
 import { readClient, readEndedClient, readHealth, readStream, readVersion, type Stream } from "./model";
 import { aborted, failure, mapped, success, type Fault, type Outcome } from "./outcome";
+import { readPast, readTimeline } from "./past";
 import * as read from "./read";
 import { PARTS, readImported, readLooping, readSettings, type Group, type Part, type Value } from "./settings";
 import { readSlots, readTemplate, readVariant, writtenVariant, type Template, type Variant } from "./variant";
@@ -192,6 +193,11 @@ export class NetworkApi implements Api {
     return this.json(`streams/${encodeURIComponent(streamId)}/stats?since=${since}`, signal, (value) => read.list(value, "samples").map(readSample));
   };
 
+  timeline = (key: string, signal: AbortSignal) => this.json(`proxy/sessions/${encodeURIComponent(key)}/timeline`, signal, readTimeline);
+  streamTitle = (streamId: string, signal: AbortSignal) =>
+    this.json(`streams/${encodeURIComponent(streamId)}/extended-stats`, signal, (value) => read.label(read.fields(value)?.["title"]));
+  past = (seconds: number, signal: AbortSignal) => this.json(`metrics/history?window_seconds=${seconds}`, signal, readPast);
+
   fleet = (signal: AbortSignal) => this.json("orchestrator/status", signal, readFleet);
   breakers = (signal: AbortSignal) => this.json("health/status", signal, readBreakers);
   resetBreakers = () => this.write("POST", "health/circuit-breaker/reset");
@@ -201,6 +207,7 @@ export class NetworkApi implements Api {
     this.json(`engines/${encodeURIComponent(id)}/log`, signal, (value) => read.list(read.demanded(value, "log")["lines"], "log").map(String));
   vpn = (signal: AbortSignal) => this.json("vpn/status", signal, readVpn);
   addEngine = () => this.write("POST", "provision/acestream", {}, (value) => read.label(read.demanded(value, "engine")["container_name"]) ?? "");
+  drainEngine = (id: string, isDrained: boolean) => this.write(isDrained ? "POST" : "DELETE", `engines/${encodeURIComponent(id)}/drain`);
   removeEngine = (id: string) => this.write("DELETE", `containers/${encodeURIComponent(id)}`);
   scale = (count: number) => this.write("POST", `scale/${count}`, undefined, (value) => read.count(read.demanded(value, "scale")["target"]));
   reprovision = () => this.write("POST", "custom-variant/reprovision");

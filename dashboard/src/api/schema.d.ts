@@ -410,6 +410,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/engines/{container_id}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain an engine
+         * @description It stays and is given no more streams; those it has move to others, without a cut, as soon as there is room for them. It is
+         *     not counted among the engines that are kept at least, and is not removed for being idle. `DELETE` takes it back; so does a
+         *     restart.
+         */
+        post: operations["drain_engine"];
+        /** Use a drained engine again */
+        delete: operations["undrain_engine"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/engines/{container_id}/log": {
         parameters: {
             query?: never;
@@ -696,6 +719,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of the last minutes or hours
+         * @description One point every five seconds for an hour, means of every minute for a day, kept in fixed memory since control started.
+         *     What is not known is `null`.
+         */
+        get: operations["metrics_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/orchestrator/status": {
         parameters: {
             query?: never;
@@ -849,6 +893,26 @@ export interface paths {
          * @description While it plays. Answers when the move begins; how it ends is told by the session's engine, and counted.
          */
         post: operations["move_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/proxy/sessions/{ace_id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A session's window and start
+         * @description Where in the window decoding can begin and where sources were joined or nothing came; and where the time of its start went.
+         */
+        get: operations["session_timeline"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1380,6 +1444,13 @@ export interface components {
         Done: {
             status: string;
         };
+        /** @description An engine that is given nothing more, or is again. */
+        Drained: {
+            container_id: string;
+            is_drained: boolean;
+            /** @description Streams on it now; those of an engine that is drained are being moved. */
+            streams: number;
+        };
         /** @description Running on one VPN of two. */
         EmergencyMode: {
             active: boolean;
@@ -1466,6 +1537,8 @@ export interface components {
             /** @description `healthy`, `unhealthy` or `unknown`, by the last probe. */
             health_status: string;
             host: string;
+            /** @description Whether it is given no more streams because somebody drained it; until that is taken back, or control starts anew. */
+            is_drained: boolean;
             /** @description Whether it is used only when no other can be had. */
             is_fallback: boolean;
             labels: {
@@ -1644,6 +1717,36 @@ export interface components {
         /** @description What was done. */
         Message: {
             message: string;
+        };
+        /** @description Columns of equal length, oldest first. Rates are bit/s. */
+        MetricsHistory: {
+            /** @description Milliseconds since 1970. */
+            at: number[];
+            /** @description What engines took from peers. */
+            download_bps: (number | null)[];
+            /** @description What players were given. */
+            egress_bps: (number | null)[];
+            /** @description Engines known. */
+            engines: (number | null)[];
+            /** @description Engines with a stream. */
+            engines_used: (number | null)[];
+            /**
+             * Format: int64
+             * @description Seconds between two points.
+             */
+            every_seconds: number;
+            /** @description What engines gave. */
+            ingress_bps: (number | null)[];
+            /** @description Peers of all streams. */
+            peers: (number | null)[];
+            /** @description Players connected. */
+            players: (number | null)[];
+            /** @description Sessions, watched or not. */
+            streams: (number | null)[];
+            /** @description What engines gave to peers. */
+            upload_bps: (number | null)[];
+            /** @description Players that wait for the start of their stream. */
+            waiting: (number | null)[];
         };
         /** @description What an unknown engine is answered. */
         Named: {
@@ -1906,6 +2009,48 @@ export interface components {
             total_clients: number;
             total_sessions: number;
         };
+        /** @description A session's window from its newest media backwards, and its start. */
+        ProxyTimeline: {
+            /** @description Where decoding can begin, seconds behind the newest media, the farthest first. Of very many some are left out. */
+            access_points: number[];
+            key: string;
+            /** @description What happened within the window, the farthest first. */
+            marks: components["schemas"]["ProxyTimelineMark"][];
+            start?: components["schemas"]["StreamStart"] | null;
+            /**
+             * Format: double
+             * @description Media held.
+             */
+            window_seconds: number;
+        };
+        /** @description Something that happened. */
+        ProxyTimelineMark: {
+            at: string;
+            /**
+             * Format: double
+             * @description Seconds of media behind the newest.
+             */
+            behind_seconds: number;
+            /** @description `splice` or `silence`. */
+            kind: string;
+            /**
+             * Format: double
+             * @description What was lost there, of a splice by the clock.
+             */
+            lost_seconds?: number | null;
+            /**
+             * Format: double
+             * @description What came twice, of a splice by the clock.
+             */
+            repeated_seconds?: number | null;
+            /**
+             * Format: double
+             * @description How long nothing came, of a silence.
+             */
+            silent_seconds?: number | null;
+            /** @description `exact`, `clock` or `random_access`, of a splice. */
+            splice?: string | null;
+        };
         /** @description How far replacing all engines is. */
         ReprovisionStatus: {
             /** @description The first twelve digits of the one that is being stopped. */
@@ -2001,6 +2146,41 @@ export interface components {
         StreamCounts: {
             active: number;
             total: number;
+        };
+        /** @description How a stream started. */
+        StreamStart: {
+            /** @description When its first player asked. */
+            asked_at: string;
+            /** @description The engine that was chosen last. */
+            engine?: string | null;
+            /** @description Why it came to nothing, if it did. */
+            fault?: string | null;
+            /** @description Where the time went, in the order of their beginnings. */
+            spans: components["schemas"]["StreamStartSpan"][];
+            /**
+             * Format: double
+             * @description From that to the first byte on the way to the player, or to the end of a start that came to nothing.
+             */
+            took_ms: number;
+            /**
+             * Format: int32
+             * @description Engines asked.
+             */
+            tries: number;
+        };
+        /**
+         * @description A part of a start: `lease` (the wait for an engine, within which `select` is the choice of it), `engine_start` (until it
+         *     answered), `first_byte` (until media came) and `first_client_byte` (until the player was given some).
+         */
+        StreamStartSpan: {
+            /**
+             * Format: double
+             * @description After the player asked.
+             */
+            from_ms: number;
+            name: string;
+            /** Format: double */
+            took_ms: number;
         };
         /** @description Figures of one moment. What the engine did not say is `None`. */
         StreamStatSnapshot: {
@@ -3615,6 +3795,122 @@ export interface operations {
             };
         };
     };
+    drain_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The engine */
+                container_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drained"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such engine; older clients look at `error` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Named"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
+    undrain_engine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The engine */
+                container_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drained"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such engine; older clients look at `error` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Named"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
     engine_log: {
         parameters: {
             query?: {
@@ -4419,6 +4715,55 @@ export interface operations {
             };
         };
     };
+    metrics_history: {
+        parameters: {
+            query?: {
+                /** @description 60 to 86400, 900 without it */
+                window_seconds?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricsHistory"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+        };
+    };
     orchestrator_status: {
         parameters: {
             query?: never;
@@ -5032,6 +5377,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    session_timeline: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Content id, infohash, or key of the session */
+                ace_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyTimeline"];
+                };
+            };
+            /** @description No key was shown; only where a setting closes reads */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong; only where a setting closes reads */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No such session */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
                 };
             };
         };

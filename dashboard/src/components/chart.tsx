@@ -13,6 +13,9 @@ export interface Line {
   values: (number | null)[];
 }
 
+/** Over more than this nobody looks for seconds. */
+const LONG_S = 1200;
+
 /** `times` in milliseconds. */
 export function Chart({ label, times, lines, format, height = 200 }: { label: string; times: number[]; lines: Line[]; format: (value: number | null) => string; height?: number }) {
   const box = useRef<HTMLDivElement>(null);
@@ -25,6 +28,8 @@ export function Chart({ label, times, lines, format, height = 200 }: { label: st
     const style = getComputedStyle(document.documentElement);
     const colour = (name: string) => style.getPropertyValue(name).trim();
     const clock = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    const day = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit" });
+    const of = (seconds: number[]) => ((seconds.at(-1) ?? 0) - (seconds[0] ?? 0) > LONG_S ? day : clock);
     const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const made = new uPlot(
       {
@@ -32,7 +37,7 @@ export function Chart({ label, times, lines, format, height = 200 }: { label: st
         height,
         cursor: { drag: { setScale: false } },
         scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1e-9)] } },
-        axes: [{ ...axis, values: (_plot, at) => at.map((second) => clock.format(second * 1000)), space: 90 }, { ...axis, values: (_plot, at) => at.map((value) => format(value)), size: 74 }],
+        axes: [{ ...axis, values: (_plot, at) => at.map((second) => of(at).format(second * 1000)), space: 90 }, { ...axis, values: (_plot, at) => at.map((value) => format(value)), size: 74 }],
         series: [
           { value: (_plot, at) => (at === null || at === undefined ? "–" : clock.format(at * 1000)) },
           ...lines.map((line) => ({ label: line.name, stroke: colour(`--chart-${line.colour}`), width: 1.5, points: { show: false }, value: (_plot: uPlot, value: number | null) => format(value ?? null) })),

@@ -1,7 +1,7 @@
 // The fleet as a whole: room for more, what stands in the way, and what changes it.
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import type { Fleet } from "../api/fleet";
-import type { Engine } from "../api/model";
+import type { Engine, Stream } from "../api/model";
 import { bytes, count, duration } from "../format/units";
 import { t } from "../messages";
 import { Link } from "../router";
@@ -16,7 +16,7 @@ import { faultText } from "./status";
 
 const FLEET_MS = 5000;
 
-export type Wanted = "add" | "scale" | "renew" | { remove: Engine } | null;
+export type Wanted = "add" | "scale" | "renew" | { remove: Engine } | { drain: Engine } | null;
 
 export function FleetPanel() {
   const { api } = useServices();
@@ -173,6 +173,7 @@ export function FleetQuestion({ wanted, total, onDone }: { wanted: Wanted; total
       </Dialog>
     );
   }
+  if ("drain" in wanted) return <DrainQuestion engine={wanted.drain} streams={streams ?? []} isBusy={isBusy} trouble={trouble} onGo={(go) => void during(go)} tell={tell} onDone={onDone} />;
   const { remove: engine } = wanted;
   const on = (streams ?? []).filter((stream) => stream.engineId === engine.id);
   const players = on.reduce((sum, stream) => sum + (stream.players ?? 0), 0);
@@ -190,5 +191,50 @@ export function FleetQuestion({ wanted, total, onDone }: { wanted: Wanted; total
         <Icon name="info" /> {t("fleet.remove.again")}
       </p>
     </Dialog>
+  );
+}
+
+type Told = Parameters<typeof faultText>[0];
+
+/** Draining names what it moves; taking it back cuts nothing and is not asked about. */
+function DrainQuestion({ engine, streams, isBusy, trouble, onGo, tell, onDone }: { engine: Engine; streams: readonly Stream[]; isBusy: boolean; trouble: ReactNode; onGo: (go: () => Promise<string | null>) => void; tell: (found: { value: unknown } | { fault: Told } | null, done: string) => string | null; onDone: () => void }) {
+  const { api } = useServices();
+  const act = useAct();
+  const on = streams.filter((stream) => stream.engineId === engine.id);
+  const players = on.reduce((sum, stream) => sum + (stream.players ?? 0), 0);
+  const name = engine.name ?? engine.authority ?? engine.id;
+  const go = async () => tell(await act(() => api.drainEngine(engine.id, true), t("fleet.drain.failed", { name })), t("fleet.drain.done", { name }));
+  return (
+    <Dialog title={t("fleet.drain.title", { name })} confirm={t("fleet.drain")} isBusy={isBusy} onConfirm={() => onGo(go)} onClose={onDone}>
+      <p>{t("fleet.drain.text")}</p>
+      <p>
+        <strong>{on.length === 0 ? t("fleet.remove.idle") : t("fleet.drain.streams", { n: on.length, players })}</strong>
+      </p>
+      {trouble}
+      <p className="dim">
+        <Icon name="info" /> {t("fleet.drain.again")}
+      </p>
+    </Dialog>
+  );
+}
+
+/** Drains an engine, or takes that back. */
+export function DrainButton({ engine, onAsk }: { engine: Engine; onAsk: () => void }) {
+  const { api, live } = useServices();
+  const act = useAct();
+  const [isBusy, setBusy] = useState(false);
+  if (engine.isDrained !== true) return <Button onClick={onAsk}>{t("fleet.drain")}</Button>;
+  const name = engine.name ?? engine.authority ?? engine.id;
+  const back = async () => {
+    setBusy(true);
+    const found = await act(() => api.drainEngine(engine.id, false), t("fleet.undrain.failed", { name }));
+    if (found && "value" in found) notify("done", t("fleet.undrain.done", { name }));
+    setBusy(false);
+    live.refresh();
+  };
+  return (
+    <Button tone="main" disabled={isBusy} onClick={() => void back()}>
+      {t("fleet.undrain")}
+    </Button>
   );
 }

@@ -2,6 +2,8 @@
 // the place it has been sent to. Players close to each other are stacked; nothing is drawn that was not read.
 import { useLayoutEffect, useRef, useState } from "react";
 import { STALL_MS, type Client, type Stream } from "../api/model";
+import type { Mark } from "../api/past";
+import { moment } from "../format/time";
 import { span } from "../format/units";
 import { t } from "../messages";
 
@@ -37,7 +39,16 @@ function placed(clients: readonly Client[], x: (behind: number) => number): Dot[
   });
 }
 
-export function Timeline({ stream, clients, highlighted, onHighlight }: { stream: Stream; clients: readonly Client[]; highlighted: string | null; onHighlight: (id: string | null) => void }) {
+/** What a mark says when it is pointed at, and in the list for those who do not see it. */
+function told({ kind, at, behindSeconds, silentSeconds, splice, lostSeconds }: Mark): string {
+  const what =
+    kind === "silence"
+      ? t("mark.silence", { span: span(silentSeconds) })
+      : t(splice === "exact" ? "mark.splice.exact" : splice === "clock" ? "mark.splice.clock" : "mark.splice.random", { lost: span(lostSeconds) });
+  return `${what} · ${moment(at)} · ${t("stream.behind", { span: span(behindSeconds) })}`;
+}
+
+export function Timeline({ stream, clients, access = [], marks = [], highlighted, onHighlight }: { stream: Stream; clients: readonly Client[]; access?: readonly number[]; marks?: readonly Mark[]; highlighted: string | null; onHighlight: (id: string | null) => void }) {
   const box = useRef<SVGSVGElement>(null);
   const [width, setWidth] = useState(800);
   useLayoutEffect(() => {
@@ -53,21 +64,37 @@ export function Timeline({ stream, clients, highlighted, onHighlight }: { stream
   const scale = Math.max(5, farthest * 1.04);
   const x = (behind: number) => width - EDGE - (Math.min(behind, scale) / scale) * (width - 2 * EDGE);
   const every = step(scale, width);
-  const marks = Array.from({ length: Math.floor(scale / every) + 1 }, (_, at) => at * every);
+  const scaleMarks = Array.from({ length: Math.floor(scale / every) + 1 }, (_, at) => at * every);
   const dots = placed(clients, x);
   const room = Math.floor((BOTTOM - TOP - 8) / (DOT * 2 + 1));
   const silentMs = stream.silentMs ?? 0;
   const slowest = dots.reduce<Dot | null>((found, dot) => (found === null || dot.behind > found.behind ? dot : found), null);
+  const shownMarks = marks.filter(({ behindSeconds }) => behindSeconds <= scale);
   const label = `${t("stream.window")}: ${span(held)}. ${t("players.shown", { n: clients.length })}${slowest ? `, ${t("stream.behind", { span: span(slowest.behind) })}` : ""}`;
   return (
+    <>
     <svg ref={box} className="timeline" height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={label}>
       <rect className="timeline-water" x={x(held)} y={TOP} width={x(0) - x(held)} height={BOTTOM - TOP} rx="2" />
-      {marks.map((seconds) => (
+      {scaleMarks.map((seconds) => (
         <g key={seconds}>
           <line className="timeline-mark" x1={x(seconds)} x2={x(seconds)} y1={TOP} y2={BOTTOM} />
           <text className="timeline-text" x={x(seconds)} y={HEIGHT - 8} textAnchor={seconds === 0 ? "end" : "middle"}>
             {seconds === 0 ? t("stream.live") : `−${seconds} s`}
           </text>
+        </g>
+      ))}
+ {access.map((behind, at) => (
+        <line key={at} className="timeline-access" x1={x(behind)} x2={x(behind)} y1={BOTTOM - 5} y2={BOTTOM} />
+      ))}
+      {shownMarks.map((mark) => (
+        <g key={`${mark.kind}-${mark.at}`} className={`timeline-${mark.kind} ${mark.splice === "exact" ? "timeline-exact" : ""}`}>
+          <line x1={x(mark.behindSeconds)} x2={x(mark.behindSeconds)} y1={TOP} y2={BOTTOM} />
+          {mark.kind === "silence" ? (
+            <rect x={x(mark.behindSeconds) - 4} y={TOP - 4} width="8" height="8" />
+          ) : (
+            <path d={`M${x(mark.behindSeconds)} ${TOP - 6}l6 6l-6 6l-6 -6z`} />
+          )}
+          <title>{told(mark)}</title>
         </g>
       ))}
       <line className="timeline-edge" x1={x(0)} x2={x(0)} y1={TOP - 8} y2={BOTTOM + 4} />
@@ -94,5 +121,26 @@ export function Timeline({ stream, clients, highlighted, onHighlight }: { stream
         </circle>
       ))}
     </svg>
+      <p className="timeline-legend dim small">
+        {access.length > 0 && (
+          <span>
+            <i className="legend-access" /> {t("mark.access", { n: access.length })}
+          </span>
+        )}
+        <span>
+          <i className="legend-splice" /> {t("mark.splices", { n: shownMarks.filter(({ kind }) => kind === "splice").length })}
+        </span>
+        <span>
+          <i className="legend-silence" /> {t("mark.silences", { n: shownMarks.filter(({ kind }) => kind === "silence").length })}
+        </span>
+      </p>
+      {shownMarks.length > 0 && (
+        <ul className="visually-hidden">
+          {shownMarks.map((mark) => (
+            <li key={`${mark.kind}-${mark.at}`}>{told(mark)}</li>
+          ))}
+        </ul>
+      )}
+    </>
   );
 }

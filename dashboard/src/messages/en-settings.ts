@@ -169,6 +169,7 @@ export const enSettings = {
   "variant.save.failed": "The configuration could not be saved; nothing was changed",
   "variant.saved": "The configuration is in force for new engines",
   "variant.saved.slot": "Template {name} is saved",
+  "variant.overtaken": "Somebody else has saved it meanwhile. What you typed stands on top of that now; look at the difference and save again.",
   "variant.old": "Engines that run still have the old values until they are replaced",
   "variant.unused": "The custom variant is switched off: engines will not get these parameters.",
   "variant.replace": "Save and replace engines",

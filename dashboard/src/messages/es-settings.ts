@@ -171,6 +171,7 @@ export const esSettings: Record<keyof typeof enSettings, string | readonly [stri
   "variant.save.failed": "No se pudo guardar la configuración; nada cambió",
   "variant.saved": "La configuración rige para motores nuevos",
   "variant.saved.slot": "Se guardó la plantilla {name}",
+  "variant.overtaken": "Entretanto alguien lo guardó. Lo escrito está ahora encima de eso; mire la diferencia y guarde de nuevo.",
   "variant.old": "Los motores en marcha conservan los valores de antes hasta que se reemplazan",
   "variant.unused": "La variante propia está apagada: los motores no recibirán estos parámetros.",
   "variant.replace": "Guardar y reemplazar motores",

@@ -2,7 +2,7 @@
 import { useState } from "react";
 import { useAnswer, useChange } from "../components/asking";
 import { useLive, useServices, useTheirNow } from "../components/context";
-import { FleetQuestion, type Wanted } from "../components/fleet";
+import { DrainButton, FleetQuestion, type Wanted } from "../components/fleet";
 import { Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
 import { EngineMark, StreamMark } from "../components/state";
 import { faultText } from "../components/status";
@@ -34,9 +34,12 @@ export default function EnginePage({ id }: { id: string }) {
         title={plain(short(name))}
         actions={
           engine && (
-            <Button icon="close" tone="danger" onClick={() => setWanted({ remove: engine })}>
-              {t("fleet.remove")}
-            </Button>
+            <>
+              <DrainButton engine={engine} onAsk={() => setWanted({ drain: engine })} />
+              <Button icon="close" tone="danger" onClick={() => setWanted({ remove: engine })}>
+                {t("fleet.remove")}
+              </Button>
+            </>
           )
         }
       >
@@ -54,7 +57,7 @@ export default function EnginePage({ id }: { id: string }) {
             <h2>{t("stream.facts")}</h2>
             <dl className="facts">
               <Fact name={t("col.state")}>
-                <EngineMark state={engine.state} /> {engine.fault && <bdi className="bad">{engine.fault}</bdi>}
+                <EngineMark state={engine.state} /> {engine.isDrained && <span className="tag">{t("engine.drained")}</span>} {engine.fault && <bdi className="bad">{engine.fault}</bdi>}
               </Fact>
               <Fact name={t("engine.name")}>{engine.name ?? UNKNOWN}</Fact>
               <Fact name={t("players.id")}>

@@ -1,5 +1,5 @@
 // The pool: which engines there are, how they do, what they carry. What the API does not tell of an engine is not shown.
-import { useMemo, useRef } from "react";
+import { Fragment, useMemo, useRef } from "react";
 import type { Engine } from "../api/model";
 import type { Usage } from "../api/fleet";
 import { useAnswer } from "../components/asking";
@@ -34,6 +34,7 @@ function columns(now: number, known: Set<string>, usage: ReadonlyMap<string, Usa
           <Link to={enginePath(engine)} className="row-link" tabIndex={-1}>
             {plain(engine.authority ?? engine.id)}
           </Link>
+          {engine.isDrained && <span className="tag">{t("engine.drained")}</span>}
           {engine.isFallback && <span className="tag">{t("engines.fallback")}</span>}
           {engine.forwarded && <span className="tag">{t("engines.forwarded", { port: String(engine.forwardedPort ?? UNKNOWN) })}</span>}
           {engine.fault && <span className="bad small fault">{engine.fault}</span>}
@@ -100,6 +101,7 @@ export function EnginesPage() {
     const found = (all ?? []).filter((engine) => (filter === "" || engine.state === filter) && `${engine.authority} ${engine.id} ${engine.name} ${engine.version} ${engine.vpn}`.toLowerCase().includes(wanted));
     return sorted(found, columns(0, known, usage), sorting, (engine) => engine.id);
   }, [all, known, usage, search, filter, sorting.key, sorting.isDescending]);
+  const groups = useMemo(() => byVpn(shown), [shown]);
   const counts = new Map<string, number>();
   for (const engine of all ?? []) counts.set(engine.state, (counts.get(engine.state) ?? 0) + 1);
   return (
@@ -130,13 +132,34 @@ export function EnginesPage() {
         ) : shown.length === 0 ? (
           <Empty title={t("engines.nothing")} />
         ) : (
-          <Table label={t("engines.title")} rows={shown} rowKey={(engine) => engine.id} columns={columns(now, known, usage)} onOpen={(engine) => navigate(href(enginePath(engine)))} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
+          groups.map(({ name, engines }) => (
+            <Fragment key={name ?? ""}>
+              {groups.length > 1 && (
+                <h2 className="group">
+                  <bdi>{name ?? t("engines.vpn.none")}</bdi> <span className="chip-count">{t("engines.shown", { n: engines.length })}</span>
+                </h2>
+              )}
+              <Table label={groups.length > 1 ? `${t("engines.title")}: ${name ?? t("engines.vpn.none")}` : t("engines.title")} rows={engines} rowKey={(engine) => engine.id} columns={columns(now, known, usage)} onOpen={(engine) => navigate(href(enginePath(engine)))} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
+            </Fragment>
+          ))
         )}
       </Fresh>
       <Totals usage={usage} />
       <VpnPanel />
     </>
   );
+}
+
+/** One group for each VPN, those bound to none last; one alone where there is no VPN. */
+function byVpn(engines: readonly Engine[]): { name: string | null; engines: Engine[] }[] {
+  const groups = new Map<string | null, Engine[]>();
+  for (const engine of engines) {
+    const group = groups.get(engine.vpn);
+    if (group) group.push(engine);
+    else groups.set(engine.vpn, [engine]);
+  }
+  const order = [...groups].sort(([one], [other]) => (one === null ? 1 : other === null ? -1 : one.localeCompare(other)));
+  return order.map(([name, found]) => ({ name, engines: found }));
 }
 
 /** What all containers use together, and how many they are. */

@@ -2,8 +2,9 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { ClientList } from "../api/api";
 import type { Sample } from "../api/log";
-import type { Client, EndedClient, Stream } from "../api/model";
+import type { Channel, Client, EndedClient, Stream } from "../api/model";
 import { success, type Fault } from "../api/outcome";
+import type { Start as StartTrace, Timeline as Timings } from "../api/past";
 import { Question, type Asked } from "../components/actions";
 import { Area } from "../components/area";
 import { useAnswer, useChange } from "../components/asking";
@@ -15,35 +16,40 @@ import { StreamMark } from "../components/state";
 import { faultText } from "../components/status";
 import { sorted, Table, type Column, type Sorting } from "../components/table";
 import { Timeline } from "../components/timeline";
+import { Waterfall } from "../components/waterfall";
 import { short } from "../format/text";
+import { moment } from "../format/time";
 import { bitrate, bytes, count, duration, span, UNKNOWN } from "../format/units";
-import { t } from "../messages";
+import { isMessage, t } from "../messages";
 import { Link } from "../router";
 import { Entries } from "./log";
 import { STOP } from "./streams";
 
-/** The players, asked for each time the streams came anew. */
-function useClients(key: string): { list: ClientList | null; fault: Fault | null } {
+/** Its players and what lies where in its window, asked for each time the streams came anew. */
+function useDetail(key: string): { list: ClientList | null; timeline: Timings | null; fault: Fault | null } {
   const { api } = useServices();
   const at = useLive((state) => state.streams.at);
   const [list, setList] = useState<ClientList | null>(null);
+  const [timeline, setTimeline] = useState<Timings | null>(null);
   const [fault, setFault] = useState<Fault | null>(null);
   const isAsking = useRef(false);
   useEffect(() => {
     if (isAsking.current) return;
     isAsking.current = true;
     const stop = new AbortController();
-    void api.clients(key, stop.signal).then((outcome) => {
+    void Promise.all([api.clients(key, stop.signal), api.timeline(key, stop.signal)]).then(([clients, timings]) => {
       isAsking.current = false;
-      if (outcome.status === "success") setList(outcome.value);
-      if (outcome.status !== "aborted") setFault(outcome.status === "error" ? outcome.fault : null);
+      if (clients.status === "success") setList(clients.value);
+      if (clients.status !== "aborted") setFault(clients.status === "error" ? clients.fault : null);
+      // A stream that ended has no window; how it started is told as long as the page is open.
+      if (timings.status === "success") setTimeline(timings.value);
     });
     return () => {
       stop.abort();
       isAsking.current = false;
     };
   }, [api, key, at]);
-  return { list, fault };
+  return { list, timeline, fault };
 }
 
 function named(streams: readonly Stream[], id: string): Stream | null {
@@ -59,7 +65,8 @@ export function StreamPage({ id }: { id: string }) {
   const current = useMemo(() => (reading.value ? named(reading.value, id) : null), [reading.value, id]);
   const past = live.ended.list.get().find(({ stream }) => stream.key === id || stream.id === id)?.stream ?? null;
   const stream = current ?? past;
-  const { list, fault } = useClients(stream?.key ?? id);
+  const { list, timeline, fault } = useDetail(stream?.key ?? id);
+  const title = useStreamTitle(stream);
   const [asked, setAsked] = useState<Asked>(null);
   const [highlighted, setHighlighted] = useState<string | null>(null);
 
@@ -82,7 +89,7 @@ export function StreamPage({ id }: { id: string }) {
   return (
     <>
       <Title
-        title={short(stream.id)}
+        title={title ?? short(stream.id)}
         actions={
           <>
             <Link to={`watch/${stream.id}`} className="button button-main">
@@ -104,7 +111,7 @@ export function StreamPage({ id }: { id: string }) {
           {t("nav.streams")}
         </Link>
         <span aria-hidden="true"> / </span>
-        <code className="id">{short(stream.id)}</code>
+        {title === null ? <code className="id">{short(stream.id)}</code> : <bdi>{title}</bdi>}
       </Title>
       <p className="stream-line">
         <StreamMark state={isOver ? "ended" : stream.state} silentFor={stream.silentMs} />
@@ -116,12 +123,13 @@ export function StreamPage({ id }: { id: string }) {
       <Fresh reading={reading} as="section" className="panel">
         <h2>{t("stream.window")}</h2>
         <p className="dim small">{t("stream.window.text")}</p>
-        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} highlighted={highlighted} onHighlight={setHighlighted} />
+        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} access={isOver ? [] : (timeline?.access ?? [])} marks={isOver ? [] : (timeline?.marks ?? [])} highlighted={highlighted} onHighlight={setHighlighted} />
       </Fresh>
       <div className="columns">
-        <Facts stream={stream} />
+        <Facts stream={stream} title={title} />
         <div className="stack">
-          <Start stream={stream} now={now} isOver={isOver} />
+          {stream.channel && <Ids channel={stream.channel} />}
+          <Start stream={stream} start={timeline?.start ?? null} now={now} isOver={isOver} />
           <Swarm stream={stream} isOver={isOver} />
         </div>
       </div>
@@ -137,13 +145,58 @@ export function StreamPage({ id }: { id: string }) {
   );
 }
 
-function Facts({ stream }: { stream: Stream }) {
+/** What the engine calls it, asked once; a channel has a name of its own. */
+function useStreamTitle(stream: Stream | null): string | null {
+  const { api } = useServices();
+  const [id, channel] = [stream?.streamId ?? null, stream?.channel?.name ?? null];
+  const { reading } = useAnswer<string | null>(async (signal) => (id === null || channel !== null ? success(null) : api.streamTitle(id, signal)), [id, channel]);
+  return channel ?? reading.value;
+}
+
+/** The ids of a channel: which one plays, what was left and why, how a race at the start went. */
+function Ids({ channel }: { channel: Channel }) {
+  const { last, race } = channel;
+  const known = `channel.race.${race ?? ""}`;
+  return (
+    <section className="panel" aria-label={t("channel.title")}>
+      <h2>{t("channel.title")}</h2>
+      <dl className="facts facts-two">
+        <Fact name={t("channel.name")}>
+          <bdi>{channel.name}</bdi>
+        </Fact>
+        {race !== null && <Fact name={t("channel.race")}>{isMessage(known) ? t(known) : race}</Fact>}
+        <Fact name={t("channel.fallbacks")}>{t("channel.fallbacks.value", { n: channel.fallbacks })}</Fact>
+      </dl>
+      <ol className="plain-list channel-ids">
+        {channel.ids.map((id) => (
+          <li key={id} className="row">
+            <Id value={id} /> {id === channel.id && <span className="tag">{t("channel.present")}</span>}
+          </li>
+        ))}
+      </ol>
+      {last && (
+        <p>
+          {t("channel.last", { time: moment(last.at), from: short(last.from), to: short(last.to) })} <strong>{reasonText(last.code)}</strong>
+          {last.detail && (
+            <>
+              {" "}
+              <bdi className="dim">{last.detail}</bdi>
+            </>
+          )}
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Facts({ stream, title }: { stream: Stream; title: string | null }) {
   const { splices } = stream;
   const kind = stream.isLive === null ? UNKNOWN : t(stream.isLive ? "stream.kind.live" : "stream.kind.file");
   return (
     <section className="panel">
       <h2>{t("stream.facts")}</h2>
       <dl className="facts">
+        <Fact name={t("stream.title")}>{title === null ? UNKNOWN : <bdi>{title}</bdi>}</Fact>
         <Fact name={t("stream.id")}>
           <Id value={stream.id} whole />
         </Fact>
@@ -177,7 +230,7 @@ function Facts({ stream }: { stream: Stream }) {
   );
 }
 
-function Start({ stream, now, isOver }: { stream: Stream; now: number; isOver: boolean }) {
+function Start({ stream, start, now, isOver }: { stream: Stream; start: StartTrace | null; now: number; isOver: boolean }) {
   const { createdAt, startedAt } = stream;
   const took = createdAt !== null && startedAt !== null ? (startedAt - createdAt) / 1000 : null;
   return (
@@ -196,6 +249,7 @@ function Start({ stream, now, isOver }: { stream: Stream; now: number; isOver: b
       ) : (
         createdAt !== null && !isOver && <p className="warn">{t("stream.start.waiting", { span: duration(now - createdAt) })}</p>
       )}
+      {start && <Waterfall start={start} />}
     </section>
   );
 }

@@ -40,11 +40,11 @@ function columns(now: number, ask: (asked: Asked) => void, canStop: boolean): Co
       head: t("col.stream"),
       width: "minmax(12rem, 1.4fr)",
       card: "head",
-      sort: (stream) => stream.id,
+      sort: (stream) => stream.channel?.name ?? stream.id,
       cell: (stream) => (
         <span className="stream-name">
           <Link to={streamPath(stream)} className="row-link" tabIndex={-1} title={stream.id}>
-            <code className="id">{short(stream.id)}</code>
+            {stream.channel ? <bdi>{stream.channel.name}</bdi> : <code className="id">{short(stream.id)}</code>}
           </Link>
           <span className="formats">{stream.formats.join(" ")}</span>
         </span>
@@ -92,7 +92,7 @@ function Players({ stream }: { stream: Stream }) {
 }
 
 function matches(stream: Stream, words: string[]): boolean {
-  const text = `${stream.id} ${stream.infohash ?? ""} ${stream.engine ?? ""} ${stream.formats.join(" ")} ${stream.key}`.toLowerCase();
+  const text = `${stream.channel?.name ?? ""} ${stream.id} ${stream.infohash ?? ""} ${stream.engine ?? ""} ${stream.formats.join(" ")} ${stream.key}`.toLowerCase();
   return words.every((word) => text.includes(word));
 }
 

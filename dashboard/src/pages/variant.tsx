@@ -33,6 +33,7 @@ export default function VariantPage() {
   const [isAsking, setAsking] = useState(false);
   const [isBusy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<CallFault | null>(null);
+  const [isOvertaken, setOvertaken] = useState(false);
   const inForce = force.reading.value;
   const isEmpty = slot !== null && template.reading.fault?.kind === "not_found";
   // A slot that is empty begins with what is in force.
@@ -49,11 +50,26 @@ export default function VariantPage() {
     slots.again();
     template.again();
   };
+  /** Whether somebody else has saved it since this page read it. */
+  const isSavedByOthers = async (): Promise<boolean> => {
+    const signal = new AbortController().signal;
+    const fresh = slot === null ? await api.variant(signal) : await api.template(slot, signal);
+    if (fresh.status !== "success") return false;
+    const held = "variant" in fresh.value ? fresh.value.variant : fresh.value;
+    return isEmpty || JSON.stringify(held) !== JSON.stringify(saved);
+  };
   /** Saves; engines are replaced only after that went well. */
   const save = async (andReplace: boolean) => {
     if (!draft) return;
     setBusy(true);
     setRefusal(null);
+    setOvertaken(false);
+    if (await isSavedByOthers()) {
+      setOvertaken(true);
+      setBusy(false);
+      setAsking(false);
+      return again();
+    }
     const name = current.name ?? savedName ?? "";
     const found = await act(() => (slot === null ? api.saveVariant(draft.variant) : api.saveTemplate(slot, { name, variant: draft.variant })), t("variant.save.failed"));
     if (found && "value" in found) {
@@ -104,6 +120,11 @@ export default function VariantPage() {
             <strong>{t("variant.unsaved")}</strong>
             <span className="dim">{slot === null ? t("variant.target.force") : t(isActive ? "variant.target.active" : "variant.target.slot", { n: slot })}</span>
             {hasFaults && <span className="bad">{t("variant.faults", { n: Object.keys(draft.faults).length })}</span>}
+            {isOvertaken && (
+              <span className="bad" role="alert">
+                {t("variant.overtaken")}
+              </span>
+            )}
             {refusal && (
               <span className="bad" role="alert">
                 {faultText(refusal)}

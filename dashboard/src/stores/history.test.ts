@@ -26,3 +26,16 @@ test("history is bounded", () => {
   expect(history.all().length).toBeLessThanOrEqual(900);
   expect(history.all()[0]?.at).toBeGreaterThanOrEqual(3599_000 - 15 * 60_000);
 });
+
+/** Guards: what the appliance remembers comes before what was seen here, by this browser's clock, and is not told twice. */
+test("what is remembered fills the window", () => {
+  const history = new History();
+  expect(history.add(1_000_000, scrape(1000))).toBe(true);
+  const point = (at: number) => ({ at, players: 7, waiting: 0, streams: 2, engines: 1, engines_used: 1, peers: 3, egress_bps: 9000, ingress_bps: 500, download_bps: 1, upload_bps: 1 });
+  history.recall({ everyS: 5, points: [point(1_490_000), point(1_495_000)] }, 500_000);
+  expect(history.all().map(({ at }) => at)).toEqual([990_000, 995_000]);
+  expect(history.newest()).toMatchObject({ players: 7, egress: 9000 });
+  expect(history.add(1_002_000, scrape(2000))).toBe(false);
+  expect(history.all().map(({ at }) => at)).toEqual([990_000, 995_000, 1_002_000]);
+  expect(history.add(1_100_000, scrape(3000))).toBe(true);
+});

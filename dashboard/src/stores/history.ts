@@ -1,6 +1,7 @@
-// A quarter of an hour of figures, gathered while the page is open. Points are kept in order and forgotten by age; memory is
-// bounded whatever the interval.
+// A quarter of an hour of figures: what the appliance remembers of it, and what came since. Points are kept in order and forgotten
+// by age; memory is bounded whatever the interval.
 import { since, type Figures, type Histogram } from "../api/exposition";
+import type { Past } from "../api/past";
 
 export interface Point {
   at: number;
@@ -15,6 +16,8 @@ export const HISTORY_MS = 15 * 60_000;
 const POINTS_MAX = 900;
 /** Rates over a longer hole than this would hide it. */
 const HOLE_MS = 90_000;
+/** A hole that is worth asking the appliance what it remembers. */
+const WORTH_ASKING_MS = 15_000;
 
 interface Totals {
   at: number;
@@ -33,7 +36,8 @@ export class History {
   private totals: Totals | null = null;
   private scrapes: Scrape[] = [];
 
-  add(at: number, figures: Figures): void {
+  /** Takes what came; answers whether the appliance should be asked for what came before. */
+  add(at: number, figures: Figures): boolean {
     const totals = { at, out: figures.sum("sluice_client_bytes_total"), in: figures.sum("sluice_engine_bytes_total") };
     const before = this.totals;
     this.totals = totals;
@@ -44,6 +48,7 @@ export class History {
       egress: before && rate(before.at, before.out, at, totals.out),
       ingress: before && rate(before.at, before.in, at, totals.in),
     };
+    const isHole = before === null || at - before.at > WORTH_ASKING_MS;
     this.points = [...this.points.filter((old) => at - old.at <= HISTORY_MS), point].slice(-POINTS_MAX);
     const isNew = this.scrapes.length === 0 || at - (this.scrapes.at(-1)?.at ?? 0) >= 15_000;
     if (isNew) {
@@ -54,6 +59,17 @@ export class History {
         gap: figures.histogram("sluice_delivery_gap_seconds"),
       });
     }
+    return isHole;
+  }
+
+  /** Takes what the appliance remembers; `offset` is what its clock says more than this browser's, milliseconds. */
+  recall({ points }: Past, offset: number): void {
+    const known = points.map(({ at, players, streams, egress_bps, ingress_bps }): Point => ({ at: at - offset, players, streams, egress: egress_bps, ingress: ingress_bps }));
+    const newest = known.at(-1)?.at;
+    if (newest === undefined) return;
+    // The first look of a page knows no rate yet; what is remembered is hardly older.
+    const isKnown = ({ at, egress }: Point) => at > newest && (egress !== null || at - newest > WORTH_ASKING_MS);
+    this.points = [...known, ...this.points.filter(isKnown)].slice(-POINTS_MAX);
   }
 
   all(): readonly Point[] {

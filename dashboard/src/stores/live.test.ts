@@ -11,7 +11,7 @@ const DOWN = failure({ kind: "unreachable", message: "refused" });
 /** An API whose streams answer as told; everything else is down. */
 function api(streams: () => Promise<Outcome<Dated<Stream[]>>>): Api {
   const down = () => Promise.resolve(DOWN);
-  return { streams, figures: down, health: down, engines: down, follow: () => Promise.resolve(DOWN.status === "error" ? DOWN.fault : null) } as unknown as Api;
+  return { streams, figures: down, health: down, engines: down, past: down, follow: () => Promise.resolve(DOWN.status === "error" ? DOWN.fault : null) } as unknown as Api;
 }
 
 const dated = (...keys: string[]): Outcome<Dated<Stream[]>> => success({ value: keys.map((key) => readStream({ key }, 0)), at: Date.now() });

@@ -12,7 +12,7 @@ import type { Engine, Health, Stream } from "../api/model";
 import { success, type Fault, type Outcome } from "../api/outcome";
 import { Changes } from "./changes";
 import { Ended } from "./ended";
-import { History } from "./history";
+import { History, HISTORY_MS } from "./history";
 import { Shards } from "./shards";
 import { Store } from "./store";
 
@@ -174,6 +174,15 @@ export class Live {
     return took;
   }
 
+  /** Asks what the appliance remembers: a page that was just opened, or that nobody saw for a while, shows a full window. */
+  private async recall(): Promise<void> {
+    const past = await this.api.past(HISTORY_MS / 1000, this.stopped.signal);
+    if (past.status !== "success") return;
+    this.history.recall(past.value, this.state.get().clockOffset);
+    // Whoever draws the past draws it anew.
+    this.state.update((state) => ({ ...state, figures: { ...state.figures } }));
+  }
+
   private accept(
     streams: Outcome<Dated<Stream[]>>,
     figures: Outcome<Dated<Figures>>,
@@ -195,7 +204,7 @@ export class Live {
       everyS,
     };
     if (!this.hasEngines) next.engines = enginesIn(next.figures);
-    if (figures.status === "success") this.history.add(now, figures.value.value);
+    if (figures.status === "success" && this.history.add(now, figures.value.value)) void this.recall();
     if (streams.status === "success") this.ended.see(now, streams.value.value);
     this.state.set(next);
   }

@@ -9,6 +9,7 @@ const START_MS = 30_000;
 
 export interface Appliance {
   url: string;
+  pid: number;
   /** Content ids the demo plays. */
   ids: string[];
   stop: () => Promise<void>;
@@ -46,5 +47,5 @@ export async function start(env: Record<string, string> = {}): Promise<Appliance
     await ended;
     await rm(data, { recursive: true, force: true });
   };
-  return { url: `http://127.0.0.1:${port}/`, ids, stop };
+  return { url: `http://127.0.0.1:${port}/`, pid: child.pid ?? 0, ids, stop };
 }

@@ -331,7 +331,7 @@ impl Fleet {
         let mut idle: Vec<(Instant, String)> = self
             .members
             .iter()
-            .filter(|(_, member)| member.phase == Phase::Ready)
+            .filter(|(_, member)| member.phase == Phase::Ready && !Self::is_drained(member, view))
             .filter_map(|(name, member)| Some((member.idle_since?, name.clone())))
             .collect();
         idle.sort();

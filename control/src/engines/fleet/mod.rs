@@ -133,6 +133,8 @@ pub(crate) struct Load {
     pub(crate) others: usize,
     /// Its health.
     pub(crate) health: Health,
+    /// Somebody asked that it be given nothing more.
+    pub(crate) is_drained: bool,
 }
 
 impl Load {

@@ -41,13 +41,20 @@ impl Fleet {
         load.map_or(0, Load::streams)
     }
 
+    /// Whether somebody asked that it be given nothing more.
+    pub(super) fn is_drained(member: &Member, view: &View) -> bool {
+        let load = member.id.as_ref().and_then(|id| view.loads.get(&EngineId(id.0.clone())));
+        load.is_some_and(|load| load.is_drained)
+    }
+
     pub(super) fn census(&self, now: Instant, view: &View) -> Census {
         let capacity = self.limits.streams_per_engine as usize;
         let mut census = Census { total: self.members.len(), ..Census::default() };
         for member in self.members.values() {
             census.sick += usize::from(member.is_sick());
             census.ailing += usize::from(member.is_sick() && !self.is_overdue(now, member));
-            if !member.is_live() {
+            // One that was drained carries nothing, and is kept for whoever drained it.
+            if !member.is_live() || Self::is_drained(member, view) {
                 continue;
             }
             let streams = Self::streams(member, view);
@@ -217,6 +224,7 @@ impl Fleet {
             .members
             .iter()
             .filter(|(_, member)| member.phase == Phase::Ready && member.down_since.is_none())
+            .filter(|(_, member)| !Self::is_drained(member, view))
             .filter_map(|(name, member)| Some((member.idle_since?, name.clone())))
             .collect();
         // The longest unused goes first.

@@ -74,6 +74,8 @@ struct World {
     fate: Fate,
     is_away: bool,
     waiting: usize,
+    /// The engine somebody drained.
+    drained: Option<String>,
     /// A port some other program has, and how often it was asked for.
     taken: Option<u16>,
     refused: usize,
@@ -101,6 +103,7 @@ impl World {
             fate: Fate::Works,
             is_away: false,
             waiting: 0,
+            drained: None,
             taken: None,
             refused: 0,
             made: 0,
@@ -125,7 +128,10 @@ impl World {
         let loads = self.containers.values().filter_map(|made| {
             let id = EngineId(made.container.id.0.clone());
             let is_known = known.iter().any(|engine| engine.id == id);
-            is_known.then(|| (id, Load { leases: made.streams, others: made.others, health: health(made) }))
+            let is_drained = self.drained.as_ref() == Some(&made.container.name);
+            is_known.then(|| {
+                (id, Load { leases: made.streams, others: made.others, health: health(made), is_drained })
+            })
         });
         let loads: HashMap<EngineId, Load> = loads.collect();
         // What is known and not down may come to serve whoever waits.

@@ -5,6 +5,7 @@ import { readEngine } from "../engine";
 import { readBreakers, readFleet, readReprovision, readUsage, readVpn, type Usage } from "../fleet";
 import type { Followed } from "../follow";
 import { readCounts, readEnded, readEntry, readSample, type LogFilter } from "../log";
+import { readPast, readTimeline } from "../past";
 import { readImported, readLooping, readSettings, type Group, type Part, type Value } from "../settings";
 import { readSlots, readTemplate, readVariant, writtenVariant, type Template, type Variant } from "../variant";
 import { readClient, readEndedClient, readHealth, readStream, readVersion, type Stream } from "../model";
@@ -30,7 +31,7 @@ export class MockApi implements Api {
     private readonly root: URL,
   ) {
     this.scene = SCENES[scene] ?? (SCENES["busy"] as Scene);
-    this.world = new World(this.scene.scale);
+    this.world = new World(this.scene.scale, this.scene.vpn);
     this.office = new Office(this.world.born, this.scene.scale.engines);
   }
 
@@ -123,7 +124,7 @@ export class MockApi implements Api {
         if (streams.status !== "success" || figures.status !== "success" || engines.status !== "success") return null;
         onTold({ kind: "look", look: { at: streams.value.at, streams: streams.value.value, engines: engines.value.value, figures: figures.value.value } });
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, everyS * 1000);
+          const timer = setTimeout(resolve, (everyS * 1000) / (this.scene.pace ?? 1));
           signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
         });
       }
@@ -158,6 +159,14 @@ export class MockApi implements Api {
     return this.scene.scale.engines + this.office.added.length - this.office.removed.size;
   }
 
+  async timeline(key: string, signal: AbortSignal) {
+    const outcome = await this.answer("timeline", signal, () => this.world.timeline(key, Date.now()));
+    if (outcome.status !== "success") return outcome;
+    return outcome.value ? success(readTimeline(this.scene.bare ? {} : outcome.value)) : failure({ kind: "not_found", message: `Session ${key} not found`, status: 404 });
+  }
+  streamTitle = (streamId: string, signal: AbortSignal) => this.answer("title", signal, () => (this.scene.hostile ? HOSTILE[0] ?? null : this.scene.bare ? null : this.world.title(streamId)));
+  past = (seconds: number, signal: AbortSignal) => this.answer("figures", signal, () => readPast(this.world.past(seconds, Date.now())));
+
   fleet = (signal: AbortSignal) => this.answer("fleet", signal, () => readFleet(this.office.fleet(this.total(), Math.min(this.total(), this.scene.scale.streams))));
   breakers = (signal: AbortSignal) =>
     this.answer("breakers", signal, () => {
@@ -168,7 +177,13 @@ export class MockApi implements Api {
   resetBreakers = () => this.write("breakers", () => void (this.areBreakersOpen = false));
   usage = (signal: AbortSignal) => this.answer("usage", signal, (): ReadonlyMap<string, Usage> => new Map(this.world.usage(Date.now()).map(([id, raw]) => [id, readUsage(raw)])));
   engineLog = (id: string, signal: AbortSignal) => this.answer("engineLog", signal, () => Array.from({ length: 60 }, (_, at) => `${new Date(this.world.born + at * 900).toISOString()} INFO ${id} acestream.core: peers=${8 + (at % 5)} dlr=${600 + at * 7}`));
-  vpn = (signal: AbortSignal) => this.answer("vpn", signal, () => readVpn({ mode: "disabled", enabled: false, vpn1: null, vpn2: null, emergency_mode: { active: false } }));
+  vpn = (signal: AbortSignal) =>
+    this.answer("vpn", signal, () => {
+      if (!this.scene.vpn) return readVpn({ mode: "disabled", enabled: false, vpn1: null, vpn2: null, emergency_mode: { active: false } });
+      const node = (name: string, isUp: boolean) => ({ container_name: name, container: name, status: isUp ? "running" : "exited", health: isUp ? "healthy" : "unhealthy", connected: isUp, forwarded_port: isUp ? 43_121 : null, public_ip: isUp ? "203.0.113.7" : null, provider: "example", country: "Iceland", city: "Reykjavik", last_check: new Date().toISOString() });
+      const emergency_mode = { active: true, failed_vpn: "gluetun-one", healthy_vpn: "gluetun-two", duration_seconds: 754 };
+      return readVpn({ mode: "redundant", enabled: true, vpn1: node("gluetun-one", false), vpn2: node("gluetun-two", true), emergency_mode });
+    });
 
   addEngine = () =>
     this.write<string>("addEngine", () => {
@@ -177,6 +192,7 @@ export class MockApi implements Api {
       this.tell("event", this.office.log("", null, "", "", 1, 0)[0]);
       return made.name;
     });
+  drainEngine = (id: string, isDrained: boolean) => this.write("drainEngine", () => (this.world.drain(id, isDrained) ? (null as unknown as void) : { status: 404, message: "engine not found" }));
   removeEngine = (id: string) =>
     this.write("removeEngine", () => {
       this.office.take(id);

@@ -16,6 +16,10 @@ export interface Scene {
   locked?: boolean;
   /** Whether nobody can follow. */
   cut?: boolean;
+  /** Whether engines are behind two VPNs, one of which has failed. */
+  vpn?: boolean;
+  /** How many times faster than asked for figures come. */
+  pace?: number;
   delayMs: number;
 }
 
@@ -34,5 +38,7 @@ export const SCENES: Record<string, Scene> = {
   hostile: { scale: SMALL, delayMs: 40, hostile: true },
   bare: { scale: SMALL, delayMs: 40, bare: true },
   cut: { scale: SMALL, delayMs: 40, cut: true },
+  vpn: { scale: SMALL, delayMs: 40, vpn: true },
+  hour: { scale: SMALL, delayMs: 0, pace: 40 },
   slow: { scale: SMALL, delayMs: 3000 },
 };

@@ -56,9 +56,11 @@ export class World {
   private readonly streams: Stream[] = [];
   private readonly moved = new Map<string, number>();
   private readonly stopped = new Map<string, number>();
+  readonly drained = new Set<string>();
 
   constructor(
     readonly scale: Scale,
+    private readonly hasVpn = false,
     seed = 7,
   ) {
     const next = random(seed);
@@ -170,6 +172,7 @@ export class World {
       failovers: stream.splices,
       splices: { exact, clock: stream.splices - exact, random_access: 0, lost_seconds: 0, lost_packets: 0, lost_bytes: 0, repeated_seconds: 0, repeated_packets: 0, repeated_bytes: 0 },
       formats: isStarting ? [] : stream.formats,
+      channel: stream.at === 1 ? this.channel(stream, created) : null,
       is_encrypted: false,
       stat_url: `http://${host}:${port}/ace/stat/${stream.infohash}`,
       command_url: `http://${host}:${port}/ace/cmd/${stream.infohash}`,
@@ -184,6 +187,84 @@ export class World {
         livepos: isStarting ? null : { pos: String(live - stream.behind), last: String(live), live_first: String(live - 1800), live_last: String(live), first_ts: String(live - 60), last_ts: String(live), buffer_pieces: "15" },
       },
     };
+  }
+
+  /** The one channel of this appliance that has spare ids: its first could not be had any more. */
+  private channel(stream: Stream, created: number): Fields {
+    const first = stream.infohash.split("").reverse().join("");
+    const ids = [first, stream.id, `infohash:${stream.infohash}`];
+    const last_fallback = { from: first, to: stream.id, code: "content_not_found", detail: "the engine does not find it", at: iso(created + 30_000) };
+    return { name: "Sports One", ids, id: stream.id, fallbacks: 1, last_fallback, race: "second" };
+  }
+
+  /** What lies where in a stream's window, and how it started. */
+  timeline(key: string, now: number): Fields | null {
+    const stream = this.streams.find((candidate) => candidate.infohash === key || candidate.id === key);
+    if (!stream || !this.isOn(stream, now)) return null;
+    const created = this.born - stream.createdAgo;
+    const isStarting = stream.state === "starting";
+    const held = isStarting ? 0 : Math.min(30, (now - created) / 1000);
+    const access_points = Array.from({ length: Math.floor(held / 2) }, (_, at) => held - at * 2 - ((now / 1000) % 2)).filter((behind) => behind > 0);
+    const moment = (behind: number) => ({ behind_seconds: behind, at: iso(now - behind * 1000), silent_seconds: null, splice: null, lost_seconds: null, repeated_seconds: null });
+    const drift = (now / 1000 + stream.seed) % 20;
+    const marks: Fields[] = [];
+    if (stream.splices > 0) marks.push({ ...moment(5 + drift), kind: "splice", splice: stream.splices % 2 === 0 ? "clock" : "exact", lost_seconds: stream.splices % 2 === 0 ? 0.4 : null });
+    if (stream.splices > 1) marks.push({ ...moment(5.5 + drift), kind: "silence", silent_seconds: 3.2 });
+    if (stream.silentS > 0) marks.push({ ...moment(9), kind: "silence", silent_seconds: stream.silentS });
+    const took = stream.startTook;
+    const spans = [
+      { name: "lease", from_ms: 0.4, took_ms: took * 0.02 },
+      { name: "select", from_ms: 0.5, took_ms: 0.3 },
+      { name: "engine_start", from_ms: took * 0.021, took_ms: took * 0.55 },
+      { name: "first_byte", from_ms: took * 0.571, took_ms: took * 0.425 },
+      { name: "first_client_byte", from_ms: took * 0.996, took_ms: took * 0.004 },
+    ];
+    const start = isStarting ? null : { asked_at: iso(created), took_ms: took, tries: 1, engine: this.engineName(stream.engine), fault: null, spans };
+    return { key: stream.infohash, window_seconds: held, access_points, marks: marks.filter((mark) => Number(mark["behind_seconds"]) <= held), start };
+  }
+
+  /** What the engine calls it. */
+  title(streamId: string): string | null {
+    const stream = this.streams.find((candidate) => streamId.startsWith(candidate.id));
+    return stream ? `Channel ${stream.at + 1}` : null;
+  }
+
+  /** Figures over time, as if this had gone on for a day. */
+  past(seconds: number, now: number): Fields {
+    const every = seconds <= 3600 ? 5 : 60;
+    const at = Array.from({ length: Math.floor(seconds / every) }, (_, place) => Math.floor(now / 1000 / every) * every * 1000 - (Math.floor(seconds / every) - 1 - place) * every * 1000);
+    const sum = (pick: (stream: Stream) => number) => this.streams.reduce((total, stream) => total + pick(stream), 0);
+    const [players, streams] = [sum((stream) => stream.players), this.streams.length];
+    const shards = Array.from({ length: 4 }, (_, shard) => this.streams.filter((stream) => stream.at % 4 === shard));
+    const rate = (then: number, of: (stream: Stream) => number) => shards.reduce((total, mine, shard) => total + mine.reduce((one, stream) => one + of(stream), 0) * (1 + 0.1 * Math.cos(then / 40_000 + shard)), 0);
+    const wave = (then: number, share: number) => 1 + share * Math.sin(then / 3_600_000) + share * 0.3 * Math.sin(then / 170_000);
+    const column = (make: (then: number) => number) => at.map(make);
+    return {
+      every_seconds: every,
+      at,
+      players: column((then) => Math.round(players * wave(then, 0.06))),
+      waiting: column((then) => Math.max(0, Math.round(2 * Math.sin(then / 90_000)))),
+      streams: column((then) => Math.round(streams * wave(then, 0.02))),
+      engines: column(() => this.scale.engines),
+      engines_used: column((then) => Math.min(this.scale.engines, Math.round(streams * 0.8 * wave(then, 0.05)))),
+      peers: column((then) => Math.round(sum((stream) => stream.peers) * wave(then, 0.2))),
+      egress_bps: column((then) => rate(then, (stream) => stream.players * stream.rate)),
+      ingress_bps: column((then) => rate(then, (stream) => stream.rate)),
+      download_bps: column((then) => rate(then, (stream) => stream.rate * 1.02)),
+      upload_bps: column((then) => rate(then, (stream) => stream.rate * 0.15)),
+    };
+  }
+
+  /** Gives an engine nothing more: what it has moves to the next. */
+  drain(engine: string, isDrained: boolean): boolean {
+    const at = Array.from({ length: this.scale.engines }, (_, place) => place).find((place) => this.engineName(place) === engine);
+    if (at === undefined) return false;
+    if (!isDrained) this.drained.delete(engine);
+    else {
+      this.drained.add(engine);
+      for (const stream of this.streams) if (this.engineOf(stream) === at) this.moved.set(stream.id, (at + 1) % this.scale.engines);
+    }
+    return true;
   }
 
   clients(key: string, now: number): Fields {
@@ -244,7 +325,7 @@ export class World {
         health_status: state === "healthy" ? "healthy" : "unhealthy",
         last_health_check: iso(now - 1000 - (at % 5) * 800),
         last_stream_usage: streams.length > 0 ? iso(now - 500) : at % 3 === 0 ? iso(now - 3_600_000) : null,
-        vpn_container: null,
+        vpn_container: this.hasVpn && at % 5 !== 4 ? (at % 2 === 0 ? "gluetun-one" : "gluetun-two") : null,
         engine_variant: null,
         platform: "linux",
         version: at % 5 === 0 ? "3.2.11" : "3.2.13",
@@ -254,6 +335,7 @@ export class World {
         fault: state === "down" ? "connection refused" : state === "suspect" ? "a stream was silent" : null,
         leases: streams.length,
         is_fallback: false,
+        is_drained: this.drained.has(this.engineName(at)),
       };
     });
   }
@@ -334,6 +416,9 @@ export class World {
       histogram("sluice_canary_delay_seconds", 95, [[0.001, 0.4], [0.002, 0.95], [0.005, 0.999], [0.01, 1]]);
     }
     lines.push(
+      `process_start_time_seconds ${Math.round(this.born / 1000) - 3600}`,
+      `orch_downloaded_bytes_total ${Math.round(seconds * 4e6)}`,
+      `orch_uploaded_bytes_total ${Math.round(seconds * 6e5)}`,
       'sluice_store_state{state="ok"} 1',
       "sluice_lease_requests_waiting 2",
       "sluice_task_panics_total 0",

@@ -184,3 +184,21 @@ fn engines_that_cannot_be_made_anew_stay() {
     let fault = world.fleet.progress().unwrap().rework.fault.unwrap();
     assert!(fault.contains("jopsis/acestream:x64"), "{fault}");
 }
+
+/// Guards an engine that was drained: another takes its place among those that are kept, nobody removes it for being idle, also
+/// not when fewer are asked for, and when it is used again there is one too many.
+#[test]
+fn a_drained_engine_is_kept_and_made_up_for() {
+    let mut world = World::new(limits());
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.containers.len(), 2);
+    world.drained = Some("acestream-1".to_owned());
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.containers.len(), 3, "nothing stands in for it");
+    world.fleet.scale_by_hand(2);
+    world.pass(Duration::from_secs(600));
+    assert!(world.containers.contains_key("acestream-1") && world.containers.len() == 3);
+    world.drained = None;
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.containers.len(), 2);
+}

@@ -797,7 +797,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 11] = [
     "GET /settings/orchestrator",
     "POST /settings/orchestrator",
     "GET /engine-cache/stats",
@@ -805,6 +805,8 @@ const ADDED: [&str; 9] = [
     "GET /events/stream",
     "GET /proxy/sessions/{}/clients",
     "GET /settings",
+    "GET /settings/variables",
+    "POST /settings/variables",
     "POST /engine-cache/purge",
     "POST /proxy/sessions/{}/move",
 ];

@@ -17,6 +17,7 @@
 mod bad_engine;
 mod bad_input;
 mod browser;
+mod changed;
 mod channels;
 mod chaos;
 mod client_address;

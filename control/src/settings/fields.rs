@@ -27,6 +27,16 @@ impl Group {
             Self::Orchestrator => "orchestrator",
         }
     }
+
+    /// Where it is read and changed.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Proxy => "/proxy/config",
+            Self::Loop => "/stream-loop-detection/config",
+            Self::Engine => "/settings/engine",
+            Self::Orchestrator => "/settings/orchestrator",
+        }
+    }
 }
 
 /// What a value may be. Bounds are inclusive.

@@ -3,29 +3,28 @@
 #![deny(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to the person who started it")]
 
+mod appliance;
+mod log;
+
 use anyhow::{Context, bail};
+use appliance::{Appliance, Beginning, Parts, static_engine, yard_options};
 use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
 use crossbeam::channel::{Receiver, Sender, bounded};
+use log::Log;
 use sluice::handover::cord::{FromServe, ToServe, hear, say};
 use sluice::handover::wire::Wire;
-use sluice::listen::{Admission, Bounds, PlayRate};
-use sluice::settings::{
-    ApiKey, Channels, Docker as DockerSettings, EngineNetwork, JoinBehind, Loaded, Selection, Settings, Tick,
-    Watched, help,
-};
+use sluice::settings::{Channels, InForce, Settings, Tick, Watched, help};
 use sluice::shard::Order;
 use sluice::upgrade::{Paused, Takeover, Took};
-use sluice::window::Budget;
 use sluice::{shard, supervisor, upgrade, uring};
 use sluice_bench::demo::Demo;
 use sluice_contract::link::{self, link};
 use sluice_contract::snapshot::Board;
-use sluice_contract::{Dial, Directory, ShardId, ToControl, ToShard, Tuning};
+use sluice_contract::{Dial, Directory, ShardId, ToControl, ToShard};
 use sluice_control::doctor;
-use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -102,6 +101,8 @@ enum Event {
     ShardEnded(ShardId, io::Result<()>),
     /// Everything is to be handed over to the process at the other end.
     HandOver(Wire),
+    /// Control is to be built from other settings than it was.
+    Rebuild,
 }
 
 fn main() -> ExitCode {
@@ -128,11 +129,28 @@ fn main() -> ExitCode {
 
 /// Holds the listening sockets and lets another process serve.
 fn supervise() -> anyhow::Result<u8> {
-    let settings = load()?.settings;
-    start_log(&settings);
+    let settings = Beginning::read(true)?.loaded.settings;
+    Log::start(settings.log_level.as_str(), settings.is_log_json);
+    let count = settings.shards.count;
+    // An address that is listened on already keeps its sockets, and whoever waits there.
+    let listeners = move |had: &[supervisor::Listener]| {
+        let settings = Beginning::read(true)?.loaded.settings;
+        let addresses = &settings.listen.addresses;
+        let sockets = |(at, address): (usize, &SocketAddr)| {
+            let address = *address;
+            // Two may be alike, with ports of the kernel's choice.
+            let alike = addresses[..at].iter().filter(|before| **before == address).count();
+            let kept = had.iter().filter(|listener| listener.address == address).nth(alike);
+            let sockets = kept.map(|kept| Ok(kept.sockets.clone()));
+            let sockets = sockets.unwrap_or_else(|| bind(&address, count).map(Into::into))?;
+            Ok(supervisor::Listener { address, sockets })
+        };
+        addresses.iter().enumerate().map(sockets).collect::<anyhow::Result<Vec<_>>>()
+    };
     let options = supervisor::Options {
         program: std::env::current_exe().context("cannot tell which program this is")?,
-        listeners: bind(&settings)?,
+        listeners: listeners(&[])?,
+        relisten: Box::new(move |had| listeners(had).map_err(|error| format!("{error:#}"))),
         notify: std::env::var_os("NOTIFY_SOCKET"),
         data_dir: settings.data_dir.clone(),
         settled: forget_startup_code,
@@ -142,7 +160,7 @@ fn supervise() -> anyhow::Result<u8> {
 
 /// Asks the supervisor that serves on our `DATA_DIR`, and waits for the outcome.
 fn ask_for_upgrade() -> anyhow::Result<()> {
-    let settings = load()?.settings;
+    let settings = Beginning::read(false)?.loaded.settings;
     println!("{}", supervisor::ask(&settings.data_dir)?);
     Ok(())
 }
@@ -180,25 +198,14 @@ impl Cord {
     }
 }
 
-/// Reads the settings, or says everything that is wrong with them.
-fn load() -> anyhow::Result<Loaded> {
-    Settings::load().map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-        anyhow::anyhow!("settings are not usable:{}", lines.concat())
-    })
-}
-
-/// For each address one listening socket per shard.
-fn bind(settings: &Settings) -> anyhow::Result<Vec<Vec<OwnedFd>>> {
-    let bound = |address: &SocketAddr| {
-        uring::bind(*address, settings.shards.count).with_context(|| format!("cannot listen on {address}"))
-    };
-    settings.listen.addresses.iter().map(bound).collect()
+/// One listening socket per shard.
+fn bind(address: &SocketAddr, shards: u16) -> anyhow::Result<Vec<OwnedFd>> {
+    uring::bind(*address, shards).with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Looks at what engines need and at the host, or at the host alone, and prints what is found.
 fn examine(is_host_only: bool) -> anyhow::Result<u8> {
-    let loaded = load()?;
+    let loaded = Beginning::read(true)?.loaded;
     loaded.warnings.iter().for_each(|warning| println!("note    settings  {warning}"));
     let settings = &loaded.settings;
     let mut findings = Vec::new();
@@ -232,7 +239,7 @@ fn surroundings(settings: &Settings) -> doctor::host::Surroundings {
 
 /// Removes the engines this appliance has in Docker and says which.
 fn remove_engines() -> anyhow::Result<()> {
-    let loaded = load()?;
+    let loaded = Beginning::read(true)?.loaded;
     let settings = &loaded.settings;
     let docker = settings.docker.as_ref();
     let docker =
@@ -256,18 +263,23 @@ fn remove_engines() -> anyhow::Result<()> {
 }
 
 fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
-    let loaded = load()?;
-    start_log(&loaded.settings);
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let environment = loaded.environment.of(sluice_control::variables());
-    let settings = Arc::new(loaded.settings);
+    // A demo keeps nothing, so nothing was kept.
+    let beginning = Beginning::read(!is_demo)?;
+    let settings = beginning.loaded.settings.clone();
+    let log = Log::start(settings.log_level.as_str(), settings.is_log_json);
+    beginning.loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     uring::raise_descriptor_limit().context("cannot read the limit of open files")?;
     warn_of_socket_memory(&settings);
     let demo = is_demo.then(sluice_bench::demo::start).transpose().context("cannot start the demo")?;
+    let demo = demo.map(Arc::new);
 
     let (wire, by_address, old) = match cord {
         Some(Cord { wire, listeners, old }) => (Some(wire), listeners, old),
-        None => (None, bind(&settings)?, None),
+        None => {
+            let addresses = settings.listen.addresses.iter();
+            let bound = addresses.map(|address| bind(address, settings.shards.count));
+            (None, bound.collect::<anyhow::Result<Vec<_>>>()?, None)
+        }
     };
     // As many as there are sockets: a supervisor keeps its own while programs come and go.
     let count = u16::try_from(by_address.first().map_or(0, Vec::len)).context("too many shards")?;
@@ -288,13 +300,22 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     let (to_control, control_inbox) = link(CONTROL_INBOX);
     let directory = Arc::new(Directory::default());
     let board = Arc::new(Board::new(count));
-    let dial = Arc::new(Dial::new(tuning(&settings)));
+    let dial = Arc::new(Dial::new(appliance::tuning(&settings)));
     let channels = Arc::new(ArcSwap::from_pointee(settings.channels.list.clone()));
     let (events, waiting) = bounded(usize::from(count) + 8);
     watch_signals(events.clone()).context("cannot watch signals")?;
     let takeover =
         old.map(|old| Takeover::begin(old, count)).transpose().context("nothing was handed over")?;
-    let mut options = control_options(&settings, &environment, demo.as_ref())?;
+    let is_supervised = wire.is_some();
+    let events_of_changes = events.clone();
+    let appliance = Appliance::new(Parts {
+        beginning,
+        demo: demo.clone(),
+        log,
+        is_supervised,
+        events: events_of_changes,
+    });
+    let mut options = appliance.build()?;
     if let Some(takeover) = &takeover {
         (options.epoch_before, options.lock_wait) = (takeover.epoch, LOCK_WAIT);
     }
@@ -306,6 +327,8 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             directory: directory.clone(),
             board: board.clone(),
             dial: dial.clone(),
+            variables: Some(appliance.clone()),
+            panel: sluice_control::PanelSessions::default(),
         },
     );
     if let (Err(error), Some(takeover)) = (&started, &takeover) {
@@ -325,8 +348,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             "sluice: no API_KEY was given, so this one was generated; it is shown only once and kept as a hash: {key}"
         );
     }
-    let admission = Admission::new(bounds(&settings));
-    let budget = Budget::new(settings.window.total_bytes);
+    appliance.keep_generated_key(generated_key);
     let cores = uring::usable_cores().unwrap_or_default();
     let of_shards = inboxes.into_iter().zip(listeners).zip(to_orders.drain(..).zip(taken.drain(..)));
     for (id, ((inbox, listeners), (orders, taken))) in (0..count).zip(of_shards) {
@@ -341,9 +363,9 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             board: board.clone(),
             channels: channels.clone(),
             dial: dial.clone(),
-            admission: admission.clone(),
-            budget: budget.clone(),
-            settings: settings.clone(),
+            admission: appliance.admission(),
+            budget: appliance.budget(),
+            settings: appliance.in_force().clone(),
             orders,
             taken,
         };
@@ -358,12 +380,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
         print_demo(demo, bound[0].port());
     }
     let restart = |wiring| {
-        let mut options = control_options(&settings, &environment, demo.as_ref())?;
-        options.lock_wait = LOCK_WAIT;
-        if let Some(key) = generated_key.clone() {
-            // The one that was shown goes on being accepted, whatever became of where its hash is kept.
-            options.api_key = sluice_control::ApiKey::Given(key);
-        }
+        let options = sluice_control::Options { lock_wait: LOCK_WAIT, ..appliance.build()? };
         Ok(sluice_control::start(options, wiring)?)
     };
     if let Some(took) = took {
@@ -377,7 +394,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     }
     let shards = ShardLinks { inboxes: &senders, orders: &orders, to_control: &to_control };
     let mut channels = ChannelList { file: settings.channels.path.clone().map(Watched::new), list: channels };
-    serve(&settings, restart, (&waiting, &mut channels), &shards, &mut control, cord.as_deref())
+    serve(appliance.in_force(), restart, (&waiting, &mut channels), &shards, &mut control, cord.as_deref())
 }
 
 /// The channels that shards know, and the file they stand in.
@@ -387,8 +404,15 @@ struct ChannelList {
 }
 
 impl ChannelList {
-    /// Takes the list anew if its file has changed; one with a fault changes nothing.
-    fn refresh(&mut self) {
+    /// Takes the list anew if its file has changed, or is another one; one with a fault changes nothing.
+    fn refresh(&mut self, settings: &Settings) {
+        let path = &settings.channels.path;
+        if self.file.as_ref().map(Watched::path) != path.as_deref() {
+            self.file = path.clone().map(Watched::new);
+            if settings.channels.list != **self.list.load() {
+                self.list.store(Arc::new(settings.channels.list.clone()));
+            }
+        }
         match self.file.as_mut().and_then(Watched::reread) {
             Some(Ok(list)) if list != **self.list.load() => {
                 let channels = list.len();
@@ -413,7 +437,7 @@ struct ShardLinks<'a> {
 
 /// Waits for the end, keeping control alive meanwhile; then drains.
 fn serve(
-    settings: &Settings,
+    settings: &InForce,
     restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
     (waiting, channels): (&Receiver<Event>, &mut ChannelList),
     shards: &ShardLinks<'_>,
@@ -428,13 +452,14 @@ fn serve(
         match waiting.recv_timeout(CONTROL_LOOK) {
             Ok(Event::Signal) => break,
             Ok(Event::HandOver(wire)) => hand_over(wire, &restart, shards, control, cord)?,
+            Ok(Event::Rebuild) => rebuild(&restart, control)?,
             Ok(Event::ShardEnded(id, Ok(()))) => bail!("shard {} ended by itself", id.0),
             Ok(Event::ShardEnded(id, Err(error))) => {
                 return Err(error).with_context(|| format!("shard {} cannot run", id.0));
             }
             Err(_) => {}
         }
-        channels.refresh();
+        channels.refresh(&settings.load());
         if control.as_ref().is_some_and(|control| !control.is_running())
             && let Some(failed) = control.take()
         {
@@ -443,7 +468,7 @@ fn serve(
             *control = Some(restart(wiring)?);
         }
     }
-    let deadline = Instant::now() + settings.timeouts.shutdown;
+    let deadline = Instant::now() + settings.load().timeouts.shutdown;
     tracing::info!("stopping; a second signal stops at once");
     for shard in shards.inboxes {
         let _ = shard.send(ToShard::Drain { deadline });
@@ -454,7 +479,7 @@ fn serve(
         match waiting.recv_deadline(deadline + FAREWELL) {
             Ok(Event::ShardEnded(..)) => left -= 1,
             // Whoever wanted it sees that we end.
-            Ok(Event::HandOver(_)) => {}
+            Ok(Event::HandOver(_) | Event::Rebuild) => {}
             Ok(Event::Signal) if begun.elapsed() < ECHO => {}
             Ok(Event::Signal) => bail!("stopped at once, {left} shards had not drained"),
             Err(_) => bail!("{left} shards did not drain in time"),
@@ -464,6 +489,19 @@ fn serve(
         control.stop(deadline.max(Instant::now()) + FAREWELL)?;
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Builds control from what holds now, while streams play on.
+fn rebuild(
+    restart: impl Fn(sluice_control::Wiring) -> anyhow::Result<sluice_control::Handle>,
+    control: &mut Option<sluice_control::Handle>,
+) -> anyhow::Result<()> {
+    if let Some(running) = control.take() {
+        tracing::info!("settings of control were changed; starting it anew while streams play on");
+        let wiring = running.pause(Instant::now() + CONTROL_STOP)?;
+        *control = Some(restart(wiring)?);
+    }
     Ok(())
 }
 
@@ -514,18 +552,6 @@ fn hand_over(
     Ok(())
 }
 
-fn start_log(settings: &Settings) {
-    let level = settings.log_level.as_str();
-    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_default();
-    let is_terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr);
-    if settings.is_log_json {
-        log.json().init();
-    } else {
-        log.with_ansi(is_terminal).init();
-    }
-}
-
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
@@ -557,168 +583,10 @@ fn watch_supervisor(wire: Arc<Wire>, events: Sender<Event>) -> anyhow::Result<()
     Ok(())
 }
 
-fn bounds(settings: &Settings) -> Bounds {
-    let limits = &settings.limits;
-    Bounds {
-        connections_max: limits.connections_max,
-        clients_max: limits.clients_max.map(u32::from),
-        address_clients_max: limits.address_clients_max.map(u32::from),
-        address_plays: limits
-            .address_plays
-            .map(|rate| PlayRate { per_second: rate.per_second, burst: rate.burst.get() }),
-    }
-}
-
-fn tuning(settings: &Settings) -> Tuning {
-    Tuning {
-        grace: settings.timeouts.grace,
-        empty_timeout: settings.timeouts.empty,
-        is_hls_default: settings.hls.by_default,
-        join_behind: match settings.window.join_behind {
-            JoinBehind::Media(time) => Some(time),
-            JoinBehind::Bytes(_) => None,
-        },
-    }
-}
-
 fn forget_startup_code() {
     if let Err(error) = uring::forget_startup_code() {
         tracing::debug!(%error, "the code of the start stays in memory");
     }
-}
-
-fn static_engine(address: &impl ToString, group: Option<String>) -> sluice_control::StaticEngine {
-    sluice_control::StaticEngine { authority: address.to_string(), group }
-}
-
-fn control_options(
-    settings: &Settings,
-    environment: &BTreeMap<String, String>,
-    demo: Option<&Demo>,
-) -> anyhow::Result<sluice_control::Options> {
-    let defaults = sluice_control::Options {
-        api_key: match &settings.api_key {
-            ApiKey::Generated => sluice_control::ApiKey::Generated,
-            ApiKey::Open => sluice_control::ApiKey::Open,
-            ApiKey::Given(key) => sluice_control::ApiKey::Given(key.expose().to_owned()),
-        },
-        reads_need_key: settings.reads_need_key,
-        cors_origin: settings.cors_origin.clone(),
-        collect_interval: settings.streams.collect_interval,
-        stats_history_max: settings.streams.history_max,
-        loop_detection: sluice_control::LoopDetection {
-            is_enabled: settings.streams.finds_loops,
-            threshold: settings.streams.loop_threshold,
-            check_interval: settings.streams.loop_check_interval,
-            retention: settings.streams.loop_retention,
-        },
-        tuning: tuning(settings),
-        join_behind_max: settings.slow_clients.lag_max,
-        environment: environment.clone(),
-        is_pinned: settings.is_pinned,
-        debug_dir: settings.debug_log_dir.clone(),
-        ..sluice_control::Options::default()
-    };
-    if let Some(demo) = demo {
-        let static_engines = demo.engines.iter().map(|address| static_engine(address, None)).collect();
-        // The demo leaves nothing behind: its data directory is memory.
-        return Ok(sluice_control::Options { static_engines, ..defaults });
-    }
-    let engines = &settings.engines;
-    Ok(sluice_control::Options {
-        static_engines: engines
-            .static_engines
-            .iter()
-            .map(|engine| static_engine(&engine.address, engine.group.clone()))
-            .collect(),
-        fallback_engine: engines.fallback_engine.as_ref().map(|address| static_engine(address, None)),
-        assumed_engine: engines.assumed_engine.as_ref().map(|address| static_engine(address, None)),
-        streams_per_engine: engines.streams_per_engine_max.map(u32::from),
-        selection: match engines.selection {
-            Selection::Score { forwarded_bonus, stream_cost } => {
-                sluice_control::Selection::Score { forwarded_bonus, stream_cost }
-            }
-            Selection::Spread => sluice_control::Selection::Spread,
-        },
-        no_response_timeout: settings.timeouts.no_response,
-        engine_wait: engines.wait,
-        docker: settings.docker.as_ref().map(|docker| yard_options(settings, docker)).transpose()?,
-        is_vpn_asked: settings.is_vpn_asked,
-        data_dir: Some(settings.data_dir.clone()),
-        debug_dir: Some(
-            settings.debug_log_dir.clone().unwrap_or_else(|| settings.data_dir.join("debug_logs")),
-        ),
-        ..defaults
-    })
-}
-
-/// How engines are kept in Docker.
-fn yard_options(settings: &Settings, docker: &DockerSettings) -> anyhow::Result<sluice_control::YardOptions> {
-    use sluice_control::docker::{Host, Label, Network, Tls};
-    use sluice_control::recipe::{Tags, Variant};
-    use sluice_control::{BreakerLimits, FleetLimits, Ranges, Setup, YardOptions, ports::PortRange};
-    /// Streams an engine in Docker carries when nobody set a limit: what the orchestrator's default was.
-    const STREAMS_PER_ENGINE: u32 = 3;
-    let tls = docker.certificates.clone().map(|directory| Tls { directory });
-    let host = Host::new(docker.host.as_deref(), tls)?;
-    if let (Some(remote), Some(publish)) = (host.remote(), docker.publish.filter(IpAddr::is_loopback)) {
-        bail!(
-            "ENGINE_PUBLISH_ADDR={publish} is not reachable from here: Docker is on {remote}; leave it out, or name an \
-             address of that machine which this one reaches"
-        );
-    }
-    let instance = match &docker.instance {
-        Some(instance) => instance.clone(),
-        None => sluice_control::instance(&settings.data_dir).with_context(|| {
-            format!("cannot keep the mark of this appliance in DATA_DIR {}", settings.data_dir.display())
-        })?,
-    };
-    let count = |count: u32| count as usize;
-    let range = |(first, last): (u16, u16)| PortRange::new(first, last);
-    let breaker = |(threshold, recovery)| BreakerLimits { threshold, recovery };
-    Ok(YardOptions {
-        setup: Setup {
-            host,
-            variant: docker.variant.and_then(Variant::named),
-            custom: None,
-            tags: Tags { arm32: docker.arm_tags.0.clone(), arm64: docker.arm_tags.1.clone() },
-            label: Label { key: docker.label.0.clone(), value: docker.label.1.clone() },
-            instance,
-            network: docker.network.as_ref().map(|network| match network {
-                EngineNetwork::Host => Network::Host,
-                EngineNetwork::Bridge => Network::Bridge,
-                EngineNetwork::Named(name) => Network::Named(name.clone()),
-            }),
-            publish: docker.publish,
-            has_https_mapped: docker.has_https_mapped,
-            memory_bytes: docker.memory_bytes,
-            folders: Vec::new(),
-        },
-        limits: FleetLimits {
-            min: count(docker.replicas_min),
-            max: count(docker.replicas_max),
-            surge: count(docker.surge_max),
-            min_free: count(docker.replicas_free_min),
-            streams_per_engine: settings.engines.streams_per_engine_max.map_or(STREAMS_PER_ENGINE, u32::from),
-            is_auto_delete: docker.is_auto_delete,
-            grace: docker.grace,
-            startup: docker.startup_timeout,
-            concurrent_max: count(docker.provisions_max),
-            interval: docker.provision_interval,
-            unhealthy_grace: docker.unhealthy_grace,
-            cooldown: docker.replacement_cooldown,
-            list_interval: docker.monitor_interval,
-            breaker: breaker(docker.breaker),
-            replacement_breaker: breaker(docker.replacement_breaker),
-        },
-        ranges: Ranges {
-            host: range(docker.host_ports)?,
-            https: range(docker.https_ports)?,
-            p2p: docker.p2p_ports.map(range).transpose()?,
-        },
-        pull_timeout: docker.pull_timeout,
-        cache_bytes_max: docker.cache_bytes_max,
-    })
 }
 
 /// Players the host's TCP memory cannot hold are better announced now than found out under load.

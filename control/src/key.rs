@@ -32,7 +32,7 @@ impl fmt::Debug for ApiKey {
 
 /// SHA-256 of a key. A plain hash suffices: what is stored belongs to a generated key of 192 random bits, which nobody
 /// finds by trying.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyHash([u8; 32]);
 
 impl KeyHash {

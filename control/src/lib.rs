@@ -40,7 +40,8 @@ pub use engines::{
     YardOptions, instance, ports, recipe, remove_engines,
 };
 pub use key::ApiKey;
-pub use plane::{Handle, start};
+pub use plane::{Handle, examine, start};
+pub use settings::setting_names;
 pub use settings::variables;
 pub use store::Error as StoreError;
 pub use streams::looping::Settings as LoopDetection;
@@ -63,7 +64,7 @@ pub struct StaticEngine {
 }
 
 /// Everything the control plane can be told. [`Options::default`] has the documented defaults and no engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Engines that exist already.
     pub static_engines: Vec<StaticEngine>,
@@ -111,7 +112,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// How far players may fall behind, where that is bounded: no setting lets them join further back.
     pub join_behind_max: Option<Duration>,
-    /// What the environment says of [`variables`], as it was given.
+    /// What the environment says of [`setting_names`] and of every other variable that can be changed, as it was given; of
+    /// `API_KEY` only what [`variables::mark_of`] makes of it.
     pub environment: BTreeMap<String, String>,
     /// Whether settings are what the environment says and cannot be changed.
     pub is_pinned: bool,
@@ -173,6 +175,16 @@ impl Default for Options {
     }
 }
 
+/// Sessions of the panel, which outlive the plane that began them.
+#[derive(Clone)]
+pub struct PanelSessions(pub(crate) Arc<api::Sessions>);
+
+impl Default for PanelSessions {
+    fn default() -> Self {
+        Self(Arc::new(api::Sessions::new()))
+    }
+}
+
 /// What connects the plane with the shards. [`Handle::stop`] gives it back for the next control.
 pub struct Wiring {
     /// What shards tell control.
@@ -185,6 +197,10 @@ pub struct Wiring {
     pub board: Arc<Board>,
     /// Written by control, read by shards.
     pub dial: Arc<Dial>,
+    /// Whoever reads the environment; without it no variable can be changed.
+    pub variables: Option<Arc<dyn variables::Variables>>,
+    /// Who is signed in.
+    pub panel: PanelSessions,
 }
 
 /// Why the plane cannot be started, or could not be stopped in order.

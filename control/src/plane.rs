@@ -2,11 +2,12 @@
 //! also the one that notices when a room fails and takes the plane down in order, so that `main` can build a new one.
 
 use crate::key::{self, KeyHash};
+use crate::settings::variables::{Base, Variables};
 use crate::shards::Shards;
 use crate::store::{self, Record};
 use crate::{
-    ApiKey, Error, LoopDetection, Options, Wiring, api, diagnosis, engines, events, metrics, priority,
-    resolve, settings, streams,
+    ApiKey, Error, LoopDetection, Options, PanelSessions, Wiring, api, diagnosis, engines, events, metrics,
+    priority, resolve, settings, streams,
 };
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
@@ -44,6 +45,22 @@ pub struct Handle {
     directory: Arc<Directory>,
     board: Arc<sluice_contract::snapshot::Board>,
     dial: Arc<Dial>,
+    variables: Option<Arc<dyn Variables>>,
+    panel: PanelSessions,
+}
+
+/// Whether a plane could be started with these options, without starting one.
+///
+/// # Errors
+/// When an option cannot work.
+pub fn examine(options: &Options) -> Result<(), Error> {
+    check(options)?;
+    let engines =
+        options.static_engines.iter().chain(&options.fallback_engine).chain(&options.assumed_engine);
+    for engine in engines {
+        engine.authority.parse::<engines::Authority>()?;
+    }
+    Ok(())
 }
 
 /// Starts the plane on threads of its own and tells every shard of the new link generation.
@@ -75,7 +92,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         .map_err(Error::Threads)?;
     let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
-    let Wiring { inbox, shards, directory, board, dial } = wiring;
+    let Wiring { inbox, shards, directory, board, dial, variables, panel } = wiring;
     let shards = Arc::new(Shards::new(shards));
     for (number, infohash) in loaded.aliases {
         directory.learn(number, infohash);
@@ -83,15 +100,15 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let settings = settings::start(
         settings::Options {
             environment: options.environment.clone(),
-            tuning: options.tuning,
+            base: Base { tuning: options.tuning, join_behind_max: options.join_behind_max },
             streams_per_engine: options.streams_per_engine,
             fleet: options.docker.as_ref().map(settings::Fleet::of),
             looping: options.loop_detection,
-            join_behind_max: options.join_behind_max,
             is_pinned: options.is_pinned,
         },
         store.clone(),
         dial.clone(),
+        variables.clone(),
     );
     runtime.block_on(settings.choose_template());
     let (stop, stopped) = oneshot::channel();
@@ -175,6 +192,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     #[cfg(feature = "faults")]
     tasks.spawn(api::faults::fail());
     tasks.spawn(follow(looping, streams.clone()));
+    let access = api::Access::new(key, options.reads_need_key, panel.0.clone());
+    access.set_key(settings.changed_key());
     let api = api::start(
         api_options(&options),
         api::Sources {
@@ -184,7 +203,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             engines: engines.clone(),
             settings,
             metrics,
-            access: Arc::new(api::Access::new(key, options.reads_need_key)),
+            access: Arc::new(access),
             body_bytes_max: options.body_bytes_max,
             streams: streams.clone(),
             events: events.clone(),
@@ -218,6 +237,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         directory,
         board,
         dial,
+        variables,
+        panel,
     })
 }
 
@@ -386,6 +407,8 @@ impl Handle {
             directory: self.directory.clone(),
             board: self.board.clone(),
             dial: self.dial.clone(),
+            variables: self.variables.clone(),
+            panel: self.panel.clone(),
         })
     }
 }

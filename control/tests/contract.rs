@@ -797,7 +797,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Routes that are described and that the published table does not have.
-const ADDED: [&str; 13] = [
+const ADDED: [&str; 15] = [
     "GET /settings/orchestrator",
     "POST /settings/orchestrator",
     "DELETE /engines/{}/drain",
@@ -808,6 +808,8 @@ const ADDED: [&str; 13] = [
     "GET /proxy/sessions/{}/clients",
     "GET /proxy/sessions/{}/timeline",
     "GET /settings",
+    "GET /settings/variables",
+    "POST /settings/variables",
     "POST /engine-cache/purge",
     "POST /engines/{}/drain",
     "POST /proxy/sessions/{}/move",

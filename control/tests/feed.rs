@@ -10,6 +10,7 @@ mod common;
 
 use common::{Bench, PATIENCE, options};
 use serde_json::{Value, json};
+use sluice_control::{ApiKey, Options};
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -138,4 +139,82 @@ fn figures_come_with_the_changes() {
     assert!(looks.iter().all(|look| look.data["is_whole"] == false && count(look) < count(&first)));
     let answer = bench.get("/api/v1/events/stream?figures=0");
     assert_eq!(answer.status, 422);
+}
+
+/// What came of a request: the status and the type of the answer, whose body may never end.
+fn answered(bench: &Bench, request: &str) -> (String, String) {
+    let mut reader = BufReader::new(bench.hand_over(request.as_bytes()));
+    let (mut status, mut kind) = (String::new(), String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        let line = line.trim_end().to_ascii_lowercase();
+        if let Some(version) = line.strip_prefix("http/1.1 ") {
+            status = version.chars().take(3).collect();
+        } else if let Some(of) = line.strip_prefix("content-type: ") {
+            kind = of.split(';').next().unwrap_or_default().to_owned();
+        } else if line.is_empty() {
+            return (status, kind);
+        }
+    }
+}
+
+/// Guards what no generator of requests can try, because the feed does not end: whatever is asked, the status is one that is
+/// described, with the type that is described for it, and none is a fault of ours.
+#[test]
+fn every_answer_of_the_feed_is_described() {
+    let key = "a-key-of-the-tests";
+    let closed = Options { api_key: ApiKey::Given(key.to_owned()), reads_need_key: true, ..options(&[]) };
+    let bench = Bench::start(closed, 1);
+    let keyed = format!("x-api-key: {key}\r\n");
+    let document = Bench::start(options(&[]), 1).get("/openapi.json").json();
+    let described = &document["paths"]["/events/stream"]["get"]["responses"];
+    let mut seen = std::collections::BTreeSet::new();
+    let queries = [
+        "",
+        "?figures=1",
+        "?figures=60",
+        "?figures=0",
+        "?figures=61",
+        "?figures=-1",
+        "?figures=",
+        "?figures=x",
+        "?figures=1&figures=x",
+        "?figures=99999999999999999999",
+        "?figures=1.5",
+        "?figures=%ff%00",
+        "?other=%2F|",
+    ];
+    let lasts = [
+        "",
+        "last-event-id: 1\r\n",
+        "last-event-id: 1-2\r\n",
+        "last-event-id: -1\r\n",
+        "last-event-id: 99999999999999999999-1\r\n",
+        "last-event-id: \u{e9}\r\n",
+        "last-event-id:\r\n",
+    ];
+    let keys = [keyed.as_str(), "", "x-api-key: wrong\r\n"];
+    for query in queries {
+        for last in lasts {
+            for key in keys.iter().take(if last.is_empty() { 3 } else { 1 }) {
+                let request = format!(
+                    "GET /events/stream{query} HTTP/1.1\r\nhost: sluice\r\nconnection: close\r\n{last}{key}\r\n"
+                );
+                let (status, kind) = answered(&bench, &request);
+                let types = &described[&status]["content"];
+                assert!(!types[&kind].is_null(), "{query} {last:?} {key:?}: {status} {kind} of {described}");
+                seen.insert(status);
+            }
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["200", "401", "403", "422"]);
+    let others: Vec<_> = (0..256)
+        .map(|_| bench.hand_over(format!("GET /events/stream HTTP/1.1\r\nhost: a\r\n{keyed}\r\n").as_bytes()))
+        .collect();
+    common::eventually("there is no room for another one", || {
+        answered(&bench, &format!("GET /events/stream HTTP/1.1\r\nhost: a\r\n{keyed}\r\n"))
+            == ("503".to_owned(), "application/json".to_owned())
+    });
+    drop(others);
 }

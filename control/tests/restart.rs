@@ -113,6 +113,8 @@ fn options_that_cannot_work_are_named() {
             directory: bench.directory.clone(),
             board: bench.board.clone(),
             dial: Default::default(),
+            variables: None,
+            panel: Default::default(),
         };
         sluice_control::start(options, wiring).err().map(|error| error.to_string())
     };

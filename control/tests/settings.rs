@@ -13,9 +13,12 @@ use common::engine::Engine;
 use common::http::{Answer, read_answer};
 use common::{Bench, options, stream};
 use serde_json::{Value, json};
+use sluice_contract::Holdings;
 use sluice_control::Options;
+use sluice_control::variables::{Base, Changed, Variable, Variables, mark_of};
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn send(bench: &Bench, line: &str, body: &[u8]) -> Answer {
@@ -428,4 +431,192 @@ fn a_bad_backup_changes_nothing() {
     assert_eq!(bench.get("/custom-variant/templates").json()["active_template_id"], Value::Null);
     assert_eq!(import(&good).json()["imported"]["proxy"], true);
     assert_eq!(bench.get("/proxy/config").json()["stream_timeout"], 44);
+}
+
+/// Somebody who reads an environment: remembers what it is told, and refuses one value.
+#[derive(Debug, Default)]
+struct Reader(Mutex<Vec<Changed>>);
+
+impl Variables for Reader {
+    fn table(&self) -> Vec<Variable> {
+        let variable = |name, aliases, is_secret, needs, fixed| Variable {
+            name,
+            aliases,
+            group: "General",
+            takes: "anything".to_owned(),
+            default: "nothing".to_owned(),
+            meaning: "Something.",
+            is_secret,
+            needs,
+            fixed,
+        };
+        vec![
+            variable("WARM_S", &["WARM"], false, "nothing", None),
+            variable("APP_PORT", &[], false, "restart", None),
+            variable("DATA_DIR", &[], false, "restart", Some("it is where changes are kept")),
+            variable("EMPTY_TIMEOUT", &[], false, "nothing", None),
+            variable("JOIN_BEHIND_S", &[], false, "nothing", None),
+            variable("API_KEY", &[], true, "nothing", None),
+        ]
+    }
+
+    fn check(&self, changed: &Changed) -> Result<Base, String> {
+        let of = |name: &str| changed.variables.get(name).map(String::as_str);
+        if of("WARM_S") == Some("bad") {
+            return Err("WARM_S=bad is bad".to_owned());
+        }
+        let mut tuning = options(&[]).tuning;
+        if let Some(seconds) = of("EMPTY_TIMEOUT").and_then(|text| text.parse().ok()) {
+            tuning.empty_timeout = Duration::from_secs(seconds);
+        }
+        Ok(Base { tuning, join_behind_max: None })
+    }
+
+    fn apply(&self, changed: &Changed) {
+        self.0.lock().unwrap().push(changed.clone());
+    }
+}
+
+impl Reader {
+    /// What it was told last.
+    fn told(&self) -> Changed {
+        self.0.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+const VARIABLES: &str = "/settings/variables";
+
+/// A control beside such a reader, with what the environment says of its variables.
+fn beside(options: Options) -> (Bench, Arc<Reader>) {
+    let reader = Arc::new(Reader::default());
+    let mut bench = Bench::start_beside(options, 1, 64, Some(reader.clone()));
+    bench.shards.iter_mut().for_each(|shard| shard.report(Holdings::default()));
+    (bench, reader)
+}
+
+fn variable(bench: &Bench, name: &str) -> Value {
+    let table = bench.get(VARIABLES).json();
+    table["variables"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone()
+}
+
+/// Guards: variables are changed as a whole or not at all, by any of their names and in any JSON form, are told with their
+/// source, outlive a restart, yield to another environment, and are put in force only once they are stored.
+#[test]
+fn variables_are_changed_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (bench, reader) = beside(kept(directory.path(), &[("WARM", "5")]));
+    assert_eq!(
+        (&variable(&bench, "WARM_S")["value"], &variable(&bench, "WARM_S")["source"]),
+        (&json!("5"), &json!("environment"))
+    );
+    let told = post(&bench, VARIABLES, r#"{"WARM":7,"APP_PORT":"81","EMPTY_TIMEOUT":9}"#).json();
+    assert_eq!(
+        told["changed"],
+        json!({ "WARM_S": "nothing", "APP_PORT": "restart", "EMPTY_TIMEOUT": "nothing" })
+    );
+    assert_eq!(told["restart_required"], json!(["APP_PORT"]));
+    let variables = |pairs: &[(&str, &str)]| -> std::collections::BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let all = variables(&[("WARM_S", "7"), ("APP_PORT", "81"), ("EMPTY_TIMEOUT", "9")]);
+    assert_eq!(reader.told().variables, all);
+    assert_eq!(bench.dial.read().empty_timeout, Duration::from_secs(9));
+
+    let before = bench.get(VARIABLES).json();
+    for (body, told) in [
+        (r#"{"APP_PORT":1,"WARM_S":"bad"}"#, "WARM_S=bad is bad"),
+        (r#"{"APP_PORT":1,"NO_SUCH":"x"}"#, "there is no variable NO_SUCH"),
+        (
+            r#"{"APP_PORT":1,"DATA_DIR":"/x"}"#,
+            "DATA_DIR cannot be changed here: it is where changes are kept",
+        ),
+        (r#"{"JOIN_BEHIND_S":1}"#, "JOIN_BEHIND_S is changed as join_behind_s, by POST /proxy/config"),
+        (r#"{"WARM_S":1,"WARM":2}"#, "WARM_S is in the request twice, by two of its names"),
+        (r#"{"WARM_S":[1]}"#, "WARM_S must be text, a number, true, false or null"),
+        ("{\"WARM_S\":\"a\\nb\"}", "WARM_S must be one line of at most 4096 characters"),
+        (r#"{"API_KEY":"short"}"#, "API_KEY must be 16 to 256 printable ASCII characters without blanks"),
+    ] {
+        assert_eq!(refused(&post(&bench, VARIABLES, body), 400), told);
+    }
+    refused(&post(&bench, VARIABLES, "[]"), 422);
+    assert_eq!(bench.get(VARIABLES).json(), before);
+    assert_eq!(reader.told().variables, all, "nothing was put in force");
+
+    // A setting of a group is told to whoever reads the environment as what it is there, and the last word on silence holds.
+    assert_eq!(
+        post(&bench, "/proxy/config", r#"{"join_behind_s":4,"no_data_timeout_checks":20}"#).status,
+        200
+    );
+    assert_eq!(reader.told().settings, variables(&[("JOIN_BEHIND_S", "4.0")]));
+    assert_eq!(bench.dial.read().empty_timeout, Duration::from_secs(20));
+    assert_eq!(post(&bench, VARIABLES, r#"{"EMPTY_TIMEOUT":"8","APP_PORT":null}"#).status, 200);
+    assert_eq!(bench.dial.read().empty_timeout, Duration::from_secs(8));
+    let export = bench.get("/settings/export").body;
+    drop(bench);
+
+    let (bench, reader) = beside(kept(directory.path(), &[("WARM", "5")]));
+    assert_eq!(reader.told().variables, variables(&[("WARM_S", "7"), ("EMPTY_TIMEOUT", "8")]));
+    assert_eq!(variable(&bench, "WARM_S")["source"], "api");
+    drop(bench);
+    let (bench, _) = beside(Options { is_pinned: true, ..kept(directory.path(), &[("WARM", "5")]) });
+    assert_eq!(variable(&bench, "WARM_S")["source"], "environment");
+    refused(&post(&bench, VARIABLES, r#"{"WARM_S":1}"#), 409);
+    drop(bench);
+    let (bench, reader) = beside(kept(directory.path(), &[("WARM", "6")]));
+    assert_eq!(reader.told().variables, variables(&[("EMPTY_TIMEOUT", "8")]));
+    drop(bench);
+
+    let (to, reader) = beside(options(&[]));
+    let told = send(&to, "POST /settings/import", &export).json();
+    assert_eq!(told["imported"]["errors"], json!([]));
+    assert_eq!(reader.told().variables, variables(&[("WARM_S", "7"), ("EMPTY_TIMEOUT", "8")]));
+    let bad = archive("variables.json", br#"{"WARM_S": "bad"}"#);
+    assert_eq!(
+        send(&to, "POST /settings/import", &bad).json()["imported"]["errors"],
+        json!(["WARM_S=bad is bad"])
+    );
+    assert_eq!(variable(&to, "WARM_S")["value"], "7");
+}
+
+/// Guards: another API key holds at once and after a restart, is never shown, told to nobody and kept as a hash; another key
+/// in the environment wins.
+#[test]
+fn the_api_key_is_changed_while_it_is_asked_for() {
+    const FIRST: &str = "the-first-of-two-keys";
+    const SECOND: &str = "the-second-of-two-keys";
+    let directory = tempfile::tempdir().unwrap();
+    let with = |key: &str| Options {
+        api_key: sluice_control::ApiKey::Given(key.to_owned()),
+        ..kept(directory.path(), &[("API_KEY", &mark_of(key))])
+    };
+    let change = |bench: &Bench, key: &str, body: &str| {
+        let line = format!(
+            "POST {VARIABLES} HTTP/1.1\r\nhost: sluice\r\nx-api-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        read_answer(&mut bench.hand_over(line.as_bytes()), false)
+    };
+    let (bench, reader) = beside(with(FIRST));
+    let answer = change(&bench, FIRST, &json!({ "API_KEY": SECOND, "WARM_S": 3 }).to_string());
+    assert_eq!((answer.status, answer.text().contains(SECOND)), (200, false));
+    assert!(!reader.told().variables.contains_key("API_KEY"));
+    assert_eq!(change(&bench, FIRST, "{}").status, 403);
+    assert_eq!(change(&bench, SECOND, "{}").status, 200);
+    drop(bench);
+    let (bench, _) = beside(with(FIRST));
+    assert_eq!((change(&bench, FIRST, "{}").status, change(&bench, SECOND, "{}").status), (403, 200));
+    drop(bench);
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        assert!(!bytes.windows(SECOND.len()).any(|window| window == SECOND.as_bytes()));
+    }
+    let (bench, _) = beside(with("a-third-key-of-some-length"));
+    assert_eq!(change(&bench, "a-third-key-of-some-length", "{}").status, 200);
+    // Taking a change back brings the environment's key back.
+    assert_eq!(
+        change(&bench, "a-third-key-of-some-length", &json!({ "API_KEY": SECOND }).to_string()).status,
+        200
+    );
+    assert_eq!(change(&bench, SECOND, r#"{"API_KEY":null}"#).status, 200);
+    assert_eq!(change(&bench, "a-third-key-of-some-length", "{}").status, 200);
 }

@@ -33,6 +33,13 @@ pub struct Bounds {
     pub address_plays: Option<PlayRate>,
 }
 
+impl Bounds {
+    /// Whether addresses are told apart.
+    fn are_by_address(&self) -> bool {
+        self.address_clients_max.is_some() || self.address_plays.is_some()
+    }
+}
+
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug)]
 pub struct PlayRate {
@@ -53,7 +60,7 @@ type Bucket = HashMap<IpAddr, Arc<Address>>;
 
 /// The process's admission desk.
 pub struct Admission {
-    bounds: Bounds,
+    bounds: ArcSwap<Bounds>,
     begun: Instant,
     connections: Arc<AtomicU32>,
     clients: Arc<AtomicU32>,
@@ -82,7 +89,7 @@ impl Admission {
     /// A desk with nobody admitted.
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            bounds,
+            bounds: ArcSwap::from_pointee(bounds),
             begun: Instant::now(),
             connections: Arc::default(),
             clients: Arc::default(),
@@ -91,9 +98,14 @@ impl Admission {
         })
     }
 
+    /// Other limits from now on. Who is there stays, and counts; by address only who came while addresses were counted.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.bounds.store(Arc::new(bounds));
+    }
+
     /// Claims a place for a connection; `None` when all are taken.
     pub fn connection(&self) -> Option<Guard> {
-        claim(&self.connections, Some(self.bounds.connections_max)).map(Guard::new)
+        claim(&self.connections, Some(self.bounds.load().connections_max)).map(Guard::new)
     }
 
     /// Claims a place for a player from this address.
@@ -101,17 +113,18 @@ impl Admission {
     /// # Errors
     /// Which limit was reached.
     pub fn client(&self, address: IpAddr, now: Instant) -> Result<Guard, Refusal> {
-        let place = claim(&self.clients, self.bounds.clients_max).ok_or_else(|| {
+        let bounds = self.bounds.load();
+        let place = claim(&self.clients, bounds.clients_max).ok_or_else(|| {
             Refusal::new(RefusalCode::ClientsMax, "all places for players are taken").retry_after(10)
         })?;
-        if self.bounds.address_clients_max.is_none() && self.bounds.address_plays.is_none() {
+        if !bounds.are_by_address() {
             return Ok(Guard::new(place));
         }
         let entry = self.address(address, now);
-        if let Some(rate) = self.bounds.address_plays {
+        if let Some(rate) = bounds.address_plays {
             self.pace(&entry, rate, now)?;
         }
-        let taken = take(&entry.clients, self.bounds.address_clients_max);
+        let taken = take(&entry.clients, bounds.address_clients_max);
         if !taken {
             let detail = "this address has as many players as it may";
             return Err(Refusal::new(RefusalCode::AddressClientsMax, detail).retry_after(10));
@@ -129,7 +142,7 @@ impl Admission {
     pub fn adopt_client(&self, address: IpAddr, now: Instant) -> Guard {
         self.clients.fetch_add(1, Ordering::AcqRel);
         let place = Place(self.clients.clone());
-        if self.bounds.address_clients_max.is_none() && self.bounds.address_plays.is_none() {
+        if !self.bounds.load().are_by_address() {
             return Guard::new(place);
         }
         let entry = self.address(address, now);
@@ -209,6 +222,26 @@ mod tests {
 
     fn address(n: u32) -> IpAddr {
         IpAddr::from(n.to_be_bytes())
+    }
+
+    /// Guards: other limits hold at once, for who comes then; who is there stays and counts.
+    #[test]
+    fn limits_are_changed_while_players_are_there() {
+        let desk = desk(|bounds| bounds.clients_max = Some(3));
+        let now = Instant::now();
+        let there: Vec<_> = (0..3).map(|n| desk.client(address(n), now).unwrap()).collect();
+        let bounds = |clients_max, address_clients_max| Bounds {
+            connections_max: 4,
+            clients_max,
+            address_clients_max,
+            address_plays: None,
+        };
+        desk.set_bounds(bounds(Some(1), None));
+        assert_eq!(desk.client(address(9), now).unwrap_err().code, RefusalCode::ClientsMax);
+        desk.set_bounds(bounds(None, Some(1)));
+        let _one = desk.client(address(9), now).unwrap();
+        assert_eq!(desk.client(address(9), now).unwrap_err().code, RefusalCode::AddressClientsMax);
+        assert_eq!(desk.clients() as usize, there.len() + 1);
     }
 
     #[test]

@@ -540,6 +540,8 @@ impl Machine {
             Event::Withdrawn(lease) => self.withdrawn(now, lease, actions),
             Event::Move(wanted) => self.start_move(now, wanted, actions),
             Event::Hold(is_held) => self.hold(now, is_held, actions),
+            // What loops is this id's broadcast, not the channel.
+            Event::End(EndReason::Looping) if self.leaves_loop(now, actions) => {}
             Event::End(reason) => self.end(reason, None, actions),
             Event::Tick => {}
         }

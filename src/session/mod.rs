@@ -550,7 +550,8 @@ impl Session {
     pub fn walked(&self, lag: LagMax) {
         self.hindmost.set((u64::MAX, self.hindmost.get().0));
         if lag == LagMax::default() {
-            return;
+            // It may have been bounded until now.
+            return self.lag_floor.set(0);
         }
         let feed = self.feed.borrow();
         let ahead = self.ahead.borrow().level(Instant::now());

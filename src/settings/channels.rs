@@ -63,6 +63,11 @@ impl Watched {
         Self { path, mark: None }
     }
 
+    /// Which file it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What stands in it, if that may be something else than before.
     ///
     /// # Errors

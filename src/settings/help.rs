@@ -104,6 +104,9 @@ set\", except `API_KEY=`.
 - Durations are Go's: `60s`, `1m30s`, `250ms`. A bare number has the unit the row names.
 - Sizes are bytes, or carry `k`, `M`, `G` (powers of 1000) or `Ki`, `Mi`, `Gi` (powers of 1024), with or without `B`.
 - Booleans are `true` or `false`, in any case. Anything else is refused, `1` and `yes` too.
+- While it runs, `POST /settings/variables` changes any of them; the answer says what is needed for it to hold: nothing, another
+  process (`DRIVER`, `ACEXY_LISTEN_ADDR`), or a restart (`APP_PORT`, `BIND_ADDR`, `SHARDS`). A change holds until the environment
+  says something else than it did then. `DATA_DIR` and `SETTINGS` are changed in the environment only.
 - All faults are reported together and the start is refused. Unknown names that start with `ACEXY_` or `SLUICE_`, and
   near misses of any name below, are warned of.
 ";

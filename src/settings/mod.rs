@@ -1,9 +1,10 @@
-//! Settings: text and environment to checked, typed values, once.
+//! Settings: text and environment to checked, typed values.
 //!
-//! [`Settings::load`] reads the process environment and `.env` in the working directory; nothing reads either of them
+//! [`Origin::of_process`] reads the process environment and `.env` in the working directory; nothing reads either of them
 //! later, save for the list of channels, which may change. The process environment wins over `.env`, the first name of a variable wins over its aliases, an empty value
 //! means "not set" (save for `API_KEY=`, which means open). All faults are reported together, so that one attempt shows
-//! everything there is to mend; what is odd but harmless becomes a warning.
+//! everything there is to mend; what is odd but harmless becomes a warning. [`live`] puts them together again when some are
+//! changed while the appliance runs.
 //!
 //! What this room does not do: it opens no socket, resolves no name and changes nothing on the host. Which variables
 //! exist, with their kinds, bounds, defaults and meanings, stands in one table ([`names`]); the help text and the
@@ -19,6 +20,7 @@ mod error;
 pub mod foreign;
 pub mod help;
 pub mod host;
+pub mod live;
 pub mod names;
 mod parse;
 mod profile;
@@ -28,6 +30,7 @@ mod similar;
 pub use channels::{Channels, ChannelsFile, Watched};
 pub use error::Error;
 pub use host::Host;
+pub use live::{Changes, InForce, Origin};
 pub use parse::{EngineAddress, NamedEngine};
 
 use ipnet::IpNet;
@@ -481,29 +484,7 @@ pub struct Loaded {
 }
 
 impl Settings {
-    /// Reads the process environment, `.env` in the working directory and the facts of this host.
-    ///
-    /// # Errors
-    /// All faults found, at least one.
-    pub fn load() -> Result<Loaded, Vec<Error>> {
-        let vars = std::env::vars_os()
-            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-        let dotenv = read_dotenv(Path::new(".env")).map_err(|error| vec![error])?;
-        Self::from_env(vars, dotenv.as_deref())
-    }
-
-    /// Checks the given variables and the text of a `.env` file against the facts of this host.
-    ///
-    /// # Errors
-    /// All faults found, at least one.
-    pub fn from_env(
-        vars: impl IntoIterator<Item = (String, String)>,
-        dotenv: Option<&str>,
-    ) -> Result<Loaded, Vec<Error>> {
-        Self::from_env_on(&Host::probe(Path::new("/")), vars, dotenv)
-    }
-
-    /// The same for a host whose facts are given: pure, for tests.
+    /// Checks variables and the text of a `.env` file against the facts of a host: pure, for tests.
     ///
     /// # Errors
     /// All faults found, at least one.

@@ -1217,7 +1217,7 @@ pub(super) static DEBUG_MODE: Variable = acting(
     Kind::Switch,
     Default::Is("false"),
     "Writes down what happens and why, as JSON Lines in `DEBUG_LOG_DIR` (see `docs/DEBUG_MODE.md`), and logs at `debug` unless \
-     `LOG_LEVEL` says otherwise. The first can be switched while it runs.",
+     `LOG_LEVEL` says otherwise.",
 );
 
 /// `DEBUG_LOG_DIR`
@@ -1247,8 +1247,7 @@ pub(super) static OTLP_ENDPOINT: Variable = acting(
     &["OTEL_EXPORTER_OTLP_ENDPOINT"],
     Kind::Text("http://host:port"),
     Default::Means("nowhere"),
-    "Where traces of plays are sent, as OTLP over HTTP in JSON; the port is 4318 and the path `/v1/traces` when left out. \
-     Can be changed while it runs.",
+    "Where traces of plays are sent, as OTLP over HTTP in JSON; the port is 4318 and the path `/v1/traces` when left out.",
 );
 
 /// `ACEXY_SCHEME`

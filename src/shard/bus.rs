@@ -10,7 +10,7 @@
 //! Clients far behind get one quantum per visit and go to the catch-up queue, which takes what a slice has left.
 
 use super::Shard;
-use crate::client::{Client, Served};
+use crate::client::{Client, Rules, Served};
 use crate::settings::Tick;
 use crate::uring::{LeaverSet, caught_call};
 use monoio::time::sleep;
@@ -50,6 +50,8 @@ pub(super) struct Bus {
     busy: Duration,
     tick: Duration,
     setting: Tick,
+    /// What clients live by, as it was when the slice began.
+    rules: Rules,
     catch_up: VecDeque<usize>,
     leavers: LeaverSet,
     generation: u32,
@@ -69,11 +71,8 @@ enum Next {
 }
 
 impl Bus {
-    pub(super) fn new(setting: Tick, leavers: LeaverSet) -> Self {
-        let tick = match setting {
-            Tick::Adaptive => Tick::ADAPTIVE_MIN,
-            Tick::Fixed(tick) => tick,
-        };
+    pub(super) fn new(setting: Tick, rules: Rules, leavers: LeaverSet) -> Self {
+        let tick = first_tick(setting);
         Self {
             seats: Slab::new(),
             order: Vec::new(),
@@ -82,6 +81,7 @@ impl Bus {
             busy: Duration::ZERO,
             tick,
             setting,
+            rules,
             catch_up: VecDeque::new(),
             leavers,
             generation: 0,
@@ -154,12 +154,13 @@ impl Bus {
 
     /// One slice of the walk.
     fn slice(&mut self, shard: &Shard) -> Next {
+        self.rules = shard.rules();
         let mut left = Vec::new();
         self.leavers.collect(|token| left.push(token));
         for token in left {
             let key = (token & u64::from(u32::MAX)) as usize;
             let seat = self.seats.get(key).filter(|seat| u64::from(seat.generation) == token >> 32);
-            if let Some(reason) = seat.map(|seat| seat.client.hung_up(Instant::now(), &shard.rules)) {
+            if let Some(reason) = seat.map(|seat| seat.client.hung_up(Instant::now(), &self.rules)) {
                 self.remove(key, reason);
             }
         }
@@ -210,7 +211,7 @@ impl Bus {
 
     fn visit(&mut self, key: usize, now: Instant, shard: &Shard) {
         let Some(seat) = self.seats.get_mut(key) else { return };
-        match served(&mut seat.client, now, shard) {
+        match served(&mut seat.client, now, &self.rules, shard) {
             Served::More if !seat.in_catch_up => {
                 seat.in_catch_up = true;
                 self.catch_up.push_back(key);
@@ -224,7 +225,7 @@ impl Bus {
     fn visit_catch_up(&mut self, now: Instant, shard: &Shard) -> bool {
         let Some(key) = self.catch_up.pop_front() else { return false };
         let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.in_catch_up) else { return true };
-        match served(&mut seat.client, now, shard) {
+        match served(&mut seat.client, now, &self.rules, shard) {
             Served::More => self.catch_up.push_back(key),
             Served::AtHead | Served::Blocked => seat.in_catch_up = false,
             Served::Gone(reason) => self.remove(key, reason),
@@ -236,9 +237,12 @@ impl Bus {
         let took = now - self.walk_began;
         shard.counters.tick_length.record(took);
         for session in shard.sessions.borrow().values() {
-            session.walked(shard.rules.lag);
+            session.walked(self.rules.lag);
         }
-        if self.setting == Tick::Adaptive {
+        let setting = shard.settings().shards.tick;
+        if self.setting != setting {
+            (self.setting, self.tick) = (setting, first_tick(setting));
+        } else if setting == Tick::Adaptive {
             let share = self.busy.as_secs_f64() / took.as_secs_f64().max(1e-9);
             if share > BUSY_SHARE_MAX {
                 self.tick = self.tick.mul_f64(1.25).min(Tick::ADAPTIVE_MAX);
@@ -254,9 +258,17 @@ impl Bus {
     }
 }
 
+/// The tick a rhythm begins with.
+fn first_tick(setting: Tick) -> Duration {
+    match setting {
+        Tick::Adaptive => Tick::ADAPTIVE_MIN,
+        Tick::Fixed(tick) => tick,
+    }
+}
+
 /// Serves a client; one on which our code fails ends alone.
-fn served(client: &mut Client, now: Instant, shard: &Shard) -> Served {
-    caught_call(|| client.serve(now, QUANTUM, &shard.rules, &shard.counters)).unwrap_or_else(|panic| {
+fn served(client: &mut Client, now: Instant, rules: &Rules, shard: &Shard) -> Served {
+    caught_call(|| client.serve(now, QUANTUM, rules, &shard.counters)).unwrap_or_else(|panic| {
         tracing::error!(shard = shard.id.0, panic, "serving a client failed; the client ends");
         shard.counters.panics.add(1);
         Served::Gone(EndReason::Internal)

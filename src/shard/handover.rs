@@ -304,7 +304,7 @@ fn take_session(shard: &Rc<Shard>, item: ToldItem, fds: Vec<OwnedFd>) -> io::Res
     let (key, infohash) = (told.key().clone(), told.infohash());
     let selector = key.selector().unwrap_or(told.asked_as());
     let count = u32::try_from(clients.len() + viewers.len()).unwrap_or(u32::MAX);
-    let of_shard = (count, shard.timing.clone());
+    let of_shard = (count, shard.timing());
     let session = Session::going_on(shard.clone(), told, (window, connection), of_shard, &shard.budget)?;
     if let Some(infohash) = infohash.filter(|infohash| key.infohash() != Some(*infohash)) {
         let canonical = StreamKey { name: StreamName::Infohash(infohash), options: key.options.clone() };

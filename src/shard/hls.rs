@@ -146,7 +146,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             swept = now;
             shard.hls.viewers.borrow_mut().take_rates(now);
             let gone =
-                shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(shard.settings.hls.idle));
+                shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(shard.settings().hls.idle));
             let_go(&shard, gone, EndReason::ClientLeft);
             let viewers = shard.hls.viewers.borrow();
             let watched: Vec<u64> = viewers.iter().map(|viewer| viewer.stream.session().serial()).collect();
@@ -206,7 +206,8 @@ pub(super) async fn manifest(
 ) -> Option<Served> {
     let peer = served.client.get();
     served.client.set(address(shard, &served, &head));
-    let outcome = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
+    let is_strict = shard.settings().strict_pid;
+    let outcome = match play_request(head.query.as_deref(), is_strict) {
         Err(refusal) => Outcome::refused(shard, &refusal, &head),
         Ok(_) if head.method == Method::Head => {
             Outcome::Answer(small(200, &[("Content-Type", PLAYLIST_TYPE)], "", &head))
@@ -314,7 +315,7 @@ fn admit(shard: &Rc<Shard>, stream: &Rc<Stream>, identity: Identity, guard: Guar
 }
 
 async fn first_playlist(shard: &Shard, stream: &Rc<Stream>) -> Result<(), Refusal> {
-    let deadline = Instant::now() + FIRST_PLAYLIST_WAIT.min(shard.settings.timeouts.start_max);
+    let deadline = Instant::now() + FIRST_PLAYLIST_WAIT.min(shard.settings().timeouts.start_max);
     stream.advance(Instant::now(), SystemTime::now());
     loop {
         let seen = stream.changed().count();
@@ -610,7 +611,7 @@ impl Transfer<'_> {
             if rest == 0 {
                 break;
             }
-            match timeout(self.shard.rules.write_timeout, served.send_rest()).await {
+            match timeout(self.write_timeout(), served.send_rest()).await {
                 Ok(outcome) => outcome?,
                 // What it took meanwhile counts.
                 Err(_) if served.sending.borrow().as_ref().is_some_and(|it| it.rest.len() < rest) => {}
@@ -649,9 +650,13 @@ impl Transfer<'_> {
         }
     }
 
+    fn write_timeout(&self) -> Duration {
+        self.shard.settings().timeouts.write
+    }
+
     async fn writable(&self, served: &Served) -> io::Result<()> {
         // A timer takes most of a kilobyte: only those who wait have one.
-        match Box::pin(timeout(self.shard.rules.write_timeout, served.socket.writable())).await {
+        match Box::pin(timeout(self.write_timeout(), served.socket.writable())).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -669,7 +674,7 @@ impl Transfer<'_> {
 /// The player's address behind trusted proxies, judged anew for each request.
 fn address(shard: &Shard, served: &Served, head: &RequestHead) -> std::net::IpAddr {
     let forwarded = head.headers_named("x-forwarded-for");
-    client_address(served.client.get(), forwarded, &shard.settings.listen.trusted_proxies)
+    client_address(served.client.get(), forwarded, &shard.settings().listen.trusted_proxies)
 }
 
 fn asks_for_low_latency(head: &RequestHead) -> bool {

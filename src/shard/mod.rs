@@ -28,10 +28,10 @@ use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
 use crate::session::{Host, Limits, Session, Timing, Wish};
-use crate::settings::{self, Channels, JoinBehind, Settings, SlowClient};
+use crate::settings::{self, Channels, InForce, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bus::Bus;
 use sluice_contract::link::{Receiver, Sender};
 use sluice_contract::snapshot::{Board, SessionEngine};
@@ -77,8 +77,8 @@ pub struct Wiring {
     pub admission: Arc<Admission>,
     /// Window memory of all shards.
     pub budget: Arc<Budget>,
-    /// Settings.
-    pub settings: Arc<Settings>,
+    /// Settings; replaced when some are changed.
+    pub settings: InForce,
     /// What it is told about being handed over.
     pub orders: Orders,
     /// What it takes over, and where it waits before it goes on with that.
@@ -101,10 +101,7 @@ struct Resolving {
 pub(crate) struct Shard {
     id: ShardId,
     driver: Driver,
-    settings: Arc<Settings>,
-    rules: Rules,
-    limits: Limits,
-    timing: Timing,
+    settings: InForce,
     shards: Vec<Sender<ToShard>>,
     control: Sender<ToControl>,
     directory: Arc<Directory>,
@@ -155,7 +152,7 @@ pub fn run(wiring: Wiring) -> io::Result<()> {
     {
         tracing::warn!(shard = wiring.id.0, core, %error, "cannot pin the shard to its core");
     }
-    let ladder = match wiring.settings.shards.driver {
+    let ladder = match wiring.settings.load().shards.driver {
         settings::Driver::Auto => Ladder::Auto,
         settings::Driver::IoUring => Ladder::IoUring,
         settings::Driver::Epoll => Ladder::Epoll,
@@ -163,36 +160,29 @@ pub fn run(wiring: Wiring) -> io::Result<()> {
     uring::run(ladder, move |driver| live(wiring, driver))?
 }
 
+/// What clients live by.
+fn rules(settings: &Settings) -> Rules {
+    let timeouts = &settings.timeouts;
+    Rules {
+        write_timeout: timeouts.write,
+        keepalive_after: timeouts.keepalive_after,
+        keepalive_interval: timeouts.keepalive_interval,
+        join_behind: match settings.window.join_behind {
+            JoinBehind::Media(time) => Behind::Media(time),
+            JoinBehind::Bytes(bytes) => Behind::Bytes(bytes),
+        },
+        lag: LagMax { time: settings.slow_clients.lag_max, bytes: settings.slow_clients.lag_bytes_max },
+        skips: settings.slow_clients.action == SlowClient::Skip,
+    }
+}
+
 async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
     tracing::info!(shard = wiring.id.0, driver = driver.as_str(), core = wiring.core, "shard started");
     let settings = wiring.settings;
-    let timeouts = &settings.timeouts;
+    let (tick, rules) = (settings.load().shards.tick, rules(&settings.load()));
     let shard = Rc::new(Shard {
         id: wiring.id,
         driver,
-        rules: Rules {
-            write_timeout: timeouts.write,
-            keepalive_after: timeouts.keepalive_after,
-            keepalive_interval: timeouts.keepalive_interval,
-            join_behind: match settings.window.join_behind {
-                JoinBehind::Media(time) => Behind::Media(time),
-                JoinBehind::Bytes(bytes) => Behind::Bytes(bytes),
-            },
-            lag: LagMax { time: settings.slow_clients.lag_max, bytes: settings.slow_clients.lag_bytes_max },
-            skips: settings.slow_clients.action == SlowClient::Skip,
-        },
-        limits: Limits {
-            spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
-            // The answer needs a moment to arrive.
-            lease_timeout: (settings.engines.wait + Duration::from_secs(1)).min(timeouts.start_max),
-            ..Limits::default()
-        },
-        timing: Timing {
-            start: timeouts.start,
-            start_max: timeouts.start_max,
-            no_response: timeouts.no_response,
-            user_agent: settings.engines.user_agent.as_str().into(),
-        },
         shards: wiring.shards,
         control: wiring.control,
         directory: wiring.directory,
@@ -203,7 +193,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         budget: wiring.budget,
         turns: Turns::start()?,
         counters: Counters::default(),
-        bus: RefCell::new(Bus::new(settings.shards.tick, LeaverSet::new()?)),
+        bus: RefCell::new(Bus::new(tick, rules, LeaverSet::new()?)),
         lines: serve::Lines::default(),
         inbox: RefCell::new(inbox::Inbox::new(wiring.inbox)),
         orders: RefCell::new(wiring.orders),
@@ -282,15 +272,41 @@ impl Shard {
         ticket
     }
 
+    /// The settings that hold now; not to be kept.
+    fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// What clients live by now.
+    fn rules(&self) -> Rules {
+        rules(&self.settings())
+    }
+
     /// The limits of a session that begins now.
     fn limits(&self) -> Limits {
         let Tuning { grace, empty_timeout, .. } = self.dial.read();
+        let settings = self.settings();
+        let wait = settings.engines.wait + Duration::from_secs(1);
         Limits {
             // The housekeeper ends those that are not to be kept so long.
-            grace: self.settings.warm.longest(grace),
+            grace: settings.warm.longest(grace),
             abandon: Limits::default().abandon.min(grace),
             empty_timeout,
-            ..self.limits
+            spare_clients_min: settings.engines.spare_clients_min.map_or(0, std::num::NonZeroU32::get),
+            // The answer needs a moment to arrive.
+            lease_timeout: wait.min(settings.timeouts.start_max),
+            ..Limits::default()
+        }
+    }
+
+    /// What engines of a session that begins now are given.
+    fn timing(&self) -> Timing {
+        let settings = self.settings();
+        Timing {
+            start: settings.timeouts.start,
+            start_max: settings.timeouts.start_max,
+            no_response: settings.timeouts.no_response,
+            user_agent: settings.engines.user_agent.as_str().into(),
         }
     }
 

@@ -67,7 +67,8 @@ impl From<Refusal> for Failure {
 /// Plays what the head asks for.
 pub(super) async fn run(shard: Rc<Shard>, served: Served, head: RequestHead) {
     let asked = Instant::now();
-    let request = match play_request(head.query.as_deref(), shard.settings.strict_pid) {
+    let is_strict = shard.settings().strict_pid;
+    let request = match play_request(head.query.as_deref(), is_strict) {
         Ok(request) => request,
         Err(refusal) => return served.close_with(&shard, &refusal, head.method == Method::Head).await,
     };
@@ -321,7 +322,7 @@ async fn join(
 
 /// Whether a stream may have another player.
 pub(super) fn check_stream_limit(shard: &Shard, session: &Session) -> Result<(), Refusal> {
-    match shard.settings.limits.stream_clients_max {
+    match shard.settings().limits.stream_clients_max {
         Some(max) if shard.stream_clients(session) >= max.get() as usize => {
             let detail = "this stream has as many players as it may";
             Err(Refusal::new(RefusalCode::StreamClientsMax, detail).retry_after(10))
@@ -386,7 +387,7 @@ fn start(
 ) -> Result<Rc<Session>, Refusal> {
     let serial = shard.next_serial.get() << 16 | u64::from(shard.id.0);
     shard.next_serial.set(shard.next_serial.get() + 1);
-    let (limits, timing) = (shard.limits(), shard.timing.clone());
+    let (limits, timing) = (shard.limits(), shard.timing());
     let session = Session::start(shard.clone(), key.clone(), serial, asked, reservation, limits, timing)
         .map_err(|error| {
             let detail = format!("cannot make a window: {error}");
@@ -425,14 +426,15 @@ fn admit(
         stream = %session.key(), client = %identity.id, address = %identity.address, "client joined"
     );
     let head = write::stream_head(head.minor_version);
-    let behind = shard.dial.read().join_behind.map_or(shard.rules.join_behind, Behind::Media);
+    let rules = shard.rules();
+    let behind = shard.dial.read().join_behind.map_or(rules.join_behind, Behind::Media);
     let (fd, place) = served.into_socket();
     let guards = [place, guard];
     let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
     client.bound_unsent(shard.bus.borrow().tick());
     shard.counters.clients_started.add(1);
     // A joiner's first bytes do not wait for the walk.
-    let served = client.serve(now, QUANTUM, &shard.rules, &shard.counters);
+    let served = client.serve(now, QUANTUM, &rules, &shard.counters);
     if was_running {
         shard.counters.join_time.record(story.asked.elapsed());
     }

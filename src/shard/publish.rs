@@ -57,7 +57,7 @@ fn relieve(shard: &Rc<Shard>) {
 /// Ends the sessions nobody watches whose grace period is over, unless they are among those that are kept warm: the
 /// ones left last, over all shards. Whichever stays ends by itself when its time is over.
 fn cool(shard: &Rc<Shard>) {
-    let (grace, kept) = (shard.dial.read().grace, shard.settings.warm.channels as usize);
+    let (grace, kept) = (shard.dial.read().grace, shard.settings().warm.channels as usize);
     let now = Instant::now();
     let idle_since = |session: &Session| session.info().idle_since;
     let over: Vec<Rc<Session>> = {

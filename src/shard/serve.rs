@@ -311,7 +311,7 @@ impl From<Option<Served>> for Next {
 /// Serves a connection until it plays, is handed on, or ends.
 pub(super) async fn run(shard: Rc<Shard>, connection: Connection, arrival: Arrival) {
     let Some(served) = Served::take(&shard, connection) else { return };
-    let _ = set_player_options(served.socket.as_fd(), shard.rules.write_timeout);
+    let _ = set_player_options(served.socket.as_fd(), shard.settings().timeouts.write);
     let _ = keep_alive(served.socket.as_fd(), KEEP_ALIVE);
     if arrival == Arrival::Handed {
         shard.counters.hand_over.record(served.accepted_at.elapsed());
@@ -363,7 +363,8 @@ async fn finish_answer(shard: &Rc<Shard>, served: Served, sending: Sending) -> O
 /// Reads requests and answers them.
 async fn converse(shard: Rc<Shard>, mut served: Served) {
     if !served.is_introduced.get() {
-        match timeout(shard.settings.timeouts.head, read_proxy_head(&served)).await {
+        let limit = shard.settings().timeouts.head;
+        match timeout(limit, read_proxy_head(&served)).await {
             Ok(Ok(())) => served.is_introduced.set(true),
             _ => {
                 let refusal = Refusal::new(RefusalCode::BadRequest, "malformed PROXY protocol head");
@@ -373,7 +374,7 @@ async fn converse(shard: Rc<Shard>, mut served: Served) {
     }
     loop {
         let is_first = served.is_first.get();
-        let limit = if is_first { shard.settings.timeouts.head } else { IDLE_TIMEOUT };
+        let limit = if is_first { shard.settings().timeouts.head } else { IDLE_TIMEOUT };
         let read = timeout(limit, read_head(&served)).await;
         let (head, consumed) = match read {
             Ok(Ok(Some(found))) => found,
@@ -402,7 +403,8 @@ async fn converse(shard: Rc<Shard>, mut served: Served) {
 }
 
 fn expects_proxy_head(shard: &Shard, peer: IpAddr) -> bool {
-    let listen = &shard.settings.listen;
+    let settings = shard.settings();
+    let listen = &settings.listen;
     let peer = peer.to_canonical();
     listen.proxy_protocol && listen.trusted_proxies.iter().any(|network| network.contains(&peer))
 }
@@ -506,7 +508,7 @@ async fn serve_one(shard: &Rc<Shard>, served: Served, head: RequestHead, consume
             served.client.set(client_address(
                 served.client.get(),
                 head.headers_named("x-forwarded-for"),
-                &shard.settings.listen.trusted_proxies,
+                &shard.settings().listen.trusted_proxies,
             ));
             Box::pin(play::run(shard.clone(), served, head)).await;
             return Next::Over;

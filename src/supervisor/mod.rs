@@ -4,7 +4,8 @@
 //! serves nobody, and stays what it is while one `serve` follows another. Everything it waits for is in one poll.
 //!
 //! To upgrade, it starts the program that is on disk now and puts the `serve` that runs in touch with it. What they do is
-//! theirs; it hears the outcome, and ends the new one if the old one goes on.
+//! theirs; it hears the outcome, and ends the new one if the old one goes on. The new one is given the addresses that are
+//! wanted by then: those that are listened on already with their sockets.
 //!
 //! When `serve` ends, so does it, with the same status: starting anew is for whoever started it. Processes that were
 //! orphaned below it are reaped and otherwise none of its business.
@@ -25,8 +26,10 @@ use serve::Serve;
 use signals::Signals;
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at what no descriptor tells.
@@ -36,12 +39,26 @@ const WORD_TIMEOUT: Duration = Duration::from_secs(5);
 /// An upgrade that has no outcome by then has failed. Each of its steps has a deadline of its own, which is shorter.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// An address that is listened on.
+#[derive(Clone)]
+pub struct Listener {
+    /// The address as it was asked for.
+    pub address: SocketAddr,
+    /// One socket per shard; closed with the last who holds them.
+    pub sockets: Rc<[OwnedFd]>,
+}
+
+/// Answers what is to be listened on from now on, given what there is.
+pub type Relisten = Box<dyn Fn(&[Listener]) -> Result<Vec<Listener>, String>>;
+
 /// What it is told.
 pub struct Options {
     /// The program to start.
     pub program: PathBuf,
-    /// For each address one listening socket per shard.
-    pub listeners: Vec<Vec<OwnedFd>>,
+    /// What is listened on, never empty.
+    pub listeners: Vec<Listener>,
+    /// Asked before each upgrade.
+    pub relisten: Relisten,
     /// Where systemd wants to be told of the start; `NOTIFY_SOCKET`.
     pub notify: Option<OsString>,
     /// Where it can be asked for an upgrade.
@@ -97,6 +114,8 @@ pub fn run(options: Options) -> Result<u8, Error> {
 /// A new `serve` that is to take over.
 struct Upgrade {
     next: Serve,
+    /// What it listens on.
+    listeners: Vec<Listener>,
     asker: Option<Asker>,
     deadline: Instant,
 }
@@ -160,9 +179,16 @@ impl Supervisor {
         }
         let program = &self.options.program;
         tracing::info!(program = %program.display(), "upgrading");
+        let listeners = match (self.options.relisten)(&self.options.listeners) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::error!(error, "the upgrade failed; everything goes on as before");
+                return answer(asker, Err(&error));
+            }
+        };
         let begun = Wire::pair().map_err(|cause| Error::Start { program: program.clone(), cause }).and_then(
             |(old, new)| {
-                let next = Serve::start(program, &self.options.listeners, Some(&new))?;
+                let next = Serve::start(program, &listeners, Some(&new))?;
                 if let Err(error) = self.serve.hand_over(&old) {
                     next.signal(Signal::KILL);
                     return Err(error);
@@ -172,7 +198,8 @@ impl Supervisor {
         );
         match begun {
             Ok(next) => {
-                self.upgrade = Some(Upgrade { next, asker, deadline: Instant::now() + UPGRADE_TIMEOUT });
+                self.upgrade =
+                    Some(Upgrade { next, listeners, asker, deadline: Instant::now() + UPGRADE_TIMEOUT });
             }
             Err(error) => {
                 tracing::error!(%error, "the upgrade failed; everything goes on as before");
@@ -183,8 +210,9 @@ impl Supervisor {
 
     /// The new one serves from now on; the old one ends by itself.
     fn followed(&mut self) {
-        let Some(Upgrade { next, asker, .. }) = self.upgrade.take() else { return };
+        let Some(Upgrade { next, listeners, asker, .. }) = self.upgrade.take() else { return };
         let old = std::mem::replace(&mut self.serve, next);
+        self.options.listeners = listeners;
         tracing::info!(old = old.pid.as_raw_pid(), new = self.serve.pid.as_raw_pid(), "upgraded");
         answer(asker, Ok(&format!("process {} serves now", self.serve.pid.as_raw_pid())));
         self.retired.push(old);

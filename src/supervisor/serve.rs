@@ -1,11 +1,11 @@
 //! A `serve` that was started.
 
-use super::{Error, WORD_TIMEOUT, next_word};
+use super::{Error, Listener, WORD_TIMEOUT, next_word};
 use crate::handover::cord::{FromServe, ToServe, say};
 use crate::handover::wire::{Wire, WireError};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,11 +24,7 @@ impl Serve {
     /// Starts one and hands it the listening sockets, and the way to the one it is to take over from.
     ///
     /// The cord is its standard input. It has a process group of its own: a terminal's Ctrl-C reaches it once, through us.
-    pub(super) fn start(
-        program: &Path,
-        listeners: &[Vec<OwnedFd>],
-        old: Option<&Wire>,
-    ) -> Result<Self, Error> {
+    pub(super) fn start(program: &Path, listeners: &[Listener], old: Option<&Wire>) -> Result<Self, Error> {
         let fault = |cause| Error::Start { program: program.to_owned(), cause };
         let (cord, other) = Wire::pair().map_err(fault)?;
         let child = Command::new(program)
@@ -40,10 +36,11 @@ impl Serve {
             .map_err(fault)?;
         // Reaped by its number with everybody else; a number is not given anew before that.
         let pid = Pid::from_child(&child);
-        let shards = listeners.first().map_or(0, Vec::len);
+        let shards = listeners.first().map_or(0, |listener| listener.sockets.len());
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let word = ToServe::Begin { shards, takes_over: old.is_some() };
-        let mut fds: Vec<BorrowedFd<'_>> = listeners.iter().flatten().map(AsFd::as_fd).collect();
+        let mut fds: Vec<BorrowedFd<'_>> =
+            listeners.iter().flat_map(|listener| listener.sockets.iter()).map(AsFd::as_fd).collect();
         fds.extend(old.map(AsFd::as_fd));
         let serve = Self { pid, cord: None, ahead: VecDeque::new() };
         match say(&cord, &word, &fds, Instant::now() + WORD_TIMEOUT) {

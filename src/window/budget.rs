@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// The whole process's budget.
 #[derive(Debug)]
 pub struct Budget {
-    total: u64,
+    total: AtomicU64,
     reserved: AtomicU64,
     waiting: AtomicUsize,
     starving: AtomicUsize,
@@ -36,6 +36,7 @@ impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: u64) -> Arc<Self> {
         let (reserved, waiting, starving) = Default::default();
+        let total = AtomicU64::new(total);
         Arc::new(Self { total, reserved, waiting, starving })
     }
 
@@ -64,7 +65,12 @@ impl Budget {
 
     /// Bytes in all.
     pub fn total(&self) -> u64 {
-        self.total
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Another total from now on. What is reserved stays; while that is more, nobody is given any.
+    pub fn set_total(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
     }
 
     /// Bytes reserved now.
@@ -73,7 +79,7 @@ impl Budget {
     }
 
     fn take(&self, bytes: u64) -> bool {
-        let take = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.total);
+        let take = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.total());
         self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
@@ -136,6 +142,18 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards: another total holds at once for what is asked then, and takes nothing away from anybody.
+    #[test]
+    fn the_total_is_changed_while_parts_are_held() {
+        let budget = Budget::new(100);
+        let held = budget.reserve(80).unwrap();
+        budget.set_total(50);
+        assert!(budget.reserve(1).is_none());
+        assert_eq!((held.bytes(), budget.reserved()), (80, 80));
+        budget.set_total(200);
+        assert!(budget.reserve(120).is_some());
+    }
 
     #[test]
     fn the_budget_is_never_overdrawn_and_comes_back() {

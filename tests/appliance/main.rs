@@ -18,6 +18,7 @@ mod bad_engine;
 mod bad_input;
 mod behind_proxies;
 mod browser;
+mod changed;
 mod channels;
 mod chaos;
 mod client_address;

@@ -6,7 +6,9 @@
 use super::error::Error;
 use super::sessions::Sessions;
 use crate::key::KeyHash;
+use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,9 +19,11 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Access {
     /// `None`: everybody may do everything.
-    key: Option<KeyHash>,
+    key: ArcSwap<Option<KeyHash>>,
+    /// The key as long as it is not changed through the API.
+    first: Option<KeyHash>,
     reads_need_key: bool,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     started: Instant,
     /// Milliseconds from the start to the last wrong key that was logged.
     logged_ms: AtomicU64,
@@ -29,11 +33,12 @@ pub(crate) struct Access {
 
 impl Access {
     /// A judge that accepts this key, or everybody.
-    pub(crate) fn new(key: Option<KeyHash>, reads_need_key: bool) -> Self {
+    pub(crate) fn new(key: Option<KeyHash>, reads_need_key: bool, sessions: Arc<Sessions>) -> Self {
         Self {
-            key,
+            key: ArcSwap::from_pointee(key),
+            first: key,
             reads_need_key,
-            sessions: Sessions::new(),
+            sessions,
             started: Instant::now(),
             logged_ms: AtomicU64::new(0),
             unlogged: AtomicU64::new(0),
@@ -47,7 +52,17 @@ impl Access {
 
     /// Whether there is a key.
     pub(crate) fn has_key(&self) -> bool {
-        self.key.is_some()
+        self.key.load().is_some()
+    }
+
+    /// From now on this is the key; `None` is the one there was before any change. Who was let in by another one is out.
+    pub(crate) fn set_key(&self, changed: Option<KeyHash>) {
+        let key = changed.or(self.first);
+        if **self.key.load() != key {
+            self.key.store(Arc::new(key));
+            self.sessions.end_all();
+            tracing::info!("the API key was changed");
+        }
     }
 
     /// Sessions of the panel.
@@ -60,7 +75,7 @@ impl Access {
     /// # Errors
     /// [`Error::KeyWrong`] when it is another.
     pub(crate) fn judge_key(&self, shown: &[u8]) -> Result<(), Error> {
-        if self.key.as_ref().is_none_or(|key| key.is_of(shown)) {
+        if self.key.load().as_ref().as_ref().is_none_or(|key| key.is_of(shown)) {
             return Ok(());
         }
         self.log_wrong();
@@ -72,7 +87,7 @@ impl Access {
     /// # Errors
     /// [`Error::KeyMissing`] when they show none, [`Error::KeyWrong`] when they show others.
     pub(crate) fn judge(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let Some(key) = &self.key else { return Ok(()) };
+        let Some(key) = **self.key.load() else { return Ok(()) };
         let mut is_shown = false;
         for shown in shown(headers) {
             if key.is_of(shown) {
@@ -122,7 +137,7 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     fn judge(headers: &[(&str, &str)]) -> Result<(), Error> {
-        let access = Access::new(Some(KeyHash::of(b"secret")), false);
+        let access = Access::new(Some(KeyHash::of(b"secret")), false, Arc::new(Sessions::new()));
         let headers = headers.iter().map(|(name, value)| {
             (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
         });
@@ -156,6 +171,17 @@ mod tests {
     /// Guards: without a key everybody may do everything.
     #[test]
     fn open_means_open() {
-        assert_eq!(Access::new(None, true).judge(&HeaderMap::new()), Ok(()));
+        let access = Access::new(None, true, Arc::new(Sessions::new()));
+        assert_eq!(access.judge(&HeaderMap::new()), Ok(()));
+    }
+
+    /// Guards: a new key holds at once and the old one no longer does; taking the change back brings the old one back.
+    #[test]
+    fn a_key_is_changed_while_it_is_asked_for() {
+        let access = Access::new(Some(KeyHash::of(b"first")), false, Arc::new(Sessions::new()));
+        access.set_key(Some(KeyHash::of(b"second")));
+        assert_eq!((access.judge_key(b"second"), access.judge_key(b"first")), (Ok(()), Err(Error::KeyWrong)));
+        access.set_key(None);
+        assert_eq!((access.judge_key(b"second"), access.judge_key(b"first")), (Err(Error::KeyWrong), Ok(())));
     }
 }

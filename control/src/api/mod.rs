@@ -35,12 +35,14 @@ mod sign_in;
 mod streams;
 pub(crate) mod time;
 mod timeline;
+mod variables;
 mod variant;
 mod version;
 mod vpn;
 
 pub(crate) use access::Access;
 pub(crate) use looks::Looks;
+pub(crate) use sessions::Sessions;
 pub(crate) use shapes::health_status;
 
 use crate::metrics::Metrics;

@@ -11,10 +11,11 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, SecurityRequirement};
 use utoipa::{OpenApi as _, ToSchema};
 
 /// Reading routes that ask for the key all the same, because of what they show.
-const KEYED_READS: [&str; 5] = [
+const KEYED_READS: [&str; 6] = [
     "/by-label",
     "/engine-cache/stats",
     "/settings/export",
+    "/settings/variables",
     "/custom-variant/templates/{slot_id}/export",
     "/engines/{container_id}/log",
 ];

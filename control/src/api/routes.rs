@@ -2,7 +2,7 @@
 
 use super::{
     Options, Sources, caches, containers, cors, docs, engines, error, events, health, looping, openapi,
-    panel, proxy, service, settings, sign_in, streams, timeline, variant, vpn,
+    panel, proxy, service, settings, sign_in, streams, timeline, variables, variant, vpn,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -32,6 +32,7 @@ fn described() -> (Router<Sources>, OpenApi) {
         .merge(containers::routes())
         .merge(vpn::routes())
         .merge(settings::routes())
+        .merge(variables::routes())
         .merge(variant::routes())
         .split_for_parts();
     (routes, openapi::complete(document))

@@ -2,7 +2,8 @@
 //!
 //! The cookie is `HttpOnly`, so that no script reads it, and `SameSite=Strict`. It counts only together with a header of the panel's
 //! own, which a page of another origin cannot send along with it: such a request is asked about first, and never allowed to carry
-//! cookies. The key is kept by neither side. Sessions live in memory: a restart ends them. Ports do not tell cookies apart, so the
+//! cookies. The key is kept by neither side. Sessions live in memory: they outlive a control plane that is
+//! started anew, and end with the process. Ports do not tell cookies apart, so the
 //! cookie's name holds a number of this appliance.
 
 use crate::key::{self, KeyHash};
@@ -63,6 +64,11 @@ impl Sessions {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|session| !shown.is_some_and(|token| session.token.is_of(token.as_bytes())));
         self.cookie("", Duration::ZERO, is_secure)
+    }
+
+    /// Ends every session.
+    pub(crate) fn end_all(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whether a request comes from the panel and belongs to a session.

@@ -2,6 +2,7 @@
 //! before anything is changed.
 
 use super::fields::{self, Group, Values};
+use super::variables::Wanted;
 use super::variant::Variant;
 use super::{Error, Handle, Record, active, document, template};
 use serde::Serialize;
@@ -28,6 +29,8 @@ const GROUPS: [(Group, &str); 4] = [
 ];
 const VARIANT: &str = "custom_engine_variant.json";
 const ACTIVE: &str = "active_template.json";
+/// What the environment sets otherwise; taken and left together with settings of the appliance itself.
+const VARIABLES: &str = "variables.json";
 
 /// What is to be taken from an archive.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +87,7 @@ pub(crate) fn export(settings: &Handle, date: &str) -> Result<Vec<u8>, zip::resu
     for (group, name) in GROUPS {
         put(name, &Value::Object(settings.group(group).0))?;
     }
+    put(VARIABLES, &json!(settings.variables_to_export()))?;
     put(
         "metadata.json",
         &json!({ "export_date": date, "version": "1.0", "description": "Settings of Sluice" }),
@@ -114,8 +118,8 @@ pub(crate) async fn import(settings: &Handle, bytes: &[u8], parts: Parts) -> Res
     if !found.imported.errors.is_empty() {
         return Ok(Imported { errors: found.imported.errors, ..Imported::default() });
     }
-    match settings.change_all(&found.groups, found.documents).await {
-        Ok(()) => Ok(found.imported),
+    match settings.change_all(&found.groups, found.documents, &found.variables).await {
+        Ok(_) => Ok(found.imported),
         Err(Error::Refused(fault)) => Ok(Imported { errors: vec![fault], ..Imported::default() }),
         Err(error) => Err(error),
     }
@@ -126,6 +130,7 @@ struct Found {
     imported: Imported,
     groups: Vec<(Group, Values)>,
     documents: Vec<Record>,
+    variables: Wanted,
     slots: Vec<u8>,
     active: Option<u8>,
 }
@@ -141,6 +146,7 @@ impl Found {
             Some(Group::Engine) => parts.engine,
             Some(Group::Orchestrator) => parts.orchestrator,
             None if name == VARIANT => parts.variant,
+            None if name == VARIABLES => parts.orchestrator,
             None => parts.templates && (is_template.is_some() || name == ACTIVE),
         };
         if !is_wanted {
@@ -170,6 +176,8 @@ impl Found {
             self.documents.push(template(slot, name, &variant));
             self.slots.push(slot);
             self.imported.templates += 1;
+        } else if name == VARIABLES {
+            self.variables = settings.variables_to_import(value.as_object().ok_or("no object")?)?;
         } else if name == VARIANT {
             let variant = Variant::read(&value)?;
             variant.check()?;

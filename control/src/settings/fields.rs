@@ -27,6 +27,16 @@ impl Group {
             Self::Orchestrator => "orchestrator",
         }
     }
+
+    /// Where it is read and changed.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Proxy => "/proxy/config",
+            Self::Loop => "/stream-loop-detection/config",
+            Self::Engine => "/settings/engine",
+            Self::Orchestrator => "/settings/orchestrator",
+        }
+    }
 }
 
 /// What a value may be. Bounds are inclusive.
@@ -86,6 +96,8 @@ const fn proxy(
 pub(crate) const GRACE: &str = "channel_shutdown_delay";
 /// Streams on one engine.
 pub(crate) const STREAMS_PER_ENGINE: &str = "max_streams_per_engine";
+/// The variable that chooses the defaults of several settings.
+pub(crate) const PROFILE: &str = "PROFILE";
 /// How far behind live players join.
 pub(crate) const JOIN_BEHIND: &str = "join_behind_s";
 /// TS or HLS.
@@ -149,7 +161,7 @@ pub(crate) static FIELDS: &[Field] = &[
             "ACEXY_STREAM_GRACE_PERIOD",
             "STREAM_IDLE_TIMEOUT",
             // It chooses a default; what that is, the appliance tells.
-            "PROFILE",
+            PROFILE,
         ],
         Kind::Seconds(0, 3600),
         "5",
@@ -160,7 +172,7 @@ pub(crate) static FIELDS: &[Field] = &[
         Kind::Int(1, 20),
         "3",
     ),
-    proxy(JOIN_BEHIND, &["JOIN_BEHIND_S", "PROFILE"], Kind::FloatSeconds(0.0, 25.0), "10.0"),
+    proxy(JOIN_BEHIND, &["JOIN_BEHIND_S", PROFILE], Kind::FloatSeconds(0.0, 25.0), "10.0"),
     proxy(STREAM_MODE, &["PROXY_STREAM_MODE", "STREAM_MODE"], Kind::Choice(&["TS", "HLS"]), "\"TS\""),
     proxy("hls_max_segments", &["HLS_MAX_SEGMENTS"], Kind::Int(5, 100), "20"),
     proxy("hls_initial_segments", &["HLS_INITIAL_SEGMENTS"], Kind::Int(1, 10), "3"),

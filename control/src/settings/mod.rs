@@ -4,11 +4,13 @@
 //! at that moment; when the environment says something else at a later start, it wins and the change is dropped with a
 //! warning. A change is checked as a whole, stored as a whole, and only then told to anybody: nothing is half applied.
 //!
-//! [`fields`] is the table, [`variant`] the one setting that is a document, [`archive`] the backup of all of them. This
-//! room knows what values mean only as far as it passes them on ([`Live`]).
+//! [`fields`] is the table, [`variables`] are what the environment sets beyond it, [`variant`] is the one setting that is a
+//! document, [`archive`] the backup of all of them. This room knows what values mean only as far as it passes them on
+//! ([`Live`]).
 
 pub(crate) mod archive;
 pub(crate) mod fields;
+pub mod variables;
 pub(crate) mod variant;
 
 pub(crate) use fields::{Field, Group, Values};
@@ -18,12 +20,14 @@ use crate::diagnosis;
 use crate::engines::recipe::Variant as Recipe;
 use crate::engines::{Live, YardOptions};
 use crate::store::{self, Record, SettingRow, TemplateRow};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use sluice_contract::{Dial, Tuning};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, watch};
+use variables::{Base, Needs, Variables, Wanted};
 use variant::Variant;
 
 /// Under which names the store keeps the documents.
@@ -95,16 +99,14 @@ pub(crate) enum Error {
 pub(crate) struct Options {
     /// What was given in the environment, by variable.
     pub(crate) environment: BTreeMap<String, String>,
-    /// What holds for shards before any change.
-    pub(crate) tuning: Tuning,
+    /// What follows from variables before any change of a setting.
+    pub(crate) base: Base,
     /// Leases per engine before any change.
     pub(crate) streams_per_engine: Option<u32>,
     /// Engines in Docker before any change, when they are kept there.
     pub(crate) fleet: Option<Fleet>,
     /// How streams that loop are looked for before any change.
     pub(crate) looping: LoopDetection,
-    /// How far players may fall behind, where that is bounded: they join within it.
-    pub(crate) join_behind_max: Option<Duration>,
     /// Whether nothing may be changed.
     pub(crate) is_pinned: bool,
 }
@@ -120,12 +122,20 @@ struct Inner {
     looping: watch::Sender<LoopDetection>,
     diagnosis: watch::Sender<diagnosis::Live>,
     dial: Arc<Dial>,
+    /// Whoever reads the environment, where variables can be changed.
+    variables: Option<Arc<dyn Variables>>,
+    base: ArcSwap<Base>,
     /// One change at a time, so that what is checked together is stored together.
     gate: Mutex<()>,
 }
 
 /// Takes what the store has and drops what the environment has overruled since.
-pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> Handle {
+pub(crate) fn start(
+    options: Options,
+    store: store::Handle,
+    dial: Arc<Dial>,
+    variables: Option<Arc<dyn Variables>>,
+) -> Handle {
     for field in fields::FIELDS {
         let Some(row) = store.setting(&field.key()) else { continue };
         let now = given(&options, field);
@@ -142,13 +152,20 @@ pub(crate) fn start(options: Options, store: store::Handle, dial: Arc<Dial>) -> 
     let live = watch::Sender::default();
     let looping = watch::Sender::new(options.looping);
     let (diagnosis, gate) = (watch::Sender::default(), Mutex::new(()));
-    let handle = Handle(Arc::new(Inner { options, store, live, looping, diagnosis, dial, gate }));
+    let base = ArcSwap::from_pointee(options.base);
+    let inner = Inner { options, store, live, looping, diagnosis, dial, variables, base, gate };
+    let handle = Handle(Arc::new(inner));
+    handle.drop_overruled();
     handle.publish();
+    // The process began with what was stored of variables; what settings of groups say of them it hears here.
+    if let Some(variables) = &handle.0.variables {
+        variables.apply(&handle.changed_with(&variables.table(), &[]));
+    }
     handle
 }
 
-/// Names of the variables of the environment that set what can also be changed while the appliance runs.
-pub fn variables() -> impl Iterator<Item = &'static str> {
+/// Names of the variables of the environment that set what settings of groups can change.
+pub fn setting_names() -> impl Iterator<Item = &'static str> {
     fields::FIELDS.iter().flat_map(|field| field.variables).copied()
 }
 
@@ -189,7 +206,7 @@ impl Handle {
     /// What a setting is, and where that comes from.
     pub(crate) fn value(&self, field: &Field) -> (Value, Source) {
         let options = &self.0.options;
-        let fleet = options.fleet.as_ref();
+        let (fleet, tuning) = (options.fleet.as_ref(), self.0.base.load().tuning);
         if let Some(value) = self.changed(field) {
             return (value, Source::Api);
         }
@@ -197,9 +214,9 @@ impl Handle {
         let source = if given.is_some() { Source::Environment } else { Source::Default };
         // What the appliance made of the environment is what holds, whatever form it was given in.
         let holds = match field.name {
-            fields::GRACE => Some(json!(options.tuning.grace.as_secs())),
-            fields::JOIN_BEHIND => options.tuning.join_behind.map(|behind| json!(behind.as_secs_f64())),
-            fields::STREAM_MODE => Some(json!(if options.tuning.is_hls_default { "HLS" } else { "TS" })),
+            fields::GRACE => Some(json!(tuning.grace.as_secs())),
+            fields::JOIN_BEHIND => tuning.join_behind.map(|behind| json!(behind.as_secs_f64())),
+            fields::STREAM_MODE => Some(json!(if tuning.is_hls_default { "HLS" } else { "TS" })),
             fields::STREAMS_PER_ENGINE => options.streams_per_engine.map(Value::from),
             fields::REPLICAS_MIN => fleet.map(|fleet| json!(fleet.replicas_min)),
             fields::REPLICAS_MAX => fleet.map(|fleet| json!(fleet.replicas_max)),
@@ -240,11 +257,16 @@ impl Handle {
     /// # Errors
     /// What is not allowed, or why nothing could be stored.
     pub(crate) async fn change(&self, group: Group, values: &Values) -> Result<(), Error> {
-        self.change_all(&[(group, values.clone())], Vec::new()).await
+        self.change_all(&[(group, values.clone())], Vec::new(), &Wanted::new()).await.map(drop)
     }
 
-    /// Changes settings of several groups and documents with them: all of it or nothing.
-    async fn change_all(&self, groups: &[(Group, Values)], documents: Vec<Record>) -> Result<(), Error> {
+    /// Changes settings of several groups, documents and variables with them: all of it or nothing.
+    async fn change_all(
+        &self,
+        groups: &[(Group, Values)],
+        documents: Vec<Record>,
+        wanted: &Wanted,
+    ) -> Result<Needs, Error> {
         let _gate = self.0.gate.lock().await;
         if self.0.options.is_pinned {
             return Err(Error::Pinned);
@@ -263,7 +285,25 @@ impl Handle {
         {
             records.push(document(VARIANT_KEY, &Variant { enabled: is_enabled, ..self.variant() }));
         }
-        self.save(records).await
+        let Some(variables) = &self.0.variables else {
+            if let Some(name) = wanted.keys().next() {
+                return Err(Error::Refused(format!("{} cannot be changed here", name.escape_debug())));
+            }
+            self.save(records).await?;
+            return Ok(Needs::new());
+        };
+        let table = variables.table();
+        let (of_variables, needs) = self.variable_records(&table, wanted)?;
+        records.extend(of_variables);
+        let changed = self.changed_with(&table, &records);
+        let base = variables.check(&changed).map_err(Error::Refused)?;
+        if !records.is_empty() {
+            self.0.store.save(records).await?;
+            self.0.base.store(Arc::new(base));
+            self.publish();
+            variables.apply(&changed);
+        }
+        Ok(needs)
     }
 
     async fn save(&self, records: Vec<Record>) -> Result<(), Error> {
@@ -289,7 +329,8 @@ impl Handle {
             }));
             all.insert(field.name.to_owned(), value);
         }
-        if let (Some(max), Some(behind)) = (self.0.options.join_behind_max, values.get(fields::JOIN_BEHIND))
+        let join_behind_max = self.0.base.load().join_behind_max;
+        if let (Some(max), Some(behind)) = (join_behind_max, values.get(fields::JOIN_BEHIND))
             && behind.as_f64().is_some_and(|behind| behind >= max.as_secs_f64())
         {
             let text =
@@ -317,7 +358,7 @@ impl Handle {
 
     fn tuning(&self) -> Tuning {
         let changed = |name: &str| self.changed_named(Group::Proxy, name);
-        let mut tuning = self.0.options.tuning;
+        let mut tuning = self.0.base.load().tuning;
         if let Some(seconds) = changed(fields::GRACE).and_then(|value| value.as_u64()) {
             tuning.grace = Duration::from_secs(seconds);
         }
@@ -422,7 +463,7 @@ impl Handle {
             records.push(Record::Template(TemplateRow { config, ..row }));
         }
         let custom = Values::from_iter([("use_custom_variant".to_owned(), variant.enabled.into())]);
-        self.change_all(&[(Group::Engine, custom)], records).await
+        self.change_all(&[(Group::Engine, custom)], records, &Wanted::new()).await.map(drop)
     }
 
     /// The slot whose template is in force.
@@ -447,7 +488,7 @@ impl Handle {
             let enabled = self.variant().enabled;
             records.push(document(VARIANT_KEY, &Variant { enabled, ..variant.clone() }));
         }
-        self.change_all(&[], records).await
+        self.change_all(&[], records, &Wanted::new()).await.map(drop)
     }
 
     /// Removes a template.
@@ -461,7 +502,7 @@ impl Handle {
         if !self.templates().contains_key(&slot) {
             return Err(Error::NoTemplate(slot));
         }
-        self.change_all(&[], vec![Record::TemplateGone { slot }]).await
+        self.change_all(&[], vec![Record::TemplateGone { slot }], &Wanted::new()).await.map(drop)
     }
 
     /// Puts a template in force and tells its name. Whether the custom variant is used at all stays as it is.
@@ -472,7 +513,7 @@ impl Handle {
         let (name, variant) = self.templates().remove(&slot).ok_or(Error::NoTemplate(slot))?;
         let enabled = self.variant().enabled;
         let records = vec![document(VARIANT_KEY, &Variant { enabled, ..variant }), active(slot)];
-        self.change_all(&[], records).await?;
+        self.change_all(&[], records, &Wanted::new()).await?;
         Ok(name)
     }
 }
@@ -513,22 +554,21 @@ mod tests {
         let open = || store::open(&stored).unwrap().0;
         let options = Options {
             environment: BTreeMap::new(),
-            tuning: Tuning::default(),
+            base: Base { tuning: Tuning::default(), join_behind_max: None },
             streams_per_engine: None,
             fleet: None,
             looping: LoopDetection::default(),
-            join_behind_max: None,
             is_pinned: false,
         };
         let store = open();
-        let before = start(options.clone(), store.clone(), Arc::default());
+        let before = start(options.clone(), store.clone(), Arc::default(), None);
         let variant = Variant { enabled: true, platform: "amd64".to_owned(), ..Variant::default() };
         before.set_variant(&variant).await.unwrap();
         before.set_template(4, "Living room", &variant).await.unwrap();
         before.activate_template(4).await.unwrap();
         store.stop(Instant::now() + Duration::from_secs(20)).await;
         drop((before, store));
-        let after = start(options, open(), Arc::default());
+        let after = start(options, open(), Arc::default(), None);
         let custom = after.watch().borrow().custom.clone();
         assert_eq!(custom.map(|custom| custom.name).as_deref(), Some("Living room"));
     }

@@ -120,6 +120,19 @@ fn try_open(options: &Options) -> Result<(Handle, Loaded), Error> {
     Ok((Handle(Arc::new(inner)), loaded))
 }
 
+/// The settings that are stored in a directory, beside whoever else uses it; none where nothing is stored yet.
+///
+/// # Errors
+/// When there is a file and it cannot be read.
+pub(crate) fn settings(directory: &Path) -> Result<Settings, Error> {
+    let path = directory.join(FILE);
+    if !path.exists() {
+        return Ok(Settings::default());
+    }
+    let connection = schema::open_reader(&path)?;
+    Ok(load::settings(&connection)?)
+}
+
 /// Makes the directory; others on the machine have no business in it.
 fn make(directory: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;

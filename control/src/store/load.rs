@@ -39,15 +39,18 @@ pub(super) fn load(from: &Connection) -> rusqlite::Result<Loaded> {
             |row| Ok((hex(row, "number")?, hex(row, "infohash")?)),
         )?,
         looping: rows(from, "SELECT * FROM looping", [], looping)?,
-        settings: rows(from, "SELECT * FROM settings", [], setting)?
-            .into_iter()
-            .map(|row| (row.key.clone(), row))
-            .collect(),
+        settings: settings(from)?,
         templates: rows(from, "SELECT * FROM templates", [], template)?
             .into_iter()
             .map(|row| (row.slot, row))
             .collect(),
     })
+}
+
+/// Settings changed through the API.
+pub(super) fn settings(from: &Connection) -> rusqlite::Result<Settings> {
+    let found = rows(from, "SELECT * FROM settings", [], setting)?;
+    Ok(found.into_iter().map(|row| (row.key.clone(), row)).collect())
 }
 
 /// Aggregates of one stream from a moment on, oldest first, the newest `limit` of them.

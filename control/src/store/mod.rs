@@ -24,7 +24,7 @@ mod schema;
 mod tests;
 mod writer;
 
-pub(crate) use handle::{Handle, open};
+pub(crate) use handle::{Handle, open, settings};
 pub(crate) use load::Loaded;
 pub(crate) use record::{
     EventRow, LoopingRow, Record, Resolution, SampleRow, SettingRow, StreamRow, TemplateRow,

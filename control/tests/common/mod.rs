@@ -12,6 +12,7 @@ use sluice_contract::{
     Alias, Connection, Dial, Directory, Epoch, Guard, Hex40, Holdings, Lease, LeaseRequest, Options, Refusal,
     ResolveRequest, Selector, ShardId, StreamKey, StreamName, Ticket, ToControl, ToShard,
 };
+use sluice_control::variables::Variables;
 use sluice_control::{Handle, StaticEngine, Wiring};
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
@@ -91,6 +92,16 @@ impl Bench {
 
     /// Starts control with inboxes of this bound; no shard has reported.
     pub fn start_unreported(options: sluice_control::Options, shards: u16, inbox_bound: usize) -> Self {
+        Self::start_beside(options, shards, inbox_bound, None)
+    }
+
+    /// The same beside somebody who knows variables of the environment.
+    pub fn start_beside(
+        options: sluice_control::Options,
+        shards: u16,
+        inbox_bound: usize,
+        variables: Option<Arc<dyn Variables>>,
+    ) -> Self {
         let (to_control, inbox) = link(1024);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| link(inbox_bound)).unzip();
         let directory = Arc::new(Directory::default());
@@ -102,6 +113,8 @@ impl Bench {
             directory: directory.clone(),
             board: board.clone(),
             dial: dial.clone(),
+            variables,
+            panel: Default::default(),
         };
         let control = sluice_control::start(options, wiring).expect("control starts");
         let shards = receivers.into_iter().zip(0..).map(|(inbox, id)| Shard {

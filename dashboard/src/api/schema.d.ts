@@ -1080,6 +1080,35 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/settings/variables": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every variable of the environment
+         * @description What it may be, what it is now and where that comes from. Those with a `setting` are changed as that setting of a group;
+         *     the others with `POST /settings/variables`, unless `fixed` says why not.
+         */
+        get: operations["variables"];
+        put?: never;
+        /**
+         * Change variables of the environment
+         * @description Names and new values, as text, numbers or booleans; an empty text is as if the variable were not set, and null takes an
+         *     earlier change back. All are taken, or none; they are checked like a start. A change holds until the environment says
+         *     something else than it does now. What plays goes on; where the control plane is rebuilt for a change, connections that
+         *     follow events have to be made anew. A new `API_KEY` holds from the answer on and ends every session of the panel; only a
+         *     hash of it is kept.
+         */
+        post: operations["set_variables"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/stream-loop-detection/config": {
         parameters: {
             query?: never;
@@ -1572,6 +1601,30 @@ export interface components {
             engine: components["schemas"]["EngineState"];
             /** @description Active ones, without figures. */
             streams: components["schemas"]["StreamState"][];
+        };
+        /** @description One variable, as the API tells of it. */
+        EnvironmentVariable: {
+            /** @description Other names that mean the same. */
+            aliases: string[];
+            /** @description What holds when it is not set, in words. */
+            default: string;
+            /** @description Why it cannot be changed here, when it cannot. */
+            fixed?: string | null;
+            /** @description The heading it stands under in the settings reference. */
+            group: string;
+            /** @description Whether its value is never shown. */
+            is_secret: boolean;
+            /** @description What it does. */
+            meaning: string;
+            /** @description Its preferred name. */
+            name: string;
+            /**
+             * @description What is needed for a change to take effect: `nothing`, `handover` (another process of the appliance takes over what
+             *     plays) or `restart`.
+             */
+            needs: string;
+            /** @description What it may be, in words. */
+            takes: string;
         };
         /** @description One entry. */
         EventLog: {
@@ -2118,6 +2171,15 @@ export interface components {
             is_pinned: boolean;
             settings: components["schemas"]["Setting"][];
         };
+        /** @description One variable and what it is now. */
+        Shown: components["schemas"]["EnvironmentVariable"] & {
+            /** @description The setting of a group that stands for it, as `group.name`: it is changed there. */
+            setting?: string | null;
+            /** @description `default`, `environment` or `api`. */
+            source: string;
+            /** @description As it was given; null when nobody set it, and for secrets. */
+            value?: string | null;
+        };
         /** @description A container that was started. */
         Started: {
             container_id: string;
@@ -2309,6 +2371,22 @@ export interface components {
             network_rx_bytes: number;
             /** Format: int64 */
             network_tx_bytes: number;
+        };
+        /** @description What came of a change. */
+        VariablesAnswer: {
+            /** @description For each variable of the request what is needed for the change to take effect: `nothing`, `handover` or `restart`. */
+            changed: {
+                [key: string]: string;
+            };
+            message: string;
+            /** @description Those that hold only after the appliance was started anew. */
+            restart_required: string[];
+        };
+        /** @description Every variable of the environment. */
+        VariablesTable: {
+            /** @description Whether nothing can be changed here (`SETTINGS=env`). */
+            is_pinned: boolean;
+            variables: components["schemas"]["Shown"][];
         };
         /** @description Which program this is. */
         Version: {
@@ -5969,6 +6047,139 @@ export interface operations {
                 };
             };
             /** @description A value is not allowed; nothing was changed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Settings are pinned to the environment */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The request does not say what it should */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvalidDetail"];
+                };
+            };
+            /** @description The change could not be stored; nothing was changed */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    variables: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VariablesTable"];
+                };
+            };
+            /** @description No key was shown */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The key is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    set_variables: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description `{"MAX_CLIENTS": 500, "ENGINE_SELECTION": "spread", "WARM_S": null}` */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VariablesAnswer"];
+                };
+            };
+            /** @description A variable cannot be changed, or not to this; nothing was changed */
             400: {
                 headers: {
                     [name: string]: unknown;

@@ -6,7 +6,7 @@
 //! races.
 
 use super::{
-    Action, Ask, EngineFault, Instant, Lease, LeaseId, Machine, Quest, Refusal, RefusalCode, Source,
+    Action, Ask, EngineFault, Instant, Lease, LeaseId, Life, Machine, Quest, Refusal, RefusalCode, Source,
     SourceFault, SourceId,
 };
 use sluice_contract::snapshot::Race;
@@ -175,6 +175,13 @@ impl Machine {
         self.switch(now, next, Some(refusal.clone()), actions);
         self.lease(now, actions);
         true
+    }
+
+    /// The present id was found to loop: those who watch are given the next one, if there is one; says whether there was.
+    pub(super) fn leaves_loop(&mut self, now: Instant, actions: &mut Vec<Action>) -> bool {
+        let loops = Refusal::new(RefusalCode::LoopingStream, "it was found to loop");
+        let is_watched = self.life == Life::Alive && self.playing.is_some() && self.clients > 0;
+        is_watched && self.fall_back(now, &loops, actions)
     }
 
     /// From here on it is another id's turn: what went wrong with the one before says nothing about it.

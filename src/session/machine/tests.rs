@@ -575,6 +575,30 @@ fn a_prompt_refusal_is_followed_by_the_next_id() {
     assert_eq!(reason(&life.after(20 * SECOND, Event::Refused(refusal))), Some(EndReason::StartFailed));
 }
 
+/// Guards: an id that is found to loop is left for the next one under those who watch; the session ends when there is none, when
+/// nobody watches, and for any other reason at once.
+#[test]
+fn an_id_that_loops_is_left() {
+    let playing = |mut life: Life| {
+        life.on(Event::Granted(lease(0, 0)));
+        life.on(Event::Opened(SourceId(0)));
+        life.on(Event::Media(SourceId(0)));
+        life
+    };
+    let mut life = playing(channel(false));
+    let actions = life.on(Event::End(EndReason::Looping));
+    let why = Some(Refusal::new(RefusalCode::LoopingStream, "it was found to loop"));
+    assert_eq!(actions, [close(0), Action::Entry { from: 0, to: 1, why }, asking(1, &[])]);
+    assert_eq!((reason(&actions), life.machine.entry()), (None, 1));
+    for other in [EndReason::Stopped, EndReason::Memory] {
+        assert_eq!(reason(&playing(channel(false)).on(Event::End(other))), Some(other));
+    }
+    let mut left = playing(channel(false));
+    left.on(Event::Leave);
+    assert_eq!(reason(&left.on(Event::End(EndReason::Looping))), Some(EndReason::Looping));
+    assert_eq!(reason(&Life::playing().on(Event::End(EndReason::Looping))), Some(EndReason::Looping));
+}
+
 /// Guards: an id that plays is given up when its sources have failed five times, or when nothing of it could be had for
 /// twenty seconds, and the next one goes on under the same players; those that were given up are tried again once
 /// another has played well, and the end comes only when all are given up.

@@ -1,0 +1,362 @@
+//! Variables of the environment that are changed while the appliance serves: what each does is seen on one that runs.
+
+use crate::common::{Appliance, SOON, Setup, until};
+use crate::stage::{RATE, Raw, assert_refusal, checked, engine, plays, refused};
+use serde_json::{Value, json};
+use sluice::settings::live::{Takes, takes};
+use sluice::settings::names::{self, Effect};
+use sluice_bench::channel::nth;
+use sluice_bench::player::Player;
+use sluice_bench::player::http::{self, Response};
+use std::net::SocketAddr;
+
+fn post(appliance: &Appliance, changes: &Value) -> Response {
+    let headers = [("Content-Type", "application/json")];
+    let body = changes.to_string();
+    http::request(appliance.addr(), "POST", "/settings/variables", &headers, body.as_bytes()).unwrap()
+}
+
+/// Changes variables, all of which hold from the answer on.
+fn change(appliance: &Appliance, changes: Value) {
+    let answer = post(appliance, &changes);
+    assert_eq!(answer.status(), 200, "{changes}: {}", answer.text());
+    assert_eq!(answer.json().unwrap()["restart_required"], json!([]), "{changes}");
+}
+
+fn refusal(appliance: &Appliance, n: u32, status: u16, code: &str) {
+    assert_refusal(&refused(&appliance.player(nth(n).0).start()), status, code);
+}
+
+fn raw(to: SocketAddr, bytes: &str) -> Raw {
+    let mut raw = Raw::open(to);
+    raw.send(bytes.as_bytes());
+    raw
+}
+
+/// Guards: limits on players, whose address counts, and manners of asking, each changed under a player that plays on.
+#[test]
+fn limits_and_manners_change_under_players() {
+    let engine = engine(2);
+    let appliance = Setup::with_engines(&[&engine]).env("HEAD_TIMEOUT_S", "300").start();
+    appliance.wait_healthy(1);
+    let first = checked(&appliance, &engine, 0).start();
+    plays(&first);
+
+    change(&appliance, json!({ "MAX_CLIENTS": 1 }));
+    refusal(&appliance, 1, 503, "clients_max");
+    change(&appliance, json!({ "MAX_CLIENTS": null, "MAX_CLIENTS_PER_STREAM": 1 }));
+    refusal(&appliance, 0, 503, "stream_clients_max");
+    change(&appliance, json!({ "MAX_CLIENTS_PER_STREAM": null, "MAX_CLIENTS_PER_IP": "1" }));
+    let counted = checked(&appliance, &engine, 0).start();
+    plays(&counted);
+    refusal(&appliance, 0, 429, "address_clients_max");
+    let rate =
+        json!({ "MAX_CLIENTS_PER_IP": null, "MAX_PLAYS_PER_IP_PER_S": 0.01, "MAX_PLAYS_PER_IP_BURST": 2 });
+    change(&appliance, rate);
+    let two = [0, 1].map(|n| checked(&appliance, &engine, n).start());
+    two.iter().for_each(plays);
+    refusal(&appliance, 0, 429, "address_rate");
+
+    change(
+        &appliance,
+        json!({ "MAX_PLAYS_PER_IP_PER_S": null, "MAX_PLAYS_PER_IP_BURST": null, "STRICT_PID": true }),
+    );
+    let path = format!("/ace/getstream?id={}&pid=1", nth(0).0);
+    assert_eq!(refused(&Player::get(appliance.addr(), &path).start()).status(), 400);
+    change(&appliance, json!({ "STRICT_PID": null, "ACEXY_M3U8": true }));
+    assert_eq!(appliance.get(&path).status(), 302, "sent to HLS");
+
+    let trust = json!({ "ACEXY_M3U8": null, "TRUSTED_PROXIES": "127.0.0.0/8" });
+    change(&appliance, trust);
+    let behind = checked(&appliance, &engine, 1).header("X-Forwarded-For", "198.51.100.7").start();
+    plays(&behind);
+    let shown = |address: &str| {
+        let clients = appliance.json(&format!("/proxy/streams/{}/clients", nth(1).0));
+        clients["clients"].to_string().contains(address)
+    };
+    until("the forwarded address is shown", || shown("198.51.100.7"));
+    change(&appliance, json!({ "PROXY_PROTOCOL": true }));
+    let plan = checked(&appliance, &engine, 1);
+    let told = plan.method("PROXY TCP4 198.51.100.8 127.0.0.1 4711 8000\r\nGET").start();
+    plays(&told);
+    until("the address of the PROXY protocol is shown", || shown("198.51.100.8"));
+
+    change(&appliance, json!({ "PROXY_PROTOCOL": null, "TRUSTED_PROXIES": null, "HEAD_TIMEOUT_S": "100ms" }));
+    let mut late = raw(appliance.addr(), "GET /ace/status HTTP/1.1\r\n");
+    late.read_until("a refusal", SOON, |bytes| String::from_utf8_lossy(bytes).contains("head_timeout"));
+    change(&appliance, json!({ "TICK_MS": 1000 }));
+    until("the walk is a second long", || appliance.metric("sluice_tick_seconds") >= 1.0);
+    change(&appliance, json!({ "TICK_MS": null, "WINDOW_TOTAL_MIB": 8 }));
+    let third = Player::get(appliance.addr(), &format!("/ace/getstream?id={}", nth(5).0)).start();
+    assert_refusal(&refused(&third), 503, "memory");
+    // Whoever is there counts: there is no place left for the next connection.
+    change(&appliance, json!({ "WINDOW_TOTAL_MIB": null, "MAX_CONNECTIONS": 16 }));
+    let crowd: Vec<Raw> = (0..16).map(|_| Raw::open(appliance.addr())).collect();
+    let mut last = raw(appliance.addr(), "GET /ace/status HTTP/1.1\r\nHost: a\r\n\r\n");
+    last.read_until("a refusal", SOON, |bytes| {
+        String::from_utf8_lossy(bytes).contains("too many connections")
+    });
+    drop(crowd);
+
+    first.wait_more(RATE, SOON).unwrap();
+    for player in [&first, &counted, &two[0], &two[1], &behind, &told] {
+        assert_eq!((player.end(), player.report().faults()), (None, Vec::new()));
+    }
+}
+
+/// Guards: what control is built from changes under a player that does not notice: engines, access, the log, and where
+/// things are written; a change outlives the process, and yields to an environment that says something else.
+#[test]
+fn control_is_built_anew_under_a_player() {
+    let (engine, other) = (engine(4), engine(4));
+    let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let setup = || Setup::with_engines(&[&engine]).env("API_KEY", "the-first-of-two-keys");
+    let appliance = setup().start();
+    appliance.wait_healthy(1);
+    let player = checked(&appliance, &engine, 0).start();
+    plays(&player);
+
+    let to = appliance.addr();
+    let key = |key: &'static str| {
+        move |changes: Value| {
+            let headers = [("Content-Type", "application/json"), ("X-API-KEY", key)];
+            let body = changes.to_string();
+            http::request(to, "POST", "/settings/variables", &headers, body.as_bytes()).unwrap()
+        }
+    };
+    let (first, second) = (key("the-first-of-two-keys"), key("the-second-of-two-keys"));
+    assert_eq!(first(json!({ "API_KEY": "short" })).status(), 400);
+    assert_eq!(first(json!({ "API_KEY": "the-second-of-two-keys" })).status(), 200);
+    assert_eq!(first(json!({ "API_KEY": null })).status(), 403);
+    let taken = |changes: Value| {
+        let starts = |lines: &[String]| lines.iter().filter(|line| line.contains("control started")).count();
+        let before = starts(&appliance.log_lines());
+        let answer = second(changes);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        appliance.wait_log("control is built anew", |lines| starts(lines) > before);
+    };
+
+    taken(json!({
+        "STATIC_ENGINES": format!("{},{}", engine.addr(), other.addr()), "CORS_ORIGIN": "https://tv.example",
+        "DEBUG_LOG_DIR": files.path().join("debug"), "STATS_HISTORY_MAX": 3, "READS_NEED_KEY": true,
+    }));
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        http::request(appliance.addr(), "GET", path, headers, b"").unwrap()
+    };
+    assert_eq!(ask("/engines", &[]).status(), 401, "READS_NEED_KEY");
+    let keyed = [("X-API-KEY", "the-second-of-two-keys"), ("Origin", "https://a.example")];
+    let engines = || ask("/engines", &keyed);
+    assert_eq!(engines().header("access-control-allow-origin"), Some("https://tv.example"));
+    until("both engines are there", || engines().json().unwrap().as_array().unwrap().len() == 2);
+    taken(json!({ "READS_NEED_KEY": null }));
+    assert_eq!(ask("/engines", &[]).status(), 200);
+
+    // Neither needs control: the log, and the list of channels.
+    let list = files.path().join("channels.toml");
+    std::fs::write(&list, format!("news = [\"{}\"]\n", nth(1).0)).unwrap();
+    assert_eq!(second(json!({ "LOG_FORMAT": "json", "CHANNELS_FILE": list })).status(), 200);
+    until("the channel plays", || {
+        let player = Player::get(appliance.addr(), "/ace/getstream?channel=news").start();
+        player.wait_head(SOON).unwrap().status == 200
+    });
+    appliance.wait_log("the log is JSON", |lines| {
+        lines
+            .iter()
+            .any(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] == "DEBUG"))
+    });
+    assert_eq!(second(json!({ "LOG_FORMAT": null, "LOG_LEVEL": "error" })).status(), 200);
+    let quiet = appliance.log_lines().len();
+    let another = checked(&appliance, &engine, 2).start();
+    plays(&another);
+    another.stop();
+    until("it has left", || ask("/proxy/status", &[]).json().unwrap()["total_clients"] == 1);
+    let noise: Vec<String> = appliance.log_lines().split_off(quiet);
+    assert!(!noise.iter().any(|line| line.contains("client joined")), "{noise:?}");
+    assert_eq!(second(json!({ "LOG_LEVEL": "debug" })).status(), 200);
+    until("debug mode writes where it was told", || {
+        let body = br#"{"debug_mode":true}"#;
+        let headers = [("Content-Type", "application/json"), keyed[0]];
+        let answer =
+            http::request(appliance.addr(), "POST", "/settings/orchestrator", &headers, body).unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        std::fs::read_dir(files.path().join("debug")).is_ok_and(|mut found| found.next().is_some())
+    });
+
+    // Something of a VPN is asked for: no engine is given any more, and what plays goes on.
+    taken(json!({ "GLUETUN_CONTAINER_NAME": "vpn" }));
+    until("nothing new is played", || {
+        let player = checked(&appliance, &engine, 3).start();
+        let head = player.wait_head(SOON).unwrap();
+        head.status == 503
+    });
+    player.wait_more(RATE, SOON).unwrap();
+    assert_eq!((player.end(), player.report().faults_or_losses()), (None, Vec::new()));
+    assert_eq!(engine.control().counters(nth(0).0).unwrap().opens, 1);
+
+    // What was changed holds after a crash, the key included; what the environment says anew wins.
+    taken(
+        json!({ "GLUETUN_CONTAINER_NAME": null, "ACEXY_HOST": "127.0.0.1", "ACEXY_PORT": other.addr().port() }),
+    );
+    player.stop();
+    let again = setup().env("CORS_ORIGIN", "https://else.example");
+    let appliance = appliance.kill_and_start(again);
+    let answer = http::request(appliance.addr(), "GET", "/settings/variables", &keyed, b"").unwrap();
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://else.example"));
+    let table = answer.json().unwrap();
+    let row = |name: &str| {
+        table["variables"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone()
+    };
+    for (name, source) in
+        [("STATS_HISTORY_MAX", "api"), ("CORS_ORIGIN", "environment"), ("MAX_SURGE", "default")]
+    {
+        assert_eq!(row(name)["source"], source, "{name}");
+    }
+    assert_eq!((&row("API_KEY")["value"], &row("API_KEY")["source"]), (&Value::Null, &json!("api")));
+    assert!(!answer.text().contains("two-keys"), "a secret is shown");
+}
+
+/// Guards: what only another process can take up, its driver and its listening sockets, is taken up by one, under a player
+/// that does not notice.
+#[test]
+fn a_process_follows_for_what_the_old_one_cannot_change() {
+    let engine = engine(1);
+    let appliance = Setup::with_engines(&[&engine]).start();
+    let player = checked(&appliance, &engine, 0).start();
+    plays(&player);
+    let before = appliance.pid();
+    let is_epoll = std::env::var("SLUICE_TEST_DRIVER").as_deref() == Ok("epoll");
+    let driver = if is_epoll { "auto" } else { "epoll" };
+    let answer = post(&appliance, &json!({ "DRIVER": driver, "ACEXY_LISTEN_ADDR": "127.0.0.2:0" }));
+    let told = answer.json().unwrap();
+    assert_eq!(told["changed"], json!({ "DRIVER": "handover", "ACEXY_LISTEN_ADDR": "handover" }), "{told}");
+    appliance.wait_log("another process took over", |lines| {
+        lines
+            .iter()
+            .any(|line| line.contains("a changed setting has taken effect") || line.contains("upgraded"))
+    });
+    until("it is another process", || appliance.pid() != before);
+    let ports = || -> Vec<u16> {
+        let lines = appliance.log_lines();
+        lines.iter().filter_map(|line| crate::common::listening(line)).collect()
+    };
+    until("the second address is listened on", || {
+        let second = ports().into_iter().find(|port| *port != appliance.addr().port());
+        second.is_some_and(|port| http::get(([127, 0, 0, 2], port).into(), "/ace/status").is_ok())
+    });
+    if !is_epoll {
+        until("every shard is on epoll", || {
+            let text = appliance.get("/metrics").text();
+            let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("sluice_io_uring{")).collect();
+            rows.len() == 2 && rows.iter().all(|row| row.ends_with(" 0.0") || row.ends_with(" 0"))
+        });
+    }
+    player.wait_more(RATE, SOON).unwrap();
+    assert_eq!((player.end(), player.report().faults_or_losses()), (None, Vec::new()));
+    assert_eq!(engine.control().counters(nth(0).0).unwrap().opens, 1);
+
+    // What is left are the few that are allowed to need a restart, and the answer says so.
+    let told = post(&appliance, &json!({ "APP_PORT": 1, "SHARDS": 1 })).json().unwrap();
+    assert_eq!(told["restart_required"], json!(["APP_PORT", "SHARDS"]), "{told}");
+    for name in ["DATA_DIR", "SETTINGS", "ACEXY_ORCH_URL", "MIN_REPLICAS", "NO_SUCH_NAME"] {
+        let answer = post(&appliance, &json!({ name: "1", "MAX_CLIENTS": 1 }));
+        assert_eq!(answer.status(), 400, "{name}: {}", answer.text());
+    }
+    let beside = checked(&appliance, &engine, 0).start();
+    plays(&beside);
+}
+
+/// What control is built from: that each makes a difference to it is tested where it is put together, what it does where
+/// engines are kept.
+const CONTROL: &[&str] = &[
+    "ENGINE_SELECTION",
+    "ENGINE_FORWARDED_BONUS",
+    "ENGINE_STREAM_COST",
+    "ENGINE_WAIT_S",
+    "NO_RESPONSE_TIMEOUT",
+    "COLLECT_INTERVAL_S",
+    "ENGINE_PROVISIONING",
+    "DOCKER_HOST",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "ENGINE_NETWORK",
+    "ENGINE_PUBLISH_ADDR",
+    "CONTAINER_LABEL",
+    "INSTANCE_ID",
+    "ENGINE_ARM32_VERSION",
+    "ENGINE_ARM64_VERSION",
+    "ENGINE_MEMORY_LIMIT",
+    "IMAGE_PULL_TIMEOUT_S",
+    "ENGINE_CACHE_MAX_MIB",
+    "PORT_RANGE_HOST",
+    "ACE_HTTPS_RANGE",
+    "ACE_MAP_HTTPS",
+    "P2P_PORT_RANGE",
+    "STARTUP_TIMEOUT_S",
+    "MONITOR_INTERVAL_S",
+    "HEALTH_UNHEALTHY_GRACE_PERIOD_S",
+    "HEALTH_REPLACEMENT_COOLDOWN_S",
+    "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
+    "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S",
+    "CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD",
+    "CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S",
+    "MAX_SURGE",
+    "MIN_FREE_REPLICAS",
+    "ENGINE_GRACE_PERIOD_S",
+    "MAX_CONCURRENT_PROVISIONS",
+    "MIN_PROVISION_INTERVAL_S",
+    "VPN_MODE",
+];
+/// What shards look up each time they act by it, or when a session begins: that a change reaches where they look is
+/// tested with others, and what each does by tests of its own; the two together are not.
+const SHARDS: &[&str] = &[
+    "PROFILE",
+    "ACEXY_BUFFER",
+    "SLOW_CLIENT",
+    "SLOW_CLIENT_LAG_S",
+    "SLOW_CLIENT_LAG_MIB",
+    "WARM_CHANNELS",
+    "WARM_S",
+    "START_TIMEOUT_S",
+    "START_TIMEOUT_MAX_S",
+    "EMPTY_TIMEOUT",
+    "WRITE_TIMEOUT_S",
+    "SHUTDOWN_TIMEOUT_S",
+    "KEEPALIVE_AFTER_MS",
+    "KEEPALIVE_INTERVAL_MS",
+    "WARM_SPARE_CLIENTS_MIN",
+    "ENGINE_USER_AGENT",
+    "ACEXY_M3U8_STREAM_TIMEOUT",
+];
+/// What is a setting of a group, with tests of its own, or means the only thing it may.
+const ELSEWHERE: &[&str] = &[
+    "JOIN_BEHIND_S",
+    "PROXY_GRACE_PERIOD",
+    "MAX_STREAMS_PER_ENGINE",
+    "ENGINE_VARIANT",
+    "MIN_REPLICAS",
+    "MAX_REPLICAS",
+    "AUTO_DELETE",
+    "PROXY_STREAM_MODE",
+    "STREAM_LOOP_DETECTION_ENABLED",
+    "STREAM_LOOP_DETECTION_THRESHOLD_S",
+    "STREAM_LOOP_CHECK_INTERVAL_S",
+    "STREAM_LOOP_RETENTION_MINUTES",
+    "DEBUG_MODE",
+    "OTLP_ENDPOINT",
+    "ACEXY_SCHEME",
+];
+
+/// Guards: every variable that acts is either changed in a test here while the appliance runs, or stands in a list that says where
+/// its effect is tested instead.
+#[test]
+fn every_variable_that_acts_is_changed_or_listed() {
+    let here = include_str!("changed.rs");
+    for variable in names::ALL.iter().filter(|variable| variable.effect == Effect::Acts) {
+        let name = variable.name;
+        let is_changed = here.contains(&format!("\"{name}\":"));
+        let is_elsewhere = [CONTROL, SHARDS, ELSEWHERE].concat().contains(&name);
+        let needs_restart = matches!(takes(variable), Takes::Restart | Takes::Fixed(_));
+        assert!(is_changed || is_elsewhere || needs_restart, "no test changes {name}");
+        assert!(!(is_changed && is_elsewhere), "{name} is changed here");
+    }
+}

@@ -21,7 +21,6 @@ mod care;
 mod common;
 mod daemon;
 mod life;
-mod panel;
 mod placements;
 mod refusals;
 mod rest;

@@ -58,12 +58,10 @@ fn neither_outlives_the_other() {
 }
 
 /// Guards: as PID 1 of a container it stops on SIGTERM, which the kernel keeps from a PID 1 that does not ask for it, and
-/// reaps what others leave behind. Skipped with a reason where no process namespace can be made.
+/// reaps what others leave behind.
 #[test]
 fn as_pid_1_it_stops_on_a_signal_and_reaps_orphans() {
-    let possible = Command::new("unshare").args(["--pid", "--fork", "true"]).stderr(Stdio::null()).status();
-    if !possible.is_ok_and(|status| status.success()) {
-        println!("skipped: no process namespace can be made here");
+    if !sys::may_unshare(&["--pid"]) {
         return;
     }
     let inner = Setup::bare().into_command();

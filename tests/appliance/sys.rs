@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const BPF_LD_W_ABS: u16 = 0x20;
@@ -68,10 +68,30 @@ pub fn enter_cgroup(command: &mut Command, processes: &Path) {
     unsafe { command.pre_exec(enter) };
 }
 
+/// Says that a test cannot run here, and why; CI has to be able to run it.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}, and CI has to test it");
+    println!("skipped: {why}");
+}
+
 /// Whether this process may mount.
 pub fn may_mount() -> bool {
     // SAFETY: no pointers are passed.
-    unsafe { libc::geteuid() == 0 }
+    let may = unsafe { libc::geteuid() == 0 };
+    if !may {
+        skip("a disk of its own takes root");
+    }
+    may
+}
+
+/// Whether namespaces of these kinds, as `unshare` names them, can be made here.
+pub fn may_unshare(kinds: &[&str]) -> bool {
+    let made = Command::new("unshare").args(kinds).args(["--fork", "true"]).stderr(Stdio::null()).status();
+    let may = made.is_ok_and(|status| status.success());
+    if !may {
+        skip("no namespace can be made");
+    }
+    may
 }
 
 /// Mounts an empty disk of so many bytes, which the child alone sees, on a directory.

@@ -11,21 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Whether namespaces can be made here; CI has to be able to.
-fn may_unshare() -> bool {
-    let made =
-        Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).stderr(Stdio::null()).status();
-    let possible = made.is_ok_and(|status| status.success());
-    assert!(
-        possible || std::env::var_os("CI").is_none(),
-        "no namespace can be made, and CI has to test in one"
-    );
-    if !possible {
-        println!("skipped: no namespace can be made here");
-    }
-    possible
-}
-
 /// A process that ends, and all it has started with it, when dropped.
 struct Outer(Child);
 
@@ -65,7 +50,7 @@ fn unharmed(player: &Player) {
 /// under a player without a byte lost, twice, and still stops in order.
 #[test]
 fn pid_1_is_upgraded() {
-    if !may_unshare() {
+    if !sys::may_unshare(&["--mount", "--pid"]) {
         return;
     }
     let engine = healthy();
@@ -148,7 +133,7 @@ impl Systemd {
 /// under a player without a byte lost, the main process stays the same, and `systemctl stop` stops in order.
 #[test]
 fn systemd_upgrades_by_a_reload() {
-    if !may_unshare() {
+    if !sys::may_unshare(&["--mount", "--pid"]) {
         return;
     }
     let engine = healthy();

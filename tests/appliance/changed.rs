@@ -1,14 +1,16 @@
 //! Variables of the environment that are changed while the appliance serves: what each does is seen on one that runs.
 
 use crate::common::{Appliance, SOON, Setup, until};
-use crate::stage::{RATE, Raw, assert_refusal, checked, engine, plays, refused};
+use crate::stage::{RATE, Raw, assert_refusal, checked, engine, engine_with, plays, refused};
 use serde_json::{Value, json};
 use sluice::settings::live::{Takes, takes};
 use sluice::settings::names::{self, Effect};
 use sluice_bench::channel::nth;
-use sluice_bench::player::Player;
+use sluice_bench::engine::{ChannelCounters, ChannelSpec, Engine, Faults};
 use sluice_bench::player::http::{self, Response};
+use sluice_bench::player::{Player, Reading};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 fn post(appliance: &Appliance, changes: &Value) -> Response {
     let headers = [("Content-Type", "application/json")];
@@ -265,6 +267,105 @@ fn a_process_follows_for_what_the_old_one_cannot_change() {
     plays(&beside);
 }
 
+/// Guards: what becomes of slow players changes under them: one that may be far behind skips once it may be no further than
+/// 8 MiB behind, and is closed once that is wanted. Who keeps up plays on.
+#[test]
+fn what_slow_players_may_expect_changes_under_them() {
+    const FAST: u64 = 4_000_000;
+    let channel = ChannelSpec::synthetic(0, FAST).with_reach_back(Duration::from_secs(1));
+    let engine = engine_with(vec![channel]);
+    let appliance = Setup::with_engines(&[&engine]).env("JOIN_BEHIND_S", "0").start();
+    let quick = checked(&appliance, &engine, 0).start();
+    plays(&quick);
+    let slow =
+        checked(&appliance, &engine, 0).reading(Reading::Paced(FAST / 4)).receive_buffer(32 << 10).start();
+    // Beyond what it will be allowed, and nothing is said of it.
+    let behind = || {
+        let shown = appliance.json(&format!("/proxy/sessions/{}/clients", nth(0).1));
+        let clients = shown["clients"].as_array().cloned().unwrap_or_default();
+        clients.iter().filter_map(|client| client["behind_bytes"].as_u64()).max().unwrap_or(0)
+    };
+    until("it is far behind", || behind() > 16 << 20);
+    assert_eq!(slow.report().faults_or_losses(), Vec::<String>::new());
+    change(&appliance, json!({ "SLOW_CLIENT_LAG_MIB": 8 }));
+    slow.wait_report("a gap", SOON, |report| report.order.gaps_total >= 1).expect("it skips");
+    change(
+        &appliance,
+        json!({ "SLOW_CLIENT_LAG_MIB": null, "SLOW_CLIENT_LAG_S": 3, "SLOW_CLIENT": "close" }),
+    );
+    slow.wait_end(SOON).expect("it is closed");
+    until("with the reason", || appliance.metric("sluice_clients_ended_total{reason=\"too_slow\"") >= 1.0);
+    assert_eq!((quick.end(), quick.report().faults()), (None, Vec::new()));
+}
+
+/// Guards: how long starts, silence and players that take nothing are waited for, what stays warm and has a spare, and what is
+/// said to engines, each changed while others play; what belongs to a stream holds for those that begin from then on.
+#[test]
+fn times_and_manners_of_sources_change() {
+    let engines = [engine(4), engine(4)];
+    let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).env("PROXY_GRACE_PERIOD", "0s").start();
+    appliance.wait_healthy(2);
+    let first = checked(&appliance, &engines[0], 0).start();
+    plays(&first);
+    let sum = |n: u32, of: fn(ChannelCounters) -> u64| -> u64 {
+        engines.iter().map(|engine| of(engine.control().counters(nth(n).0).unwrap())).sum()
+    };
+    let everywhere = |n: u32, adapt: fn(&mut Faults)| {
+        engines.iter().for_each(|engine| engine.control().update_faults(nth(n).0, adapt).unwrap());
+    };
+
+    change(&appliance, json!({ "WARM_SPARE_CLIENTS_MIN": 1 }));
+    let spared = checked(&appliance, &engines[0], 3).start();
+    plays(&spared);
+    until("a stream that begins has a spare", || sum(3, |counters| counters.bodies) == 2);
+    drop(spared);
+    let manners = json!({
+        "WARM_SPARE_CLIENTS_MIN": 0,
+        "ENGINE_USER_AGENT": "sluice-test/1",
+        "WARM_CHANNELS": 3,
+        "WARM_S": 300,
+    });
+    change(&appliance, manners);
+    let second = checked(&appliance, &engines[0], 1).start();
+    plays(&second);
+    let agents = |engine: &Engine| engine.control().engine_counters().user_agents;
+    assert!(engines.iter().any(|engine| agents(engine).contains_key("sluice-test/1")));
+
+    drop(second);
+    // Without a grace period it would be over.
+    until("nobody watches it, and it is warm", || {
+        appliance.json(&format!("/proxy/sessions/{}", nth(1).1))["state"] == "grace"
+    });
+    plays(&checked(&appliance, &engines[0], 1).start());
+    assert_eq!(sum(1, |counters| counters.opens), 1, "it was opened anew");
+
+    everywhere(2, |faults| faults.dead = true);
+    change(&appliance, json!({ "START_TIMEOUT_S": 1, "START_TIMEOUT_MAX_S": 2 }));
+    refusal(&appliance, 2, 504, "start_timeout");
+
+    change(&appliance, json!({ "WRITE_TIMEOUT_S": 1 }));
+    let stalled =
+        checked(&appliance, &engines[0], 0).reading(Reading::Stalled(64 << 10)).receive_buffer(32 << 10);
+    let stalled = stalled.start();
+    until("who takes nothing is closed", || {
+        appliance.metric("sluice_clients_ended_total{reason=\"write_timeout\"") >= 1.0
+    });
+    drop(stalled);
+
+    change(&appliance, json!({ "EMPTY_TIMEOUT": "3s" }));
+    let brief = checked(&appliance, &engines[0], 3).start();
+    plays(&brief);
+    everywhere(3, |faults| faults.starve = true);
+    brief.wait_end(SOON).expect("silence is not waited for any longer");
+    until("with the reason", || {
+        appliance.metric("sluice_sessions_ended_total{reason=\"empty_timeout\"") >= 1.0
+    });
+    assert_eq!((first.end(), first.report().faults_or_losses()), (None, Vec::new()));
+
+    change(&appliance, json!({ "PROFILE": "low-latency" }));
+    assert_eq!(appliance.json("/proxy/config")["join_behind_s"], 1.0);
+}
+
 /// What control is built from: that each makes a difference to it is tested where it is put together, what it does where
 /// engines are kept.
 const CONTROL: &[&str] = &[
@@ -309,22 +410,10 @@ const CONTROL: &[&str] = &[
 /// What shards look up each time they act by it, or when a session begins: that a change reaches where they look is
 /// tested with others, and what each does by tests of its own; the two together are not.
 const SHARDS: &[&str] = &[
-    "PROFILE",
     "ACEXY_BUFFER",
-    "SLOW_CLIENT",
-    "SLOW_CLIENT_LAG_S",
-    "SLOW_CLIENT_LAG_MIB",
-    "WARM_CHANNELS",
-    "WARM_S",
-    "START_TIMEOUT_S",
-    "START_TIMEOUT_MAX_S",
-    "EMPTY_TIMEOUT",
-    "WRITE_TIMEOUT_S",
     "SHUTDOWN_TIMEOUT_S",
     "KEEPALIVE_AFTER_MS",
     "KEEPALIVE_INTERVAL_MS",
-    "WARM_SPARE_CLIENTS_MIN",
-    "ENGINE_USER_AGENT",
     "ACEXY_M3U8_STREAM_TIMEOUT",
 ];
 /// What is a setting of a group, with tests of its own, or means the only thing it may.

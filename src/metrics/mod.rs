@@ -167,6 +167,8 @@ pub struct Counters {
     pub delivery_gap: Durations,
     /// Time a whole walk over the clients took.
     pub tick_length: Durations,
+    /// How much of that was spent on them: a walk is spread over the tick.
+    pub walk_busy: Durations,
     /// Time from accept to arrival at the owner shard.
     pub hand_over: Durations,
     /// How late a 10 ms timer of a busy shard fires.
@@ -269,6 +271,7 @@ impl Counters {
             (names::JOIN_SECONDS, &self.join_time),
             (names::DELIVERY_GAP_SECONDS, &self.delivery_gap),
             (names::TICK_LENGTH_SECONDS, &self.tick_length),
+            (names::WALK_BUSY_SECONDS, &self.walk_busy),
             (names::HAND_OVER_SECONDS, &self.hand_over),
             (names::CANARY_SECONDS, &self.canary_delay),
             (names::SESSION_SECONDS, &self.session_lives.0),

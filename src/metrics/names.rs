@@ -93,6 +93,10 @@ pub(super) const JOIN_SECONDS: Name = Name {
 };
 pub(super) const DELIVERY_GAP_SECONDS: Name =
     Name { name: "sluice_delivery_gap_seconds", help: "Between two deliveries to one player, seconds" };
+pub(super) const WALK_BUSY_SECONDS: Name = Name {
+    name: "sluice_walk_busy_seconds",
+    help: "How much of a whole walk was spent on its clients, seconds",
+};
 pub(super) const TICK_LENGTH_SECONDS: Name =
     Name { name: "sluice_tick_length_seconds", help: "How long a whole walk over the clients took, seconds" };
 pub(super) const HAND_OVER_SECONDS: Name =

@@ -236,6 +236,7 @@ impl Bus {
     fn end_walk(&mut self, now: Instant, shard: &Shard) {
         let took = now - self.walk_began;
         shard.counters.tick_length.record(took);
+        shard.counters.walk_busy.record(self.busy);
         for session in shard.sessions.borrow().values() {
             session.walked(self.rules.lag);
         }

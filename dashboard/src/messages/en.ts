@@ -98,7 +98,7 @@ export const en = {
   "overview.fine.text": ["One engine ready, every stream delivers.", "All engines ready, every stream delivers."],
   "overview.quiet": "No stream plays. Open a play URL in a player, or watch here.",
   "overview.shards": "Shards",
-  "overview.shards.text": "One pinned thread each. Load is the time one walk over all players takes of the time between two walks.",
+  "overview.shards.text": "One pinned thread each. Load is the share of its time that it spends on its players.",
   "shard.name": "Shard",
   "shard.driver": "Driver",
   "shard.players": "Players",

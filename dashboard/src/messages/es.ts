@@ -100,7 +100,7 @@ export const es: Messages = {
   "overview.fine.text": ["Un motor listo, todas las emisiones llegan.", "Todos los motores listos, todas las emisiones llegan."],
   "overview.quiet": "No se emite nada. Abra una dirección en un reproductor, o véala aquí.",
   "overview.shards": "Fragmentos",
-  "overview.shards.text": "Un hilo fijo cada uno. La carga es el tiempo que lleva recorrer a todos los reproductores entre dos recorridos.",
+  "overview.shards.text": "Un hilo fijo cada uno. La carga es la parte de su tiempo que dedica a sus reproductores.",
   "shard.name": "Fragmento",
   "shard.driver": "Controlador",
   "shard.players": "Reproductores",

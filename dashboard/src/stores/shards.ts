@@ -22,7 +22,7 @@ export class Shards {
     if (this.now?.at !== at) {
       this.before = this.now;
       const out = figures.by("sluice_client_bytes_total", "shard");
-      this.now = { at, totals: { out, walking: figures.by("sluice_tick_length_seconds_sum", "shard") } };
+      this.now = { at, totals: { out, walking: figures.by("sluice_walk_busy_seconds_sum", "shard") } };
     }
     const { before, now } = this;
     const rates = new Map<string, ShardRate>();

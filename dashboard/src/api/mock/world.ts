@@ -403,7 +403,7 @@ export class World {
         `sluice_client_bytes_total${tag} ${Math.round(rate * spent)}`,
         `sluice_engine_bytes_total${tag} ${Math.round(source * spent)}`,
         `sluice_tick_seconds${tag} ${load > 0.5 ? 0.1 : 0.05}`,
-        `sluice_tick_length_seconds_sum${tag} ${(load * spent).toFixed(3)}`,
+        `sluice_walk_busy_seconds_sum${tag} ${(load * spent).toFixed(3)}`,
         `sluice_inbox_messages${tag} 0`,
         `sluice_io_uring${tag} ${shard === 3 ? 0 : 1}`,
       );

@@ -140,9 +140,9 @@ described:
 	$(call say,the API against its description)
 	@tests/support/schemathesis 25
 
-# Engines in a real Docker, once: the driver makes no difference there.
+# Engines in a real Docker, once: the driver makes no difference there. One of its tests looks on with a browser.
 .PHONY: docker
-docker:
+docker: panel
 	$(call say,engines in Docker)
 	@$(CARGO) test $(LOCKED) --quiet --workspace --test docker
 

@@ -329,6 +329,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             dial: dial.clone(),
             variables: Some(appliance.clone()),
             panel: sluice_control::PanelSessions::default(),
+            past: sluice_control::Past::default(),
         },
     );
     if let (Err(error), Some(takeover)) = (&started, &takeover) {
@@ -350,6 +351,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
     }
     appliance.keep_generated_key(generated_key);
     let cores = uring::usable_cores().unwrap_or_default();
+    let mut peers = shard::peers(count);
     let of_shards = inboxes.into_iter().zip(listeners).zip(to_orders.drain(..).zip(taken.drain(..)));
     for (id, ((inbox, listeners), (orders, taken))) in (0..count).zip(of_shards) {
         let wiring = shard::Wiring {
@@ -358,6 +360,7 @@ fn run(is_demo: bool, cord: Option<Cord>) -> anyhow::Result<()> {
             listeners,
             inbox,
             shards: senders.clone(),
+            peers: peers[usize::from(id)].take(),
             control: to_control.clone(),
             directory: directory.clone(),
             board: board.clone(),

@@ -1,4 +1,5 @@
-//! A control plane that stands still under players: what they notice, against the same run without the fault.
+//! A control plane that stands still, or dies again and again, under players: what they notice, against the same run without the
+//! fault.
 //!
 //! The appliance has to be built with its feature `faults`. One engine, its channels and the players are on this machine.
 
@@ -23,6 +24,18 @@ const SOON: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 /// Players that check every packet.
 const CHECKED: usize = 5;
+/// Between two times that control is made to die: it is hardly there again before that.
+const KILL_EVERY: Duration = Duration::from_millis(500);
+
+/// What befalls control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Every thread of it stands still.
+    Stall,
+    /// It dies, and does so again as soon as it is there again.
+    Kill,
+}
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -35,7 +48,9 @@ pub struct Options {
     pub channels: u32,
     /// Rate of each.
     pub mbit: f64,
-    /// For how long control stands still, in whole seconds.
+    /// What befalls control.
+    pub fault: Fault,
+    /// For how long, in whole seconds.
     pub standstill: Duration,
 }
 
@@ -62,6 +77,9 @@ pub enum Error {
         /// Its answer.
         status: u16,
     },
+    /// Control did not die when it was asked to.
+    #[error("control died {0} times; is the appliance built with --features faults?")]
+    Alive(u32),
     /// Sessions or players are shown that are gone.
     #[error("{SOON:?} after everybody left this is shown: {0}")]
     NotRight(String),
@@ -72,8 +90,12 @@ pub enum Error {
 pub struct Verdict {
     /// What drives the appliance's I/O.
     pub driver: Option<String>,
-    /// For how long control stood still.
+    /// What befell control.
+    pub fault: Fault,
+    /// For how long.
     pub standstill_s: f64,
+    /// How often it died.
+    pub deaths: u32,
     /// The players without the fault.
     pub without: Figures,
     /// And with it.
@@ -113,7 +135,18 @@ impl Report for Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "without the fault\n{}", self.without)?;
-        writeln!(f, "control stands still for {:.0} s\n{}", self.standstill_s, self.with)?;
+        match self.fault {
+            Fault::Stall => {
+                writeln!(f, "control stands still for {:.0} s\n{}", self.standstill_s, self.with)?
+            }
+            Fault::Kill => {
+                writeln!(
+                    f,
+                    "control dies {} times in {:.0} s\n{}",
+                    self.deaths, self.standstill_s, self.with
+                )?;
+            }
+        }
         writeln!(f, "what is shown is right again after {:.1} s", self.right_after_s)
     }
 }
@@ -141,9 +174,25 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
     progress("without the fault");
     let without = play::run(&play, &progress)?;
     progress("with it");
+    let (with, deaths) = match options.fault {
+        Fault::Stall => (stalled(options, &appliance, &play, &progress)?, 0),
+        Fault::Kill => killed(options, &appliance, &play, &progress)?,
+    };
+    let right_after_s = right_again(&appliance)?.as_secs_f64();
+    let driver = server::driver(appliance.addr());
+    let (fault, standstill_s) = (options.fault, options.standstill.as_secs_f64());
+    Ok(Verdict { driver, fault, standstill_s, deaths, without, with, right_after_s })
+}
+
+fn stalled(
+    options: &Options,
+    appliance: &Appliance,
+    play: &play::Options,
+    progress: impl Fn(&str),
+) -> Result<Figures, Error> {
     let path = format!("/faults/stall?seconds={}", options.standstill.as_secs());
     let mut asked = None;
-    let with = play::run_and(&play, &progress, || {
+    let figures = play::run_and(play, &progress, || {
         asked = Some(http::request(appliance.addr(), "POST", &path, &[], b""));
     })?;
     if let Some(answer) = asked {
@@ -152,9 +201,35 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
             return Err(Error::Refused { path, status });
         }
     }
-    let right_after_s = right_again(&appliance)?.as_secs_f64();
-    let driver = server::driver(appliance.addr());
-    Ok(Verdict { driver, standstill_s: options.standstill.as_secs_f64(), without, with, right_after_s })
+    Ok(figures)
+}
+
+/// Has control die over and over for as long as players are measured.
+fn killed(
+    options: &Options,
+    appliance: &Appliance,
+    play: &play::Options,
+    progress: impl Fn(&str),
+) -> Result<(Figures, u32), Error> {
+    thread::scope(|scope| {
+        let mut killer = None;
+        let figures = play::run_and(play, &progress, || {
+            let until = Instant::now() + options.standstill;
+            killer = Some(scope.spawn(move || {
+                let mut deaths = 0;
+                while Instant::now() < until {
+                    // A request that finds it dead, or dying, is answered by a shard or not at all.
+                    let answer = http::request(appliance.addr(), "POST", "/faults/kill", &[], b"");
+                    deaths += u32::from(answer.is_ok_and(|answer| answer.status() == 200));
+                    thread::sleep(KILL_EVERY);
+                }
+                deaths
+            }));
+        })?;
+        let deaths = killer.and_then(|killer| killer.join().ok()).unwrap_or(0);
+        // Each death is reported by a control that was there again.
+        if deaths < 2 { Err(Error::Alive(deaths)) } else { Ok((figures, deaths)) }
+    })
 }
 
 /// Waits until nobody is shown any more, as is so; how long that took.

@@ -41,6 +41,15 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
 }
 
+/// Lowers the calling thread's priority.
+///
+/// # Errors
+/// The kernel refuses; to be nicer is always allowed.
+pub(crate) fn be_nicer(nice: i32) -> io::Result<()> {
+    // SAFETY: plain numbers; on Linux `who` 0 means the calling thread alone, since nice values are per thread there.
+    checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(drop)
+}
+
 /// Ends the process with success on SIGTERM. The first process of a container is spared what ends others.
 ///
 /// # Errors

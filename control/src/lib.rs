@@ -131,6 +131,9 @@ pub struct Options {
     pub stats_history_max: usize,
     /// An engine that says for so long that it does not know a playback ends the stream.
     pub stale_after: Duration,
+    /// A reported stream of which nothing is heard for so long ends, if its engine answers otherwise; where nobody knows that,
+    /// after a day's worth of such times.
+    pub unheard_after: Duration,
     /// How streams that loop are looked for.
     pub loop_detection: LoopDetection,
 }
@@ -170,6 +173,7 @@ impl Default for Options {
             collect_interval: Duration::from_secs(1),
             stats_history_max: 720,
             stale_after: Duration::from_secs(10),
+            unheard_after: Duration::from_secs(3600),
             loop_detection: LoopDetection::default(),
         }
     }
@@ -184,6 +188,10 @@ impl Default for PanelSessions {
         Self(Arc::new(api::Sessions::new()))
     }
 }
+
+/// Figures over time, which outlive the plane that kept them.
+#[derive(Clone, Default)]
+pub struct Past(pub(crate) Arc<metrics::Past>);
 
 /// What connects the plane with the shards. [`Handle::stop`] gives it back for the next control.
 pub struct Wiring {
@@ -201,6 +209,8 @@ pub struct Wiring {
     pub variables: Option<Arc<dyn variables::Variables>>,
     /// Who is signed in.
     pub panel: PanelSessions,
+    /// What was measured so far.
+    pub past: Past,
 }
 
 /// Why the plane cannot be started, or could not be stopped in order.

@@ -6,8 +6,8 @@ use crate::settings::variables::{Base, Variables};
 use crate::shards::Shards;
 use crate::store::{self, Record};
 use crate::{
-    ApiKey, Error, LoopDetection, Options, PanelSessions, Wiring, api, diagnosis, engines, events, metrics,
-    priority, resolve, settings, streams,
+    ApiKey, Error, LoopDetection, Options, PanelSessions, Past, Wiring, api, diagnosis, engines, events,
+    metrics, priority, resolve, settings, streams,
 };
 use sluice_contract::link::Receiver;
 use sluice_contract::{Dial, Directory, Epoch, ToControl};
@@ -27,6 +27,8 @@ const STORE_GRACE: Duration = Duration::from_secs(2);
 /// What the other rooms are given to stop in when the plane is to be started anew.
 const PAUSE_GRACE: Duration = Duration::from_secs(5);
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
+/// Threads that answer callers and do nothing else. One keeps a core busy with gigabits of answers.
+const API_THREADS: usize = 1;
 
 /// Under which name the store keeps the hash of a generated key; no setting has such a name.
 const KEY_SETTING: &str = "api_key_sha256";
@@ -37,6 +39,7 @@ static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// A running control plane. Dropping it ends the plane at once and loses the wiring; use [`Handle::stop`].
 pub struct Handle {
     runtime: Option<Runtime>,
+    api_runtime: Option<Runtime>,
     main: Option<JoinHandle<Receiver<ToControl>>>,
     stop: Option<oneshot::Sender<Instant>>,
     generated_key: Option<String>,
@@ -47,6 +50,7 @@ pub struct Handle {
     dial: Arc<Dial>,
     variables: Option<Arc<dyn Variables>>,
     panel: PanelSessions,
+    past: Past,
 }
 
 /// Whether a plane could be started with these options, without starting one.
@@ -80,19 +84,11 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     let (store, loaded) = open_store(&options)?;
     EPOCH.fetch_max(options.epoch_before, Ordering::Relaxed);
     let epoch = Epoch(EPOCH.fetch_add(1, Ordering::Relaxed) + 1);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(options.worker_threads)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("control")
-        .thread_stack_size(THREAD_STACK_BYTES)
-        .on_thread_start(priority::lower)
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(Error::Threads)?;
+    let runtime = threads("control", options.worker_threads, priority::lower)?;
+    let api_runtime = threads("control-api", API_THREADS, priority::lower_with_short_turns)?;
     let (key, generated_key) = key(&options.api_key, &store, &runtime)?;
 
-    let Wiring { inbox, shards, directory, board, dial, variables, panel } = wiring;
+    let Wiring { inbox, shards, directory, board, dial, variables, panel, past } = wiring;
     let shards = Arc::new(Shards::new(shards));
     for (number, infohash) in loaded.aliases {
         directory.learn(number, infohash);
@@ -154,6 +150,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
             collect_interval: options.collect_interval,
             history_max: options.stats_history_max,
             stale_after: options.stale_after,
+            unheard_after: options.unheard_after,
             looping: *looping.borrow(),
         },
         streams::Sources {
@@ -168,7 +165,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         loaded.looping,
         &mut tasks,
     );
-    let metrics = Arc::new(metrics::Metrics::new(metrics::Sources {
+    let measured = metrics::Sources {
         board: board.clone(),
         directory: directory.clone(),
         shards: shards.clone(),
@@ -178,7 +175,8 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         streams: streams.clone(),
         events: events.clone(),
         diagnosis: diagnosis.clone(),
-    }));
+    };
+    let metrics = Arc::new(metrics::Metrics::new(measured, past.0.clone()));
     tasks.spawn(diagnosis::watch(
         diagnosis.clone(),
         diagnosis::Sources {
@@ -194,24 +192,25 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     tasks.spawn(follow(looping, streams.clone()));
     let access = api::Access::new(key, options.reads_need_key, panel.0.clone());
     access.set_key(settings.changed_key());
-    let api = api::start(
-        api_options(&options),
-        api::Sources {
-            board: board.clone(),
-            directory: directory.clone(),
-            shards: shards.clone(),
-            engines: engines.clone(),
-            settings,
-            metrics,
-            access: Arc::new(access),
-            body_bytes_max: options.body_bytes_max,
-            streams: streams.clone(),
-            events: events.clone(),
-            diagnosis: diagnosis.clone(),
-            idle_timeout: options.idle_timeout,
-            looks: Arc::new(api::Looks::new()),
-        },
-    );
+    let sources = api::Sources {
+        board: board.clone(),
+        directory: directory.clone(),
+        shards: shards.clone(),
+        engines: engines.clone(),
+        settings,
+        metrics,
+        access: Arc::new(access),
+        body_bytes_max: options.body_bytes_max,
+        streams: streams.clone(),
+        events: events.clone(),
+        diagnosis: diagnosis.clone(),
+        idle_timeout: options.idle_timeout,
+        looks: Arc::new(api::Looks::new()),
+        bodies: Arc::default(),
+        work: runtime.handle().clone(),
+    };
+    tasks.spawn(api::Bodies::tend(sources.clone()));
+    let api = api::start(api_options(&options), sources, api_runtime.handle().clone());
     let plane = Plane {
         inbox,
         engines,
@@ -229,6 +228,7 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
     tracing::info!(epoch = epoch.0, threads = options.worker_threads, "control started");
     Ok(Handle {
         runtime: Some(runtime),
+        api_runtime: Some(api_runtime),
         main: Some(main),
         stop: Some(stop),
         generated_key,
@@ -239,7 +239,23 @@ pub fn start(options: Options, wiring: Wiring) -> Result<Handle, Error> {
         dial,
         variables,
         panel,
+        past,
     })
+}
+
+/// Threads of their own for one part of the plane. A thread that is busy gets its turns late on a busy machine, so what has to
+/// answer soon shares none with what has much to do.
+fn threads(name: &'static str, count: usize, begin: fn()) -> Result<Runtime, Error> {
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .worker_threads(count)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name(name)
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .on_thread_start(begin)
+        .enable_io()
+        .enable_time();
+    builder.build().map_err(Error::Threads)
 }
 
 /// Opens the store, as soon as nobody else holds its directory.
@@ -400,6 +416,7 @@ impl Handle {
         let outcome = runtime.block_on(async { tokio::time::timeout_at(ended_by.into(), main).await });
         // A name look-up may still block a thread; nothing waits for it.
         runtime.shutdown_background();
+        self.api_runtime.take().into_iter().for_each(Runtime::shutdown_background);
         let inbox = outcome.map_err(|_| Error::Late)?.map_err(|_| Error::Internal)?;
         Ok(Wiring {
             inbox,
@@ -409,13 +426,14 @@ impl Handle {
             dial: self.dial.clone(),
             variables: self.variables.clone(),
             panel: self.panel.clone(),
+            past: self.past.clone(),
         })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        for runtime in [self.runtime.take(), self.api_runtime.take()].into_iter().flatten() {
             runtime.shutdown_background();
         }
     }

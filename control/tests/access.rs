@@ -247,6 +247,18 @@ fn the_description_can_be_read_and_tried() {
     let page = bench.get("/docs/");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")));
     assert!(!page.text().contains("https://"), "{}", page.text());
+    // Whatever the page names comes from here.
+    let named = page
+        .text()
+        .split(['"', '\''])
+        .filter_map(|part| part.strip_prefix("./"))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    assert!(named.len() >= 5, "{named:?}");
+    for file in named {
+        let answer = bench.get(&format!("/docs/{file}"));
+        assert_eq!((answer.status, answer.body.is_empty()), (200, false), "{file}");
+    }
     assert!(bench.get("/docs/swagger-initializer.js").text().contains("../openapi.json"));
     assert!(bench.get("/docs/swagger-ui-bundle.js").body.len() > 100_000);
     assert_eq!(bench.get("/docs/oauth2-redirect").status, 200);

@@ -582,6 +582,7 @@ const ROWS: &[Row] = &[
                 "status:s",
                 "message:s?",
                 "timestamp:t?",
+                "started_at:t?",
                 "total_engines:n",
                 "engines_stopped:n",
                 "engines_provisioned:n",

@@ -63,6 +63,8 @@ fn publish_overruns(bench: &Bench, count: u64) {
         driver: None,
         taken_at: SystemTime::now(),
         sessions: Vec::new(),
+        replicas: Vec::new(),
+        demand: 0,
         ended: Vec::new(),
         ended_sessions: Vec::new(),
         metrics: vec![Sample {

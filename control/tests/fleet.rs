@@ -10,9 +10,12 @@
 mod common;
 
 use common::docker::Docker;
+use common::engine::Engine;
 use common::http::read_answer;
-use common::{Bench, eventually, number};
+use common::{Bench, PATIENCE, eventually, number, stream};
 use serde_json::{Value, json};
+use sluice_contract::RefusalCode;
+use sluice_control::{Options, StaticEngine};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -119,6 +122,39 @@ fn what_is_started_by_hand_is_counted() {
     docker.refuse(1);
     assert!(bench.send("POST /provision", &ports).status >= 400);
     assert_eq!((provisioned("acestream"), provisioned("generic")), (1.0, 1.0));
+}
+
+/// Guards: where a VPN is asked for nothing at all happens without it: Docker is not asked for anything, engines that are named are
+/// not spoken to, no stream is given one and none is made by hand, however often; that is no failure, so no breaker opens, and
+/// every answer names it at once.
+#[test]
+fn a_vpn_that_is_asked_for_leaves_docker_and_engines_alone() {
+    let (docker, named) = (Docker::start(), Engine::start());
+    let static_engines = vec![StaticEngine { authority: named.authority(), group: None }];
+    let asked = Options { is_vpn_asked: true, static_engines, ..docker.options((3, 3)) };
+    let mut bench = Bench::start(asked, 1);
+    for n in 0..7 {
+        let ticket = bench.shards[0].ask(stream(n), PATIENCE);
+        assert_eq!(bench.shards[0].answer(ticket).unwrap_err().code, RefusalCode::VpnNotSupported);
+        let made = bench.send("POST /provision/acestream", &json!({}));
+        assert_eq!((made.status, &made.json()["detail"]["code"]), (503, &json!("vpn_not_supported")));
+    }
+    for (line, status) in
+        [("POST /scale/3", 503), ("POST /custom-variant/reprovision", 503), ("POST /gc", 200)]
+    {
+        let answer = bench.send(line, &Value::Null);
+        assert_eq!(answer.status, status, "{line}: {}", answer.text());
+    }
+    let breakers = bench.get("/health/status").json()["circuit_breakers"].clone();
+    assert_eq!(
+        (&breakers["general"]["state"], &breakers["general"]["failure_count"]),
+        (&json!("closed"), &json!(0)),
+        "{breakers:#}"
+    );
+    let status = bench.get("/orchestrator/status").json();
+    assert_eq!(status["provisioning"]["blocked_reason_details"]["code"], "vpn_not_supported", "{status:#}");
+    assert_eq!(bench.get("/engines").json(), json!([]));
+    assert_eq!((docker.calls().len(), named.requests()), (0, Vec::<String>::new()));
 }
 
 /// What a panel reads again and again; each of these asked Docker in earlier programs.

@@ -1,5 +1,5 @@
-//! The defects that the REST contract lists of earlier programs, one by one: which test holds that each is gone. Those that had
-//! none elsewhere have it here.
+//! The defects that the REST contract and the description of engines list of earlier programs, one by one: which test holds that
+//! each is gone. Those of the contract that had none elsewhere have it here.
 
 #![allow(
     clippy::disallowed_methods,
@@ -120,6 +120,95 @@ const PITFALLS: [(&str, &[(&str, &str)]); 18] = [
     ("routes reach out on behalf of anybody", &[(HERE, "no_route_reaches_out_on_behalf_of_a_stranger")]),
 ];
 
+/// What goes wrong with engines in Docker: each case as described, and the tests that hold it gone. Those about a VPN come down to
+/// one rule for as long as there is no support for it: where one is asked for, no engine is made or used.
+const OF_ENGINES: [(&str, &[(&str, &str)]); 26] = [
+    ("names are counted and collide", &[(FLEET, "names_fill_gaps_and_are_never_counted")]),
+    (
+        "ports are mapped on a network that is not the container's own",
+        &[
+            (VPN, NO_VPN),
+            ("control/src/engines/recipe/tests.rs", "ports_are_published_on_the_operators_address"),
+            ("tests/docker/placements.rs", "engines_on_the_hosts_network_are_reached"),
+        ],
+    ),
+    ("an engine in a VPN's namespace is restarted when the VPN is another container", &[(VPN, NO_VPN)]),
+    ("an engine costs two ports of its range", &[(FLEET, "an_engine_costs_one_port_of_its_range")]),
+    ("ports of engines that went are not given back", &[(FLEET, "every_way_out_gives_its_ports_back")]),
+    ("a list takes the ports of a start under way", &[(FLEET, "a_list_during_a_start_takes_nothing_away")]),
+    ("every start waits for the VPN by itself", &[(VPN, NO_VPN)]),
+    (
+        "two engines are elected for one forwarded port",
+        &[(FLEET, "one_engine_of_a_vpn_is_believed_to_be_forwarded")],
+    ),
+    ("a list loses which VPN an engine belongs to", &[(FLEET, "labels_survive_every_list")]),
+    (
+        "an answer that does not come is read as no containers",
+        &[
+            (FLEETS, "a_daemon_that_goes_away_takes_nothing_along"),
+            (FLEETS, "a_lost_answer_is_cleared_up_by_the_list"),
+            ("control/src/docker/client/tests.rs", "a_silent_daemon_is_late"),
+            ("tests/docker/absence.rs", "players_do_not_notice_what_becomes_of_docker"),
+        ],
+    ),
+    ("one stream per engine starts engines for ever", &[(FLEETS, "one_stream_per_engine_does_not_run_away")]),
+    (
+        "an engine is replaced before its successor is up",
+        &[(FLEET, "a_successor_is_ready_before_the_old_one_goes")],
+    ),
+    (
+        "a replacement that fails is tried with another engine each time",
+        &[(FLEET, "a_replacement_that_cannot_be_had_is_not_tried_for_ever")],
+    ),
+    (
+        "with as many engines as there may be none can be replaced",
+        &[(FLEETS, "a_sick_engine_is_replaced_within_the_bounds")],
+    ),
+    ("a breaker that is half open lets nobody try", &[(FLEET, "a_half_open_breaker_lets_anybody_try")]),
+    (
+        "what cannot be done now counts as failed",
+        &[(VPN, NO_VPN), (FLEETS, "a_daemon_that_goes_away_takes_nothing_along")],
+    ),
+    (
+        "a cache is emptied under a stream",
+        &[
+            ("control/src/engines/caches.rs", "a_cache_in_use_is_never_emptied"),
+            ("control/src/engines/service/tests.rs", "a_cache_that_is_too_large_is_emptied"),
+        ],
+    ),
+    (
+        "engines carry the name of the platform after a restart",
+        &[
+            ("control/src/settings/mod.rs", "the_template_in_force_is_known_from_the_start"),
+            ("tests/docker/care.rs", "a_variant_of_ones_own_is_kept_and_its_cache_looked_after"),
+        ],
+    ),
+    ("engines are started before the VPN is known to be well", &[(VPN, NO_VPN)]),
+    ("several start engines at the same time", &[(FLEET, "starts_under_way_count_at_once")]),
+    ("a start that failed goes on being counted", &[(FLEET, "a_failed_start_is_no_longer_counted")]),
+    (
+        "an engine that could not be stopped comes back",
+        &[
+            (FLEET, "a_removal_that_fails_is_not_undone_by_a_list"),
+            (FLEET, "a_late_list_does_not_bring_back_what_is_gone"),
+        ],
+    ),
+    (
+        "a container that somebody stopped keeps its name and ports",
+        &[(FLEETS, "stopped_containers_are_accounted_for")],
+    ),
+    (
+        "stopping what is gone is a failure",
+        &[("control/src/docker/client/tests.rs", "faults_are_told_apart")],
+    ),
+    ("an engine in use is taken for spare", &[(FLEET, "an_engine_in_use_is_never_spare")]),
+    ("engines are stopped one after the other", &[(FLEET, "engines_are_stopped_together")]),
+];
+
+const FLEET: &str = "control/src/engines/fleet/tests/pitfalls.rs";
+const FLEETS: &str = "control/src/engines/fleet/tests.rs";
+const VPN: &str = "control/tests/fleet.rs";
+const NO_VPN: &str = "a_vpn_that_is_asked_for_leaves_docker_and_engines_alone";
 const HERE: &str = "control/tests/pitfalls.rs";
 const DOCKER: &str = "tests/docker/rest.rs";
 const STREAMS: &str = "control/tests/streams.rs";
@@ -129,7 +218,7 @@ const SETTINGS: &str = "control/tests/settings.rs";
 #[test]
 fn every_pitfall_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for (what, tests) in PITFALLS {
+    for (what, tests) in PITFALLS.into_iter().chain(OF_ENGINES) {
         assert!(!tests.is_empty(), "nothing holds: {what}");
         for (file, name) in tests {
             let text =
@@ -137,6 +226,7 @@ fn every_pitfall_has_a_test() {
             let is_test = [
                 format!("#[test]\nfn {name}()"),
                 format!("#[test]\n    fn {name}()"),
+                format!("#[tokio::test]\nasync fn {name}()"),
                 format!("#[tokio::test]\n    async fn {name}()"),
             ];
             assert!(is_test.iter().any(|test| text.contains(test)), "{file} has no test {name}, for: {what}");
@@ -248,6 +338,43 @@ fn a_playback_its_engine_does_not_know_ends() {
     assert_eq!((&streams[1]["id"], &streams[1]["status"]), (&json!("mute"), &json!("started")));
     let entry = bench.get("/events?stream_id=dead&category=ended").json()[0].clone();
     assert_eq!(entry["details"]["reason"], "stale_stream_detected");
+}
+
+/// Guards: a stream whose figures cannot be had for a long time, although its engine answers, ends with its own reason and no longer
+/// counts as use of that engine; one on an engine of which nothing is known stays for much longer.
+#[test]
+fn a_stream_nobody_hears_of_does_not_hold_its_engine_for_ever() {
+    let (well, unknown) = (Engine::start(), Engine::start());
+    let quick = Options {
+        collect_interval: Duration::from_millis(20),
+        unheard_after: Duration::from_secs(1),
+        ..options(&[well.authority()])
+    };
+    let bench = Bench::start(quick, 1);
+    bench.wait_healthy(1);
+    for (id, address) in [("dead", well.address()), ("far", unknown.address())] {
+        let mut told = report(id, &address.ip().to_string(), address.port());
+        told["session"]["stat_url"] = json!("https://nowhere.invalid/stat");
+        assert_eq!(bench.send("POST /events/stream_started", &told).status, 200);
+    }
+    let listed = |id: &str| {
+        let streams = bench.get("/streams").json();
+        streams.as_array().unwrap().iter().find(|stream| stream["id"] == id).cloned().expect("it is listed")
+    };
+    let on_engine = || {
+        let engines = bench.get("/engines").json();
+        let port = well.address().port();
+        engines
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|engine| engine["port"] == port)
+            .map(|engine| engine["streams"].clone())
+    };
+    eventually("it has ended", || listed("dead")["status"] == "ended");
+    assert_eq!(listed("dead")["end_reason"], "no_sign_of_life");
+    eventually("its engine is free", || on_engine() == Some(json!([])));
+    assert_eq!(listed("far")["status"], "started");
 }
 
 /// Guards: with no key asked for, containers that are not managed are neither shown nor removed, and none is started.

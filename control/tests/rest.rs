@@ -68,6 +68,7 @@ fn session(n: u8, clients: usize) -> Session {
         started_at: Some(at(1)),
         idle_since: (clients == 0).then(|| at(5)),
         last_media_at: Some(at(9)),
+        repeats_since: None,
         clients: (0..clients).map(|c| client(u128::from(n) << 64 | c as u128)).collect(),
         waiting: 1,
         head: 1880,
@@ -116,6 +117,8 @@ fn publish(bench: &Bench, shard: u16, sessions: Vec<Session>, metrics: Vec<Sampl
         driver: Some("epoll"),
         taken_at: at(10),
         sessions: sessions.into_iter().map(Arc::new).collect(),
+        replicas: Vec::new(),
+        demand: 0,
         ended: Vec::new(),
         ended_sessions: Vec::new(),
         metrics,
@@ -205,6 +208,8 @@ fn ended_clients_stay_visible_with_their_reason() {
         driver: None,
         taken_at: at(10),
         sessions: Vec::new(),
+        replicas: Vec::new(),
+        demand: 0,
         ended: vec![
             ended(7, 1, EndReason::TooSlow, 5),
             ended(8, 2, EndReason::ClientLeft, 6),
@@ -600,6 +605,9 @@ fn figures_over_time_are_kept() {
     let length = told["at"].as_array().unwrap().len();
     for column in ["players", "streams", "peers", "egress_bps", "engines_used", "download_bps"] {
         assert_eq!(told[column].as_array().unwrap().len(), length, "{column}");
+    }
+    for name in ["join", "gap"] {
+        assert!(told[name]["counts"].is_array(), "{told}");
     }
     assert_eq!(bench.get("/metrics/history?window_seconds=59").status, 422);
     assert_eq!(bench.get("/metrics/history?window_seconds=86401").status, 422);

@@ -76,6 +76,19 @@ fn a_shard_with_a_full_inbox_still_hears_of_the_new_generation() {
     bench.shards[0].lease(stream(1));
 }
 
+/// Guards: figures over time go on where they were when control is started anew: what was measured before is told after.
+#[test]
+fn figures_over_time_outlive_control() {
+    let mut bench = Bench::start(options(&[]), 1);
+    let at = |bench: &Bench| bench.get("/metrics/history").json()["at"].as_array().unwrap().clone();
+    common::eventually("there is a point", || !at(&bench).is_empty());
+    let first = at(&bench)[0].clone();
+    let wiring = bench.stop();
+    bench.control = Some(sluice_control::start(options(&[]), wiring).unwrap());
+    common::eventually("there is another", || at(&bench).len() > 1);
+    assert_eq!(at(&bench)[0], first);
+}
+
 #[test]
 fn open_http_connections_end_and_free_their_places_when_control_stops() {
     let mut bench = Bench::start(options(&[]), 1);
@@ -115,6 +128,7 @@ fn options_that_cannot_work_are_named() {
             dial: Default::default(),
             variables: None,
             panel: Default::default(),
+            past: Default::default(),
         };
         sluice_control::start(options, wiring).err().map(|error| error.to_string())
     };

@@ -192,6 +192,8 @@ fn dashboards_find_the_names_they_know() {
             driver: Some("epoll"),
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
+            replicas: Vec::new(),
+            demand: 0,
             ended: Vec::new(),
             ended_sessions: Vec::new(),
             metrics: vec![

@@ -9,10 +9,10 @@
 mod common;
 
 use common::engine::Engine;
-use common::{Bench, eventually, number, options, session};
+use common::{Bench, PATIENCE, eventually, number, options, session, stream};
 use serde_json::{Value, json};
 use sluice_contract::snapshot::{EndedSession, Session, SessionEngine, SessionState, Shard};
-use sluice_contract::{Alias, EndReason, EngineId, Selector, ShardId, ToShard};
+use sluice_contract::{Alias, EndReason, EngineId, RefusalCode, Selector, ShardId, ToShard};
 use sluice_control::{LoopDetection, Options};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -263,6 +263,8 @@ fn our_own_sessions_are_streams() {
         driver: None,
         taken_at: SystemTime::now(),
         sessions: vec![Arc::new(playing(1))],
+        replicas: Vec::new(),
+        demand: 0,
         ended: Vec::new(),
         ended_sessions: vec![Arc::new(EndedSession {
             number,
@@ -417,6 +419,58 @@ fn a_stream_that_loops_is_blocked() {
     assert!(!blocked(&second));
     assert_eq!(second.send(&format!("DELETE /looping-streams/{id}"), &Value::Null).status, 404);
     assert_eq!(second.send("POST /looping-streams/clear", &Value::Null).status, 200);
+}
+
+/// Guards: a session of ours whose media has all come before is stopped and blocked like any stream that loops, whatever its engine says;
+/// nobody is given an engine for it any more. One with a short repetition, and one that is silent since, are left alone.
+#[test]
+fn media_that_comes_again_is_blocked() {
+    let engine = Engine::start();
+    let looking = LoopDetection {
+        is_enabled: true,
+        threshold: Duration::from_secs(600),
+        check_interval: Duration::from_millis(100),
+        ..LoopDetection::default()
+    };
+    let with = Options { loop_detection: looking, ..options(&[engine.authority()]) };
+    let mut bench = Bench::start(with, 1);
+    let lease = bench.shards[0].lease(stream(1));
+    let now = SystemTime::now();
+    let ago = |seconds: u64| Some(now - Duration::from_secs(seconds));
+    let show = |media_at: Option<SystemTime>| {
+        let repeating = |n: u8, since: Option<SystemTime>, until: Option<SystemTime>| {
+            let mut session = session(n, SessionState::Playing, Some(&lease));
+            let engine = session.engine.as_mut().expect("it has one");
+            engine.playback_session_id = Some(format!("playback-{n}").into());
+            (session.repeats_since, session.last_media_at) = (since, until);
+            session
+        };
+        bench.publish(vec![
+            repeating(1, ago(900), media_at),
+            repeating(2, ago(500), media_at),
+            repeating(3, ago(900), ago(400)),
+        ]);
+    };
+    let blocked = |n: u8| bench.directory.is_blocked(number(n), &stream(n));
+    let mut later = 0;
+    eventually("it is found once newer media confirms it", || {
+        later += 1;
+        show(Some(now + Duration::from_millis(later)));
+        blocked(1)
+    });
+    assert_eq!((blocked(2), blocked(3)), (false, false));
+    let ended = bench.get("/events?category=ended").json()[0]["details"].clone();
+    assert_eq!((&ended["evidence"], &ended["threshold_seconds"]), (&json!("repeated"), &json!(600)));
+    let shard = &mut bench.shards[0];
+    let (asked, mut is_stopped) = (shard.ask(stream(1), PATIENCE), false);
+    let refusal = loop {
+        match shard.next() {
+            ToShard::Stop { key, reason: EndReason::Looping } => is_stopped |= key == stream(1),
+            ToShard::Lease { ticket, answer } if ticket == asked => break answer.expect_err("it loops"),
+            _ => {}
+        }
+    };
+    assert_eq!((refusal.code, is_stopped), (RefusalCode::LoopingStream, true));
 }
 
 /// Guards: the threshold and the pace of the search for loops hold from when they are changed: what lags behind by less than the threshold

@@ -16,11 +16,11 @@ const LOOK_AHEAD_BYTES: usize = 128 << 10;
 impl Client {
     /// Whether it stands further back than it may although there is a place to go on at.
     pub(super) fn is_too_far_behind(&self) -> bool {
-        if self.cursor >= self.session.lag_floor() {
+        if self.cursor >= self.watched.lag_floor() {
             return false;
         }
-        let feed = self.session.feed();
-        let access = feed.window().access();
+        let window = self.watched.window();
+        let access = window.access();
         access.is_empty() || access.newest().is_some_and(|point| point.offset > self.cursor)
     }
 
@@ -29,7 +29,7 @@ impl Client {
         if !rules.skips {
             return Ok(Some(EndReason::TooSlow));
         }
-        let rest = self.session.feed().window().rest_of_packet(self.cursor)?;
+        let rest = self.watched.window().rest_of_packet(self.cursor)?;
         let Some(rest) = rest else { return Ok(Some(EndReason::Overrun)) };
         self.prefix = Prefix::Owned(rest.into(), 0);
         self.fell_behind = true;
@@ -38,9 +38,8 @@ impl Client {
 
     /// Goes on at a random access point, behind tables and a flagged discontinuity.
     pub(super) fn skip(&mut self, rules: &Rules, counters: &Counters) -> io::Result<()> {
-        let feed = self.session.feed();
-        let window = feed.window();
-        let least = self.session.lag_floor().max(self.cursor + 1);
+        let window = self.watched.window();
+        let least = self.watched.lag_floor().max(self.cursor + 1);
         let (cursor, prefix) = match window.access().landing(rules.join_behind, window.head(), least) {
             Some(point) if point.offset > self.cursor => {
                 let AccessPoint { offset, tables, continuity, .. } = point;
@@ -51,11 +50,11 @@ impl Client {
             }
             // Without a point to go on at, the oldest packet it may have is as good as any.
             _ => {
-                let least = self.session.lag_floor().max(window.tail());
+                let least = self.watched.lag_floor().max(window.tail());
                 (least.next_multiple_of(PACKET as u64).min(window.head()), Vec::new())
             }
         };
-        drop(feed);
+        drop(window);
         let missed = cursor.saturating_sub(self.cursor);
         self.fell_behind = false;
         self.skips += 1;

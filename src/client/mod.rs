@@ -2,23 +2,24 @@
 //! is slow.
 //!
 //! A client is a descriptor, a cursor and one small pending prefix. It has no task: its shard visits it by the clock.
-//! Nothing here waits. Owner: the shard of the client's session.
+//! Nothing here waits. Owner: the shard that serves it, which is that of its session or one that has a replica of it.
 
 pub mod hls;
 mod lag;
 mod refusal;
 mod request;
 mod status;
+mod watched;
 
 pub use State as ClientState;
 pub use refusal::{answer, status_of};
 pub use request::{PlayRequest, play_request};
 pub use status::{health, stream_status, totals};
+pub use watched::Watched;
 
 use crate::handover::age;
 use crate::media::ts::stitch;
 use crate::metrics::Counters;
-use crate::session::{Phase, Session};
 use crate::uring::{is_writable, send_now, set_buffered_bytes_max};
 use crate::window::{Behind, LagMax, Sent};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,6 @@ use sluice_contract::{ClientId, EndReason, Guard};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -135,13 +135,30 @@ impl State {
     pub fn address(&self) -> IpAddr {
         self.identity.address
     }
+
+    /// What is shown of it when it ends between two shards.
+    pub fn last_snapshot(self) -> sluice_contract::snapshot::Client {
+        sluice_contract::snapshot::Client {
+            id: self.identity.id,
+            address: self.identity.address,
+            user_agent: self.identity.user_agent,
+            connected_at: self.identity.connected_at,
+            last_active: self.last_active,
+            bytes_sent: self.bytes_sent,
+            behind_bytes: 0,
+            behind_s: 0.0,
+            rate: 0,
+            skips: self.skips,
+            skipped_bytes: self.skipped_bytes,
+        }
+    }
 }
 
 /// One connected player.
 pub struct Client {
     fd: OwnedFd,
     identity: Identity,
-    session: Rc<Session>,
+    watched: Watched,
     cursor: u64,
     prefix: Prefix,
     /// It is too far behind: once its prefix is out and its socket takes more, it goes on at another place.
@@ -158,7 +175,7 @@ pub struct Client {
     /// Present bound of unsent bytes in the kernel.
     unsent_bytes_max: u32,
     /// Places in the admission counts.
-    _guards: [Guard; 2],
+    guards: [Guard; 2],
 }
 
 /// What a visit came to.
@@ -180,17 +197,16 @@ impl Client {
     pub fn new(
         fd: OwnedFd,
         identity: Identity,
-        session: Rc<Session>,
+        watched: Watched,
         head: &[u8],
         behind: Behind,
         guards: [Guard; 2],
         now: Instant,
     ) -> Self {
         let (cursor, prefix) = {
-            let feed = session.feed();
-            let window = feed.window();
+            let window = watched.window();
             let mut prefix = head.to_vec();
-            let cursor = match window.access().landing(behind, window.head(), session.lag_floor()) {
+            let cursor = match window.access().landing(behind, window.head(), watched.lag_floor()) {
                 Some(point) => {
                     prefix.extend(stitch::join_prefix(&point.tables, &point.continuity));
                     point.offset
@@ -202,7 +218,7 @@ impl Client {
         Self {
             fd,
             identity,
-            session,
+            watched,
             cursor,
             prefix: Prefix::Owned(prefix.into(), 0),
             fell_behind: false,
@@ -215,7 +231,7 @@ impl Client {
             last_keepalive: None,
             last_active: SystemTime::now(),
             unsent_bytes_max: 0,
-            _guards: guards,
+            guards,
         }
     }
 
@@ -239,11 +255,17 @@ impl Client {
         }
     }
 
-    /// Goes on with a client of another process, with the very next byte.
-    pub fn going_on(fd: OwnedFd, session: Rc<Session>, state: State, guards: [Guard; 2]) -> Self {
+    /// Everything another shard needs to go on with it.
+    pub fn into_parts(self) -> (OwnedFd, State, [Guard; 2]) {
+        let state = self.state();
+        (self.fd, state, self.guards)
+    }
+
+    /// Goes on with a client of another process, or of another shard, with the very next byte.
+    pub fn going_on(fd: OwnedFd, watched: Watched, state: State, guards: [Guard; 2]) -> Self {
         Self {
             fd,
-            session,
+            watched,
             cursor: state.cursor,
             prefix: Prefix::Owned(state.prefix.into(), 0),
             fell_behind: state.fell_behind,
@@ -257,7 +279,7 @@ impl Client {
             last_active: state.last_active,
             unsent_bytes_max: 0,
             identity: state.identity,
-            _guards: guards,
+            guards,
         }
     }
 
@@ -294,7 +316,7 @@ impl Client {
         rules: &Rules,
         counters: &Counters,
     ) -> io::Result<Served> {
-        self.session.note_cursor(self.cursor);
+        self.watched.note_cursor(self.cursor);
         loop {
             if !self.send_prefix(now)? {
                 return Ok(self.blocked(now, rules));
@@ -314,7 +336,7 @@ impl Client {
             if !self.prefix.rest().is_empty() {
                 continue;
             }
-            let sent = self.session.feed().window().send(self.fd.as_fd(), self.cursor, quantum)?;
+            let sent = self.watched.window().send(self.fd.as_fd(), self.cursor, quantum)?;
             match sent {
                 Sent::Bytes(0) | Sent::AtHead => {
                     self.last_progress = now;
@@ -327,7 +349,7 @@ impl Client {
                     self.cursor += count;
                     counters.bytes_out.add(count);
                     self.delivered(now, count, counters);
-                    let left = self.session.feed().window().head() - self.cursor;
+                    let left = self.watched.window().head() - self.cursor;
                     return Ok(match left {
                         0 => Served::AtHead,
                         _ if count >= quantum => Served::More,
@@ -371,8 +393,8 @@ impl Client {
 
     /// Queues null packets when the stream is silent; whether it did.
     fn keep_alive(&mut self, now: Instant, rules: &Rules, counters: &Counters) -> bool {
-        let silence = now.saturating_duration_since(self.session.last_media());
-        if silence < rules.keepalive_after || self.session.phase() == Phase::Ending {
+        let silence = now.saturating_duration_since(self.watched.last_media());
+        if silence < rules.keepalive_after || self.watched.is_ending() {
             return false;
         }
         if self
@@ -397,7 +419,7 @@ impl Client {
 
     /// Adapts what the kernel may hold unsent to the stream's rate and the shard's tick.
     pub fn bound_unsent(&mut self, tick: Duration) {
-        let rate = self.session.feed().rate().unwrap_or(1 << 20);
+        let rate = self.watched.rate().unwrap_or(1 << 20);
         let wanted =
             (2 * rate * tick.as_millis() as u64 / 1000).clamp(*UNSENT_BYTES.start(), *UNSENT_BYTES.end());
         let wanted = wanted as u32;
@@ -409,14 +431,24 @@ impl Client {
         }
     }
 
-    /// Bytes between it and the head.
-    pub fn behind_bytes(&self) -> u64 {
-        self.session.feed().window().head().saturating_sub(self.cursor)
+    /// Where it stands.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
     }
 
-    /// The session it plays.
-    pub fn session(&self) -> &Rc<Session> {
-        &self.session
+    /// Bytes between it and the head.
+    pub fn behind_bytes(&self) -> u64 {
+        self.watched.window().head().saturating_sub(self.cursor)
+    }
+
+    /// What it plays.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Whether it has what it is given: it is neither about to skip nor before what is offered.
+    pub fn keeps_up(&self) -> bool {
+        !self.fell_behind && self.cursor >= self.watched.window().tail()
     }
 
     /// Who it is.
@@ -444,7 +476,7 @@ impl Client {
             let rate = (self.bytes_sent - bytes) as f64 / passed.as_secs_f64();
             self.rate = (now, self.bytes_sent, rate as u64);
         }
-        let feed = self.session.feed();
+        let window = self.watched.window();
         sluice_contract::snapshot::Client {
             id: self.identity.id,
             address: self.identity.address,
@@ -452,8 +484,8 @@ impl Client {
             connected_at: self.identity.connected_at,
             last_active: self.last_active,
             bytes_sent: self.bytes_sent,
-            behind_bytes: feed.window().head().saturating_sub(self.cursor),
-            behind_s: feed.window().access().behind(self.cursor).as_secs_f64(),
+            behind_bytes: window.head().saturating_sub(self.cursor),
+            behind_s: window.access().behind(self.cursor).as_secs_f64(),
             rate: self.rate.2,
             skips: self.skips,
             skipped_bytes: self.skipped_bytes,

@@ -21,16 +21,20 @@ pub struct State {
 }
 
 /// A body being read. Dropping it closes the connection.
+///
+/// It holds no buffer of its own: what is received is decoded where the caller has room for it.
 pub struct Body {
     socket: Rc<Socket>,
     decoder: BodyDecoder,
-    /// Raw bytes received and not decoded yet.
+    /// What came with the head and is not decoded yet.
     raw: Vec<u8>,
     /// Where in `raw` decoding stands.
     at: usize,
-    /// Whether raw bytes are the body, so that reads can go straight into the caller's buffer.
+    /// Whether raw bytes are the body.
     plain: bool,
     ended: bool,
+    /// The last look at the connection took all there was.
+    is_drained: bool,
 }
 
 impl Body {
@@ -43,6 +47,7 @@ impl Body {
             raw: exchange.unread,
             at: 0,
             ended: false,
+            is_drained: false,
         }
     }
 
@@ -63,7 +68,15 @@ impl Body {
     /// When descriptors are short.
     pub fn going_on(connection: OwnedFd, state: State) -> io::Result<Self> {
         let State { decoder, raw, plain, ended } = state;
-        Ok(Self { socket: Rc::new(Socket::new(connection)?), decoder, raw, at: 0, plain, ended })
+        Ok(Self {
+            socket: Rc::new(Socket::new(connection)?),
+            decoder,
+            raw,
+            at: 0,
+            plain,
+            ended,
+            is_drained: false,
+        })
     }
 
     /// Waits for body bytes and copies them to `buffer`; 0 is the end of the body. Cancel safe.
@@ -79,47 +92,70 @@ impl Body {
         }
     }
 
+    /// Whether the last read took all there was: another one most likely brings nothing before the connection is readable.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained
+    }
+
     /// Copies body bytes that are there to `buffer`; 0 is the end of the body, `None` says that none are there yet.
     ///
     /// # Errors
     /// When the connection breaks or the body breaks its framing.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
-        loop {
-            if self.ended {
-                return Ok(Some(0));
-            }
-            // No more than the caller has room for, so that what is decoded always fits.
-            let end = self.raw.len().min(self.at + buffer.len());
-            let mut input = &self.raw[self.at..end];
-            let event = if input.is_empty() && self.plain {
-                BodyEvent::NeedMore
-            } else {
-                self.decoder.next(&mut input)?
-            };
-            let at = end - input.len();
-            match event {
-                BodyEvent::Data(data) => {
-                    buffer[..data.len()].copy_from_slice(data);
-                    let count = data.len();
-                    self.at = at;
-                    return Ok(Some(count));
-                }
-                BodyEvent::End => {
-                    self.ended = true;
-                    return Ok(Some(0));
-                }
-                BodyEvent::NeedMore if at < self.raw.len() => self.at = at,
-                BodyEvent::NeedMore => {
-                    self.raw.clear();
-                    self.at = 0;
-                    match self.receive(buffer)? {
-                        Received::Raw => {}
-                        Received::Nothing => return Ok(None),
-                        Received::Body(count) => return Ok(Some(count)),
-                    }
-                }
+        while !self.ended && self.at < self.raw.len() {
+            if let Some(count) = self.decode_raw(buffer)? {
+                return Ok(Some(count));
             }
         }
+        self.raw = Vec::new();
+        self.at = 0;
+        while !self.ended {
+            // A body of known length is over without a further byte, and a fault in its framing comes again.
+            if matches!(self.decoder.next(&mut &[][..])?, BodyEvent::End) {
+                self.ended = true;
+                break;
+            }
+            let received = match self.socket.try_recv(buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_drained = true;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            self.is_drained = received < buffer.len();
+            if received == 0 {
+                self.ended = true;
+                if !self.plain {
+                    self.decoder.on_eof()?;
+                }
+            } else if self.plain {
+                return Ok(Some(received));
+            } else if let count @ 1.. = self.decoder.decode_in_place(&mut buffer[..received])? {
+                return Ok(Some(count));
+            }
+        }
+        Ok(Some(0))
+    }
+
+    /// Takes one step through what came with the head.
+    fn decode_raw(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
+        // No more than the caller has room for, so that what is decoded always fits.
+        let end = self.raw.len().min(self.at + buffer.len());
+        let mut input = &self.raw[self.at..end];
+        let event = self.decoder.next(&mut input)?;
+        self.at = end - input.len();
+        Ok(match event {
+            BodyEvent::Data(data) => {
+                buffer[..data.len()].copy_from_slice(data);
+                Some(data.len())
+            }
+            BodyEvent::End => {
+                self.ended = true;
+                None
+            }
+            BodyEvent::NeedMore => None,
+        })
     }
 
     /// Reads the rest as text, at most [`TEXT_BYTES_MAX`].
@@ -140,42 +176,4 @@ impl Body {
             }
         }
     }
-
-    /// Receives what is there.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<Received, Error> {
-        if self.plain {
-            return match self.socket.try_recv(buffer) {
-                Ok(count) => {
-                    self.ended = count == 0;
-                    Ok(Received::Body(count))
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-                Err(error) => Err(error.into()),
-            };
-        }
-        const READ: usize = 64 << 10;
-        self.raw.resize(READ, 0);
-        let outcome = self.socket.try_recv(&mut self.raw);
-        self.raw.truncate(outcome.as_ref().copied().unwrap_or(0));
-        match outcome {
-            Ok(0) => {
-                self.decoder.on_eof()?;
-                self.ended = true;
-                Ok(Received::Raw)
-            }
-            Ok(_) => Ok(Received::Raw),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// What a look at the connection brought.
-enum Received {
-    /// Bytes to be decoded, or the end.
-    Raw,
-    /// Nothing is there.
-    Nothing,
-    /// Bytes of the body, straight into the caller's buffer.
-    Body(usize),
 }

@@ -91,6 +91,34 @@ impl BodyDecoder {
         })
     }
 
+    /// Decodes all of `received` and moves what is the body to its front; how much that is. What frames a body only takes
+    /// room away, so that nothing is overwritten before it was looked at. A fault behind bytes of the body is told by the
+    /// next call, and so is the end by [`next`](Self::next).
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the body is not chunked as declared.
+    pub fn decode_in_place(&mut self, received: &mut [u8]) -> Result<usize, ChunkError> {
+        let (mut at, mut count) = (0, 0);
+        loop {
+            let mut input = &received[at..];
+            let event = match self.next(&mut input) {
+                Ok(event) => event,
+                Err(_) if count > 0 => return Ok(count),
+                Err(error) => return Err(error),
+            };
+            at = received.len() - input.len();
+            match event {
+                // Data lies just before where decoding stands then.
+                BodyEvent::Data(data) => {
+                    let length = data.len();
+                    received.copy_within(at - length..at, count);
+                    count += length;
+                }
+                BodyEvent::NeedMore | BodyEvent::End => return Ok(count),
+            }
+        }
+    }
+
     /// Judges the end of the connection at this point.
     ///
     /// # Errors

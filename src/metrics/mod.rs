@@ -107,6 +107,8 @@ pub struct Counters {
     pub to_control: Counter,
     /// Bytes received from engines.
     pub bytes_in: Counter,
+    /// Reads that brought them.
+    pub engine_reads: Counter,
     /// Bytes of media taken by players' sockets.
     pub bytes_out: Counter,
     /// Bytes from engines that belonged to no packet.
@@ -155,6 +157,16 @@ pub struct Counters {
     pub plays_untold: Counter,
     /// Tasks that failed: our bugs.
     pub panics: Counter,
+    /// Copies of sessions begun for other shards.
+    pub replicas_opened: Counter,
+    /// Copies that could not be made.
+    pub replicas_refused: Counter,
+    /// Copies that are no more, by why.
+    pub replicas_ended: [Counter; ReplicaEnd::ALL.len()],
+    /// Players given to another shard.
+    pub clients_moved: Counter,
+    /// Words to another shard that had to wait for room in its inbox.
+    pub words_held: Counter,
     /// Clients that ended, by reason.
     pub clients_ended: [Counter; EndReason::ALL.len()],
     /// Sessions that ended, by reason.
@@ -177,6 +189,51 @@ pub struct Counters {
     pub session_lives: Lives,
 }
 
+/// Why another shard serves a session no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaEnd {
+    /// The session has ended.
+    SessionEnded,
+    /// Too few players for more than one shard.
+    NotNeeded,
+    /// It was switched off.
+    Off,
+    /// Memory is short.
+    Memory,
+    /// The other shard did not say for too long how it stands.
+    Behind,
+    /// The other shard could not take it.
+    NotTaken,
+    /// Another process is to take over.
+    HandOver,
+}
+
+impl ReplicaEnd {
+    /// Every one, for metrics that show zeros.
+    pub const ALL: [Self; 7] = [
+        Self::SessionEnded,
+        Self::NotNeeded,
+        Self::Off,
+        Self::Memory,
+        Self::Behind,
+        Self::NotTaken,
+        Self::HandOver,
+    ];
+
+    /// Stable machine-readable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionEnded => "session_ended",
+            Self::NotNeeded => "not_needed",
+            Self::Off => "off",
+            Self::Memory => "memory",
+            Self::Behind => "behind",
+            Self::NotTaken => "not_taken",
+            Self::HandOver => "hand_over",
+        }
+    }
+}
+
 /// What a shard is at the moment, beside its counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
@@ -186,6 +243,8 @@ pub struct Gauges {
     pub waiting: usize,
     /// Sessions.
     pub sessions: usize,
+    /// Sessions of other shards that it serves too.
+    pub replicas: usize,
     /// Bytes of memory in windows.
     pub window_bytes: u64,
     /// The present tick.
@@ -223,6 +282,11 @@ impl Counters {
         if is_done { &self.moves_done } else { &self.moves_failed }.add(1);
     }
 
+    /// Counts a copy for another shard that is no more.
+    pub fn replica_ended(&self, why: ReplicaEnd) {
+        count_in(&self.replicas_ended, &ReplicaEnd::ALL, why);
+    }
+
     /// Counts a refusal.
     pub fn refusal(&self, code: RefusalCode) {
         count_in(&self.refused, &RefusalCode::ALL, code);
@@ -235,6 +299,7 @@ impl Counters {
             (names::HANDED_OVER, &self.handed_over),
             (names::TO_CONTROL, &self.to_control),
             (names::BYTES_IN, &self.bytes_in),
+            (names::ENGINE_READS, &self.engine_reads),
             (names::BYTES_OUT, &self.bytes_out),
             (names::GARBAGE_BYTES, &self.garbage_bytes),
             (names::KEEPALIVE_PACKETS, &self.keepalive_packets),
@@ -257,11 +322,16 @@ impl Counters {
             (names::HLS_CUT, &self.hls_cut),
             (names::PLAYS_UNTOLD, &self.plays_untold),
             (names::PANICS, &self.panics),
+            (names::REPLICAS_OPENED, &self.replicas_opened),
+            (names::REPLICAS_REFUSED, &self.replicas_refused),
+            (names::CLIENTS_MOVED, &self.clients_moved),
+            (names::WORDS_HELD, &self.words_held),
         ];
         let gauges = [
             (names::CLIENTS, gauges.clients as f64),
             (names::WAITING, gauges.waiting as f64),
             (names::SESSIONS, gauges.sessions as f64),
+            (names::REPLICAS, gauges.replicas as f64),
             (names::WINDOW_BYTES, gauges.window_bytes as f64),
             (names::TICK_SECONDS, gauges.tick.as_secs_f64()),
             (names::INBOX, gauges.inbox as f64),
@@ -290,6 +360,8 @@ impl Counters {
         );
         let reasons = MoveReason::ALL.map(MoveReason::as_str);
         labelled(&mut samples, names::MOVES_ASKED, "reason", &reasons, &self.moves_asked);
+        let reasons = ReplicaEnd::ALL.map(ReplicaEnd::as_str);
+        labelled(&mut samples, names::REPLICAS_ENDED, "reason", &reasons, &self.replicas_ended);
         let reasons = EndReason::ALL.map(EndReason::as_str);
         labelled(&mut samples, names::CLIENTS_ENDED, "reason", &reasons, &self.clients_ended);
         labelled(&mut samples, names::SESSIONS_ENDED, "reason", &reasons, &self.sessions_ended);

@@ -10,6 +10,8 @@ pub(super) const HANDED_OVER: Name = Name {
 pub(super) const TO_CONTROL: Name =
     Name { name: "sluice_connections_to_control", help: "Connections handed to the control plane" };
 pub(super) const BYTES_IN: Name = Name { name: published::ENGINE_BYTES, help: "Bytes received from engines" };
+pub(super) const ENGINE_READS: Name =
+    Name { name: "sluice_engine_reads", help: "Reads from engines that brought something" };
 pub(super) const BYTES_OUT: Name =
     Name { name: published::CLIENT_BYTES, help: "Bytes taken by players' sockets" };
 pub(super) const GARBAGE_BYTES: Name =
@@ -88,11 +90,11 @@ pub(super) const INBOX: Name =
 pub(super) const IO_URING: Name =
     Name { name: "sluice_io_uring", help: "1 when the shard runs on io_uring, 0 on epoll" };
 pub(super) const JOIN_SECONDS: Name = Name {
-    name: "sluice_join_seconds",
+    name: published::JOIN_SECONDS,
     help: "From request to first media in the socket, joins to running streams, seconds",
 };
 pub(super) const DELIVERY_GAP_SECONDS: Name =
-    Name { name: "sluice_delivery_gap_seconds", help: "Between two deliveries to one player, seconds" };
+    Name { name: published::DELIVERY_GAP_SECONDS, help: "Between two deliveries to one player, seconds" };
 pub(super) const WALK_BUSY_SECONDS: Name = Name {
     name: "sluice_walk_busy_seconds",
     help: "How much of a whole walk was spent on its clients, seconds",
@@ -114,3 +116,21 @@ pub(super) const CLIENTS_ENDED: Name =
 pub(super) const SESSIONS_ENDED: Name =
     Name { name: "sluice_sessions_ended", help: "Sessions that ended, by reason" };
 pub(super) const REFUSED: Name = Name { name: "sluice_requests_refused", help: "Requests refused, by code" };
+pub(super) const REPLICAS: Name =
+    Name { name: "sluice_replicas", help: "Sessions of other shards that the shard serves too" };
+pub(super) const REPLICAS_OPENED: Name = Name {
+    name: "sluice_replicas_opened",
+    help: "Times another shard began to serve a session of this one, which had many players",
+};
+pub(super) const REPLICAS_REFUSED: Name =
+    Name { name: "sluice_replicas_refused", help: "Times it could not, for want of memory or descriptors" };
+pub(super) const REPLICAS_ENDED: Name = Name {
+    name: "sluice_replicas_ended",
+    help: "Times another shard served a session of this one no more, by reason",
+};
+pub(super) const CLIENTS_MOVED: Name =
+    Name { name: "sluice_clients_moved", help: "Players given to another shard to be served there" };
+pub(super) const WORDS_HELD: Name = Name {
+    name: "sluice_shard_words_held",
+    help: "Words to another shard that had to wait for room in its inbox",
+};

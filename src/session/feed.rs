@@ -7,6 +7,7 @@
 
 mod replacement;
 
+use super::echo::Echo;
 use crate::handover::age;
 use crate::media::ts::{
     Continuity, Event, MediaTime, NEEDLE_BYTES_MAX, NULL_PID, Needle, PACKET, Packet, Pcr, Scanner,
@@ -109,6 +110,8 @@ pub struct Feed {
     kept: Kept,
     /// What comes next is another broadcast than what lies in the window.
     is_other: bool,
+    /// Begins anew when another process goes on with the feed.
+    echo: Echo,
 }
 
 /// A feed as another process is told of it.
@@ -142,6 +145,15 @@ pub struct Kept {
     pub from: Option<u64>,
 }
 
+/// What of a stream decides how much of it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes per second by its clock.
+    pub rate: Option<u64>,
+    /// When its first media came.
+    pub first_media: Option<Instant>,
+}
+
 /// A packet id whose first packet of the new source has to be announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unannounced {
@@ -171,6 +183,7 @@ impl Feed {
             splices: Splices::default(),
             kept: Kept::default(),
             is_other: false,
+            echo: Echo::default(),
         }
     }
 
@@ -222,6 +235,7 @@ impl Feed {
             splices: told.splices,
             is_other: told.is_other,
             kept: Kept::default(),
+            echo: Echo::default(),
         })
     }
 
@@ -296,6 +310,7 @@ impl Feed {
             self.discarded_bytes += old.seen();
         }
         self.is_other = self.window.head() > 0;
+        self.echo.forget();
     }
 
     /// Another source is about to be followed beside the one that feeds the stream.
@@ -354,21 +369,19 @@ impl Feed {
         }
     }
 
-    /// How much to keep: half a minute, plus what a client that plays the engine's first burst in real time still has
-    /// before it. `needed` is the distance of the hindmost client that keeps up.
+    /// How much to keep. `needed` is the distance of the hindmost client that keeps up.
     pub fn retention(&self, now: Instant, needed: u64, is_pressed: bool) -> Retention {
-        let rate = self.rate().unwrap_or(RATE_ASSUMED);
-        let bytes = |time: Duration| (time.as_millis() as u64).saturating_mul(rate) / 1000;
-        if is_pressed {
-            return Retention::new(bytes(WINDOW_TIME_PRESSED), rate);
-        }
-        let real_time = self.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
-        let media = self.window.access().head_time().since(MediaTime::default());
-        let burst = media.saturating_sub(real_time).min(BURST_TIME_MAX);
-        let held = self.kept.from.map_or(0, |from| self.window.head().saturating_sub(from));
-        let base = bytes(WINDOW_TIME.max(self.kept.time)).max(held);
-        let in_burst = needed.saturating_add(1 << 20).min(base + bytes(burst + Duration::from_secs(5)));
-        Retention::new(base.max(if burst.is_zero() { 0 } else { in_burst }), rate)
+        retention(self.pace(), self.kept, &self.window, now, needed, is_pressed)
+    }
+
+    /// What decides how much is kept, the window aside.
+    pub fn pace(&self) -> Pace {
+        Pace { rate: self.rate(), first_media: self.first_media }
+    }
+
+    /// The window, for copies of it to be attached and let go of.
+    pub(super) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     /// Moves the window's tail.
@@ -402,7 +415,13 @@ impl Feed {
         tables.streams.iter().filter_map(|stream| format_name(stream.kind)).collect()
     }
 
+    /// Since when the stream has brought only what it had brought before; `None` while anything new comes.
+    pub fn repeats_since(&self) -> Option<Instant> {
+        self.echo.repeats_since()
+    }
+
     fn write(&mut self, now: Instant, packets: &[u8]) -> io::Result<()> {
+        self.echo.look(now, self.scanner.access_pid(), packets);
         if self.unannounced.is_empty() {
             return self.append(now, packets);
         }
@@ -587,6 +606,30 @@ impl Feed {
         self.stitched_flags += self.scanner.counters().discontinuities - before;
         Ok(())
     }
+}
+
+/// How much to keep of a window: half a minute, plus what a client that plays the engine's first burst in real time still
+/// has before it.
+pub(super) fn retention(
+    pace: Pace,
+    kept: Kept,
+    window: &Window,
+    now: Instant,
+    needed: u64,
+    is_pressed: bool,
+) -> Retention {
+    let rate = pace.rate.unwrap_or(RATE_ASSUMED);
+    let bytes = |time: Duration| (time.as_millis() as u64).saturating_mul(rate) / 1000;
+    if is_pressed {
+        return Retention::new(bytes(WINDOW_TIME_PRESSED), rate);
+    }
+    let real_time = pace.first_media.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+    let media = window.access().head_time().since(MediaTime::default());
+    let burst = media.saturating_sub(real_time).min(BURST_TIME_MAX);
+    let held = kept.from.map_or(0, |from| window.head().saturating_sub(from));
+    let base = bytes(WINDOW_TIME.max(kept.time)).max(held);
+    let in_burst = needed.saturating_add(1 << 20).min(base + bytes(burst + Duration::from_secs(5)));
+    Retention::new(base.max(if burst.is_zero() { 0 } else { in_burst }), rate)
 }
 
 /// Whether there are packets other than null packets.

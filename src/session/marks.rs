@@ -76,17 +76,11 @@ fn time(at: MediaTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::ts::{Continuity, Scanner, Tables, testing};
+    use crate::media::ts::{Continuity, Tables, testing};
     use crate::window::AccessPoint;
 
     fn seconds(count: u64) -> MediaTime {
         MediaTime::from_ticks(count * 27_000_000)
-    }
-
-    fn tables() -> Arc<Tables> {
-        let mut scanner = Scanner::new();
-        scanner.scan(0, &testing::seconds(1, 0), &mut |_| ());
-        scanner.current_tables().expect("a second has tables").clone()
     }
 
     fn point(second: u64, tables: &Arc<Tables>) -> AccessPoint {
@@ -118,7 +112,7 @@ mod tests {
     /// gone.
     #[test]
     fn points_are_shown_on_the_clock() {
-        let (mut marks, mut index, tables) = (Marks::default(), AccessIndex::default(), tables());
+        let (mut marks, mut index, tables) = (Marks::default(), AccessIndex::default(), testing::tables());
         (0..4).for_each(|second| index.push(point(second, &tables)));
         index.set_head_time(seconds(5));
         let shown = marks.show(&index);

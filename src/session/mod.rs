@@ -4,19 +4,26 @@
 //! hosts it ([`Host`]) gives it engines and tells its clients what became of it. Nothing here is borrowed across a wait.
 
 mod ahead;
+mod buffers;
 mod channel;
 mod contender;
+mod echo;
 mod feed;
 pub mod machine;
 mod marks;
 #[cfg(test)]
 mod model;
+mod reach;
+mod replica;
+mod rest;
 #[cfg(test)]
 mod simulation;
 mod source;
 
+pub use buffers::Buffers;
 pub use feed::{Counts, Feed, Followed, Kept, Splice, State as FeedState, Taken};
 pub use machine::{Limits, Phase};
+pub use replica::{Growth, Heard, Opening, Replica, Title};
 
 use crate::engine::{Endpoint, Form, Started};
 use crate::handover::age;
@@ -29,6 +36,8 @@ use channel::Entry;
 use contender::Contender;
 use machine::{Action, Event, Machine, SourceId};
 use marks::Marks;
+use reach::Reach;
+use rest::{Flow, Rest};
 use serde::{Deserialize, Serialize};
 use sluice_contract::snapshot::{self, Channel, EngineStat, SessionEngine, Timeline};
 use sluice_contract::{
@@ -44,7 +53,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The most that one read of an engine adds to a window.
-const READ_BYTES_MAX: u64 = source::READ_BYTES as u64;
+const READ_BYTES_MAX: u64 = buffers::READ_BYTES as u64;
 
 /// What an answer of control is given to arrive in.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
@@ -71,8 +80,14 @@ pub trait Host {
     fn ended(&self, session: &Session, reason: EndReason);
     /// Something worth showing at once changed.
     fn changed(&self);
+    /// More has come of a session that other shards serve too.
+    fn grew(&self, session: &Session);
     /// Letting the others run.
     fn turns(&self) -> &Turns;
+    /// Room for reads from engines.
+    fn buffers(&self) -> &Buffers;
+    /// The time between two visits to a client. Not to be asked for from within the walk.
+    fn tick(&self) -> Duration;
     /// Counters of the shard.
     fn counters(&self) -> &Counters;
     /// Whether memory is short.
@@ -241,12 +256,12 @@ pub struct Session {
     changed: Signal,
     /// The machine's deadline may have changed.
     rescheduled: Signal,
-    /// The hindmost cursor of the present walk over the clients, and of the last whole one.
-    hindmost: Cell<(u64, u64)>,
+    /// When its source reads.
+    rest: Rest,
     /// How far the stream has come ahead of real time.
     ahead: RefCell<Ahead>,
-    /// Clients before this offset are too far behind.
-    lag_floor: Cell<u64>,
+    /// How far back its clients stand, and may.
+    reach: Reach,
     /// What happened lately, for whoever looks.
     marks: RefCell<Marks>,
     /// Events that arrive while one is handled.
@@ -326,9 +341,9 @@ impl Session {
             last_media: Cell::new(now),
             changed: Signal::default(),
             rescheduled: Signal::default(),
-            hindmost: Cell::new((u64::MAX, u64::MAX)),
+            rest: Rest::new(now),
             ahead: RefCell::new(Ahead::new(now)),
-            lag_floor: Cell::new(0),
+            reach: Reach::new(0),
             marks: RefCell::default(),
             pending: RefCell::default(),
             handling: Cell::new(false),
@@ -371,7 +386,7 @@ impl Session {
             garbage_before: self.garbage_before.get(),
             last_media: self.last_media.get(),
             ahead: self.ahead.borrow().clone(),
-            lag_floor: self.lag_floor.get(),
+            lag_floor: self.reach.floor(),
         };
         Ok(told(state, Files { window, connection }))
     }
@@ -432,9 +447,9 @@ impl Session {
             last_media: Cell::new(told.last_media),
             changed: Signal::default(),
             rescheduled: Signal::default(),
-            hindmost: Cell::new((u64::MAX, u64::MAX)),
+            rest: Rest::new(now),
             ahead: RefCell::new(told.ahead),
-            lag_floor: Cell::new(told.lag_floor),
+            reach: Reach::new(told.lag_floor),
             marks: RefCell::default(),
             pending: RefCell::default(),
             handling: Cell::new(false),
@@ -540,35 +555,20 @@ impl Session {
 
     /// Notes where a client stands. One that fell off the window no longer counts.
     pub fn note_cursor(&self, cursor: u64) {
-        let (present, last) = self.hindmost.get();
-        if cursor < present && cursor >= self.feed.borrow().window().tail() {
-            self.hindmost.set((cursor, last));
-        }
+        self.reach.note(cursor, self.feed.borrow().window());
     }
 
     /// A walk over all clients is complete; until the next one, clients may be `lag` behind.
     pub fn walked(&self, lag: LagMax) {
-        self.hindmost.set((u64::MAX, self.hindmost.get().0));
-        if lag == LagMax::default() {
-            // It may have been bounded until now.
-            return self.lag_floor.set(0);
-        }
         let feed = self.feed.borrow();
-        let ahead = self.ahead.borrow().level(Instant::now());
-        let ahead_bytes = (ahead.as_millis() as u64).saturating_mul(feed.rate().unwrap_or(0)) / 1000;
-        // What came in a burst is played in real time: whoever still has it before it is not slow.
-        let lag = LagMax {
-            time: lag.time.map(|time| time + ahead),
-            bytes: lag.bytes.map(|bytes| bytes.saturating_add(ahead_bytes)),
-        };
-        let floor = feed.window().access().lag_floor(lag, feed.window().head());
-        // A burst that moves the bound back lets nobody fall back to where it no longer was.
-        self.lag_floor.set(floor.max(self.lag_floor.get()));
+        let ahead =
+            if lag == LagMax::default() { Duration::ZERO } else { self.ahead.borrow().level(Instant::now()) };
+        self.reach.walked(lag, ahead, feed.rate(), feed.window());
     }
 
     /// Clients before this offset are too far behind.
     pub fn lag_floor(&self) -> u64 {
-        self.lag_floor.get()
+        self.reach.floor()
     }
 
     /// How it started, as far as it has come.
@@ -801,9 +801,9 @@ impl Session {
 
     fn is_window_full(&self) -> bool {
         let now = Instant::now();
-        let (present, last) = self.hindmost.get();
+        let hindmost = self.reach.hindmost();
         let mut feed = self.feed.borrow_mut();
-        let needed = feed.window().head().saturating_sub(present.min(last));
+        let needed = feed.window().head().saturating_sub(hindmost);
         if let Err(error) = feed.trim(now, needed, self.host.is_pressed()) {
             tracing::warn!(stream = %self.key, %error, "cannot release window memory");
         }
@@ -812,7 +812,7 @@ impl Session {
         }
         // Short of memory, what comes ahead of real time waits with the engine until the players had the chance to take
         // what is here. A stream in real time is never held up, whoever is slow.
-        let needed = feed.window().head().saturating_sub(present.min(last));
+        let needed = feed.window().head().saturating_sub(hindmost);
         let would_lose = |offered: u64| needed + READ_BYTES_MAX > offered;
         feed.window().shortage().is_some_and(would_lose) && !self.ahead.borrow().level(now).is_zero()
     }
@@ -890,9 +890,20 @@ impl Session {
         if taken.is_media {
             self.last_media.set(now);
             self.info.borrow_mut().last_media_at = Some(SystemTime::now());
+        }
+        self.tell_copies();
+        if taken.is_media {
             self.handle(Event::Media(source));
         }
         Ok(())
+    }
+
+    /// Has other shards told what has come, if any serve it.
+    fn tell_copies(&self) {
+        let is_copied = self.feed.borrow().window().has_copies();
+        if is_copied {
+            self.host.grew(self);
+        }
     }
 
     /// The stream goes on with the source that has followed.
@@ -909,6 +920,7 @@ impl Session {
                 self.last_media.set(now);
                 self.ahead.borrow_mut().advance(now, self.feed.borrow().window().access().head_time());
                 self.spliced(head, splice);
+                self.tell_copies();
             }
             Ok(None) => {}
             // Its next packets meet the same shortage, and end it.
@@ -943,6 +955,40 @@ impl Session {
     pub(super) fn received(&self, bytes: u64) {
         self.info.borrow_mut().bytes_in += bytes;
         self.host.counters().bytes_in.add(bytes);
+        self.host.counters().engine_reads.add(u64::from(bytes > 0));
+    }
+
+    /// Has what has come of it read, because one of its clients is about to be served.
+    pub fn call(&self, now: Instant, tick: Duration) {
+        self.rest.call(now, tick);
+    }
+
+    /// A source looks for what has come.
+    fn looks(&self, source: SourceId) {
+        if self.machine.borrow().current() == Some(source) {
+            self.rest.look(Instant::now());
+        }
+    }
+
+    /// How long a source rests at most before it looks again; `None` when what comes is to be read at once: as
+    /// long as the stream is not steady, and by a source that races or follows.
+    fn rest_of(&self, source: SourceId) -> Option<Duration> {
+        let machine = self.machine.borrow();
+        if machine.phase() != Phase::Playing
+            || machine.current() != Some(source)
+            || self.following.get().is_some()
+        {
+            return None;
+        }
+        let feed = self.feed.borrow();
+        let flow = Flow {
+            silence: self.last_media.get().elapsed(),
+            rate: feed.rate(),
+            read_max: READ_BYTES_MAX,
+            tick: self.host.tick(),
+            is_copied: feed.window().has_copies(),
+        };
+        flow.rest()
     }
 
     pub(super) fn garbage(&self, source: SourceId, skipped: u64) {

@@ -84,6 +84,8 @@ pub(crate) struct Seen {
     pub moved: u32,
     /// Ids given up for the next one before anything played, and after.
     pub fell_back: (u32, u32),
+    /// Ids left for the next one because they loop.
+    pub looped: u32,
     /// Races that were won by the first id, and by the second.
     pub races: (u32, u32),
     /// Races that ended before either had media.
@@ -108,6 +110,7 @@ impl Seen {
         self.moved += other.moved;
         self.fell_back.0 += other.fell_back.0;
         self.fell_back.1 += other.fell_back.1;
+        self.looped += other.looped;
         self.races.0 += other.races.0;
         self.races.1 += other.races.1;
         self.forfeited += other.forfeited;
@@ -305,7 +308,8 @@ impl World {
     fn control(&mut self, choices: &mut impl Choices) -> Option<()> {
         if self.request.is_some() {
             if choices.below(6)? == 0 {
-                self.deliver(Event::Refused(refusal()));
+                let refusal = if choices.below(6)? == 0 { loops() } else { refusal() };
+                self.deliver(Event::Refused(refusal));
             } else {
                 let lease = self.grant(choices.below(self.engines)?);
                 self.deliver(Event::Granted(lease));
@@ -346,6 +350,7 @@ impl World {
                 let reason = reasons[choices.below(reasons.len() as u32)? as usize];
                 self.deliver(Event::End(reason));
             }
+            20 | 21 => self.deliver(Event::End(EndReason::Looping)),
             1 | 2 => {
                 let lease = LeaseId(u64::from(choices.below(self.next_lease.min(200) as u32 + 1)?));
                 self.deliver(Event::Withdrawn(lease));
@@ -732,13 +737,18 @@ impl World {
             let is_start = !self.has_played && matches!(event, Event::Failed(..) | Event::Unknown(..));
             let is_refused = !self.played && matches!(event, Event::Refused(_));
             let is_spent = self.failures > self.budget();
-            assert!(is_start || is_refused || is_spent || self.is_late(), "an id is given up too early");
+            let is_over = is_start || is_refused || is_spent || self.is_late();
+            assert!(is_over || self.is_found_to_loop(event), "an id is given up too early");
             assert!(self.players > 0 || !self.played, "a session that nobody watches falls back");
             assert!(self.playing_since.is_none() && self.follower().is_none(), "it still plays");
             self.given_up.push(from);
             assert!(!self.given_up.contains(&to), "{to} was given up before");
-            let counts = &mut self.seen.fell_back;
-            *if self.played { &mut counts.1 } else { &mut counts.0 } += 1;
+            let (has_looped, seen) = (self.is_found_to_loop(event), &mut self.seen);
+            *match self.played {
+                _ if has_looped => &mut seen.looped,
+                true => &mut seen.fell_back.1,
+                false => &mut seen.fell_back.0,
+            } += 1;
         }
         (self.present, self.turn_since, self.has_played) = (to, self.now, !has_failed);
         (self.failures, self.spent, self.ask, self.is_racing) = (0, false, Ask::Own, false);
@@ -856,6 +866,7 @@ impl World {
         let is_stalled = self.stall_deadline().is_some_and(|deadline| self.now >= deadline);
         let follows = self.sources.iter().any(|source| !source.close_asked && source.has_media);
         let is_given_up = self.is_empty() || self.playing_since.is_none() && self.is_late();
+        let is_given_up = is_given_up || self.is_found_to_loop(event);
         if self.is_handing_over || self.is_falling_back && is_given_up {
             // What has just taken over, or is being opened, goes with its id.
             assert!(self.is_falling_back, "closed as soon as it had taken over");
@@ -914,6 +925,13 @@ impl World {
                 // With any event whose time it is, control's silence ends the start as its refusal does.
                 let is_last = !self.has_next() || matches!(event, Event::Refused(_)) || self.is_unanswered;
                 assert!(!self.played && is_last, "another id was not tried");
+            }
+            EndReason::Looping => {
+                // Control says so of what plays, or when it is asked for an engine to go on with. Before anything has played there
+                // is nobody who has seen it loop: it is no reason to try another id.
+                let is_told = matches!(event, Event::End(EndReason::Looping)) || self.is_found_to_loop(event);
+                let is_left = self.played && self.players > 0 && self.has_next();
+                assert!(is_told && !is_left, "ended though there was another id to go on with");
             }
             other => assert!(matches!(event, Event::End(asked) if *asked == other), "ended for {other:?}"),
         }
@@ -1051,6 +1069,14 @@ impl World {
         if self.has_next() { all.min(self.limits.entry_attempts_max) } else { all }
     }
 
+    /// Whether an event says of what has played that it loops: then its id is left at once, whatever it brings.
+    fn is_found_to_loop(&self, event: &Event) -> bool {
+        let is_refused =
+            matches!(event, Event::Refused(refusal) if refusal.code == RefusalCode::LoopingStream);
+        self.played
+            && (matches!(event, Event::End(EndReason::Looping)) || is_refused && self.playing_since.is_none())
+    }
+
     /// Whether the present id has brought nothing for too long.
     fn is_late(&self) -> bool {
         let is_down = self.has_played && self.now - self.last_media >= self.limits.entry_timeout;
@@ -1123,4 +1149,8 @@ pub(crate) fn unknown() -> SourceFault {
 
 fn refusal() -> Refusal {
     Refusal::new(RefusalCode::MaxCapacity, "no engine is free").retry_after(5)
+}
+
+fn loops() -> Refusal {
+    Refusal::new(RefusalCode::LoopingStream, "it was found to loop")
 }

@@ -75,6 +75,7 @@ fn random_lives_keep_every_promise() {
         EndReason::FailoverExhausted,
         EndReason::EmptyTimeout,
         EndReason::Stopped,
+        EndReason::Looping,
     ] {
         assert!(
             ends.get(&reason).is_some_and(|count| *count >= LIVES / 1000),
@@ -83,7 +84,7 @@ fn random_lives_keep_every_promise() {
     }
     let Seen { opened, reopened, waited, stalls, forgiven, withdrawn, other, .. } = total;
     let Seen { beside, inherited, changed_over, came_back, moved, .. } = total;
-    let Seen { fell_back, races, forfeited, .. } = total;
+    let Seen { fell_back, looped, races, forfeited, .. } = total;
     for (what, count) in [
         ("sources", opened / 10),
         ("reopenings", reopened),
@@ -99,6 +100,7 @@ fn random_lives_keep_every_promise() {
         ("moves", moved),
         ("starts that fell back", fell_back.0),
         ("sessions that fell back while they played", fell_back.1),
+        ("ids left because they loop", looped),
         ("races won by the first id", races.0),
         ("races won by the second id", races.1),
         ("races that were none", forfeited),

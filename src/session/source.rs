@@ -5,6 +5,7 @@
 //! engine session exactly once if there is one, and by reporting that it closed. It holds no borrow of the session
 //! across a wait.
 
+use super::buffers::{Buffer, READ_BYTES};
 use super::machine::{Ask, Event, SourceFault, SourceId};
 use super::{Session, Timing};
 use crate::engine::{self, Came, Endpoint, Error, Form, Media, Started};
@@ -23,8 +24,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One read from the engine; bounds what is parsed in one go.
-pub(super) const READ_BYTES: usize = 256 << 10;
+/// Reads that took all there was, in a row, before the others of the shard get their turn for sure.
+const UNPARKED_MAX: u32 = 8;
 /// Bytes out of sync after which a source is given up.
 const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// How often an engine is asked for its figures.
@@ -69,14 +70,13 @@ struct Reading {
 /// Media being read: the connection, and what is left of the last read.
 struct Reader {
     media: Media,
-    buffer: Vec<u8>,
-    filled: usize,
+    rest: Vec<u8>,
     aligner: Aligner,
 }
 
 impl Reader {
     fn new(media: Media) -> Self {
-        Self { media, buffer: vec![0; READ_BYTES], filled: 0, aligner: Aligner::default() }
+        Self { media, rest: Vec::new(), aligner: Aligner::default() }
     }
 }
 
@@ -84,6 +84,12 @@ impl Closing {
     pub(super) fn ask(&self) {
         self.asked.set(true);
         self.signal.notify();
+    }
+
+    /// Whether the last read took all there was, so that the next one begins with a wait.
+    fn is_drained(&self) -> bool {
+        let reader = self.reader.borrow();
+        matches!(reader.as_ref(), Some(Reader { media: Media::Progressive(body), .. }) if body.is_drained())
     }
 
     fn is_asked(&self) -> bool {
@@ -96,9 +102,8 @@ impl Closing {
         let started = self.started.borrow().clone()?;
         let reader = self.reader.borrow();
         Some(match reader.as_ref() {
-            Some(Reader { media: Media::Progressive(body), buffer, filled, aligner }) => {
-                let rest = buffer[..*filled].to_vec();
-                let reading = Reading { body: body.state(), rest, aligner: aligner.clone() };
+            Some(Reader { media: Media::Progressive(body), rest, aligner }) => {
+                let reading = Reading { body: body.state(), rest: rest.clone(), aligner: aligner.clone() };
                 (State { started, reading: Some(reading) }, Some(body.socket()))
             }
             _ => (State { started, reading: None }, None),
@@ -155,11 +160,10 @@ pub(super) fn going_on(state: State, connection: Option<OwnedFd>) -> io::Result<
     if let Some(Reading { body, rest, aligner }) = state.reading {
         let connection = connection.ok_or_else(|| io::Error::other("the engine's connection is missing"))?;
         let mut reader = Reader::new(Media::Progressive(engine::Body::going_on(connection, body)?));
-        let place = reader.buffer.get_mut(..rest.len());
-        place
-            .ok_or_else(|| io::Error::other("more is left of a read than one brings"))?
-            .copy_from_slice(&rest);
-        (reader.filled, reader.aligner) = (rest.len(), aligner);
+        if rest.len() >= READ_BYTES {
+            return Err(io::Error::other("more is left of a read than one brings"));
+        }
+        (reader.rest, reader.aligner) = (rest, aligner);
         *closing.reader.borrow_mut() = Some(reader);
     }
     *closing.started.borrow_mut() = Some(state.started);
@@ -266,6 +270,7 @@ async fn read(
 ) -> Result<Never, SourceFault> {
     let timing = session.timing().clone();
     let begun = Instant::now();
+    let mut unparked = 0;
     if order.closing.reader.borrow().is_some() {
         // Another process has read so far.
         watch.flowing.set(true);
@@ -287,43 +292,64 @@ async fn read(
             sleep(FULL_WAIT).await;
         }
         let came = if watch.flowing.get() {
-            next(order).await
+            next(session, order).await
         } else {
-            match select(pin!(next(order)), pin!(no_progress(watch, begun, &timing))).await {
+            match select(pin!(next(session, order)), pin!(no_progress(watch, begun, &timing))).await {
                 Either::Left((came, _)) => came,
                 Either::Right((waited, _)) => Err(Error::NoMedia(waited)),
             }
         };
         take(session, order, watch, came)?;
-        // A burst keeps the socket readable for seconds: the others of this shard get their turn after every read.
-        session.host().turns().park_once().await;
+        // A burst keeps the socket readable for seconds: the others of this shard get their turn after every read that
+        // left something. One that did not is followed by a wait, which is a turn; but a peer that writes as fast as it is
+        // read makes that wait short.
+        unparked += 1;
+        if unparked == UNPARKED_MAX || !order.closing.is_drained() {
+            unparked = 0;
+            session.host().turns().park_once().await;
+        }
     }
 }
 
-/// Waits for what comes next; it lies in the reader's buffer then, behind what is left of the last read.
+/// Waits for what comes next, which lies in the buffer behind room for what is left of the last read.
 ///
 /// While it waits for a body, everything that is known of it is in its place and nothing is under way: whoever hands the
 /// source over may look at any moment. A playlist's reading is its own: it is begun anew by whoever goes on.
-async fn next(order: &Order) -> Result<Came, Error> {
+async fn next(session: &Session, order: &Order) -> Result<(Came, Option<Buffer>), Error> {
+    let mut waits = order.closing.is_drained();
     loop {
         let mut taken = order.closing.reader.borrow_mut().take();
-        let Some(reader) = taken.as_mut() else { return Ok(Came::End) };
-        let room = &mut reader.buffer[reader.filled..];
-        let (came, socket) = match &mut reader.media {
-            Media::Progressive(body) => match body.try_read(room) {
-                Ok(None) => (None, Some(body.socket())),
-                Ok(Some(0)) => (Some(Ok(Came::End)), None),
-                Ok(Some(count)) => (Some(Ok(Came::Bytes { count, continues: true })), None),
-                Err(error) => (Some(Err(error)), None),
-            },
-            segmented => (Some(segmented.read(room).await), None),
+        let Some(Reader { media, rest, .. }) = taken.as_mut() else { return Ok((Came::End, None)) };
+        let (came, socket) = match media {
+            Media::Progressive(body) if waits => (None, Some(body.socket())),
+            Media::Progressive(body) => {
+                session.looks(order.id);
+                let mut buffer = session.host().buffers().lend();
+                match body.try_read(&mut buffer.bytes[rest.len()..]) {
+                    Ok(None) => (None, Some(body.socket())),
+                    Ok(Some(0)) => (Some(Ok((Came::End, None))), None),
+                    Ok(Some(count)) => {
+                        (Some(Ok((Came::Bytes { count, continues: true }, Some(buffer)))), None)
+                    }
+                    Err(error) => (Some(Err(error)), None),
+                }
+            }
+            segmented => {
+                let mut buffer = session.host().buffers().lend();
+                let came = segmented.read(&mut buffer.bytes[rest.len()..]).await;
+                (Some(came.map(|came| (came, Some(buffer)))), None)
+            }
         };
         *order.closing.reader.borrow_mut() = taken;
         match (came, socket) {
             (Some(came), _) => return came,
-            (None, Some(socket)) => socket.readable().await?,
+            (None, Some(socket)) => match session.rest_of(order.id) {
+                Some(longest) => session.rest.until_called(longest).await,
+                None => socket.readable().await?,
+            },
             (None, None) => {}
         }
+        waits = false;
     }
 }
 
@@ -332,37 +358,39 @@ fn take(
     session: &Rc<Session>,
     order: &Order,
     watch: &Watch,
-    came: Result<Came, Error>,
+    came: Result<(Came, Option<Buffer>), Error>,
 ) -> Result<(), SourceFault> {
     let mut place = order.closing.reader.borrow_mut();
-    let Some(reader) = place.as_mut() else { return Err(end_of_stream()) };
-    let (count, continues, ended) = match came {
-        Ok(Came::Bytes { count, continues }) => (count, continues, None),
-        Ok(Came::Missed(count)) => {
+    let Some(Reader { rest, aligner, .. }) = place.as_mut() else { return Err(end_of_stream()) };
+    let (mut read, ended) = match came {
+        Ok((Came::Bytes { count, continues }, Some(buffer))) => (Some((buffer, count, continues)), None),
+        Ok((Came::Missed(count), _)) => {
             session.host().counters().segments_missed.add(count);
             return Ok(());
         }
-        Ok(Came::End) => (0, true, Some(None)),
-        Err(error) => (0, true, Some(Some(error))),
+        Ok(_) => (None, Some(None)),
+        Err(error) => (None, Some(Some(error))),
     };
-    let Reader { buffer, filled, aligner, .. } = reader;
-    if !continues {
+    let (count, is_read) = read.as_ref().map_or((0, false), |(_, count, _)| (*count, true));
+    let bytes = match &mut read {
+        Some((buffer, count, true)) => {
+            buffer.bytes[..rest.len()].copy_from_slice(rest);
+            &buffer.bytes[..rest.len() + *count]
+        }
         // What is left of a packet has no other half any more.
-        buffer.copy_within(*filled..*filled + count, 0);
-        *filled = 0;
-        *aligner = Aligner::default();
-        session.media_begins(order.id);
-    }
-    *filled += count;
+        Some((buffer, count, false)) => {
+            *aligner = Aligner::default();
+            session.media_begins(order.id);
+            &buffer.bytes[rest.len()..][..*count]
+        }
+        None => &rest[..],
+    };
     session.received(count as u64);
     let mut start = 0;
     loop {
-        let found = if ended.is_some() {
-            aligner.finish(&buffer[start..*filled])
-        } else {
-            aligner.push(&buffer[start..*filled])
-        };
-        let packets = &buffer[start + found.packets.start..start + found.packets.end];
+        let left = &bytes[start..];
+        let found = if ended.is_some() { aligner.finish(left) } else { aligner.push(left) };
+        let packets = &left[found.packets];
         if !packets.is_empty() {
             watch.flowing.set(true);
             session.media(order.id, packets).map_err(|error| local_fault(&error))?;
@@ -372,8 +400,9 @@ fn take(
             break;
         }
     }
-    buffer.copy_within(start..*filled, 0);
-    *filled -= start;
+    if is_read {
+        *rest = bytes[start..].to_vec();
+    }
     if let Verdict::NotTs { prefix } = aligner.verdict() {
         // A body that broke off before it could be judged failed for the reason it broke off, unless it says why.
         let says_nothing = prefix.first().is_none_or(|first| *first == SYNC);

@@ -150,7 +150,8 @@ fn shards(reader: &mut Reader, host: &Host) -> Shards {
         _ => Driver::Auto,
     };
     let tick = reader.span(&names::TICK_MS).map_or(Tick::Adaptive, Tick::Fixed);
-    Shards { count: count.unwrap_or(host.cores).max(1), driver, tick }
+    let hot_session_clients = maximum(reader, &names::HOT_SESSION_CLIENTS);
+    Shards { count: count.unwrap_or(host.cores).max(1), driver, tick, hot_session_clients }
 }
 
 fn window(reader: &mut Reader, host: &Host) -> Window {

@@ -278,25 +278,6 @@ const REASONS: &[Reason] = &[
         ],
     },
     Reason {
-        why: "it did nothing in the orchestrator either",
-        names: &[
-            ("IDLE_TTL_S", "600"),
-            ("MAX_ACTIVE_REPLICAS", "20"),
-            ("ACE_HTTP_RANGE", "40000-44999"),
-            ("PROXY_MODE", "unset"),
-            ("ORCHESTRATOR_URL", "unset"),
-            ("PROXY_CLIENT_WAIT_TIMEOUT", "30"),
-            ("PROXY_STREAM_TIMEOUT", "60"),
-            ("PROXY_CHUNK_TIMEOUT", "5"),
-            ("PROXY_INITIAL_BEHIND_CHUNKS", "4"),
-            ("PROXY_CLEANUP_CHECK_INTERVAL", "3"),
-            ("PROXY_KEEPALIVE_INTERVAL", "0.5"),
-            ("PROXY_MAX_RETRIES", "3"),
-            ("PROXY_RETRY_WAIT_INTERVAL", "0.5"),
-            ("PROXY_HEALTH_CHECK_INTERVAL", "5"),
-        ],
-    },
-    Reason {
         why: "what happens is acted on when it happens, not at the next turn of a clock",
         names: &[
             ("AUTOSCALE_INTERVAL_S", "30"),
@@ -506,6 +487,7 @@ fn row(name: &str) -> Option<(String, String)> {
     let told = match variable.effect {
         Effect::Nothing(why) => format!("No effect: {why}."),
         Effect::Refused(instead) => format!("Refused at start: {instead}."),
+        Effect::Inert { .. } => format!("{} Anything else is refused at start.", variable.meaning),
         Effect::Acts if variable.name == name => variable.meaning.to_owned(),
         Effect::Acts => format!("The same as `{}`.", variable.name),
     };
@@ -539,9 +521,14 @@ const HEAD: &str = "\
 
 <!-- Printed from src/settings/catalogue.rs and names.rs; a test compares. Run `make docs` after a change there. -->
 
-Every variable that acestream-orchestrator, its proxy and acexy documented, and what it does here. A name without effect
-is recognised, and a warning at start lists those that are set. All variables that act, with their bounds, are in the
-[settings reference](reference/settings.md).
+Every variable that acestream-orchestrator, its proxy and acexy documented, and what it does here. All variables that act,
+with their bounds, are in the [settings reference](reference/settings.md). Of the others:
+
+- **No effect**: it did something there that is done in another way here, or that nobody needs here. It is recognised, and a
+  warning at start lists those that are set.
+- **Only** a value: it did nothing there either. A `.env` with the value that was documented starts without a word; any other
+  value asks for something that would not happen, so the start is refused, with what to set instead.
+- **Refused**: it would mislead, and the start is refused whatever its value.
 ";
 
 #[cfg(test)]

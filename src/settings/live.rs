@@ -126,6 +126,7 @@ pub fn takes(variable: &Variable) -> Takes {
         _ => match variable.effect {
             Effect::Acts => Takes::Nothing,
             Effect::Refused(why) | Effect::Nothing(why) => Takes::Fixed(why),
+            Effect::Inert { instead, .. } => Takes::Fixed(instead),
         },
     }
 }
@@ -226,6 +227,7 @@ mod tests {
         ("ENGINE_FORWARDED_BONUS", "10"),
         ("ENGINE_STREAM_COST", "11"),
         ("WARM_SPARE_CLIENTS_MIN", "3"),
+        ("HOT_SESSION_CLIENTS", "8"),
         ("ENGINE_USER_AGENT", "Other/1"),
         ("ENGINE_PROVISIONING", "off"),
         ("DOCKER_HOST", "tcp://127.0.0.1:2375"),

@@ -141,6 +141,8 @@ pub struct Shards {
     pub driver: Driver,
     /// Rhythm of the fan-out. `TICK_MS`.
     pub tick: Tick,
+    /// Players of a stream from which on several shards serve it; none means never. `HOT_SESSION_CLIENTS`.
+    pub hot_session_clients: Option<NonZeroU32>,
 }
 
 /// What drives a shard's I/O.

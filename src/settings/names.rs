@@ -3,6 +3,8 @@
 //! Reading, `--help` and the reference page all go by it, so a variable that is not here does not exist. Order is the
 //! order of the reference page.
 
+mod inert;
+
 /// One variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Variable {
@@ -59,11 +61,13 @@ pub enum Group {
     General,
     /// Names of acexy that have another or no effect here.
     Acexy,
+    /// Names of the orchestrator that did nothing there.
+    Inert,
 }
 
 impl Group {
     /// All headings in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Listening,
         Self::Shards,
         Self::Window,
@@ -75,6 +79,7 @@ impl Group {
         Self::Vpn,
         Self::General,
         Self::Acexy,
+        Self::Inert,
     ];
 
     /// The heading's text.
@@ -91,6 +96,7 @@ impl Group {
             Self::Vpn => "VPN",
             Self::General => "General",
             Self::Acexy => "Names of acexy that act differently or not at all",
+            Self::Inert => "Names that did nothing in acestream-orchestrator",
         }
     }
 }
@@ -163,6 +169,14 @@ pub enum Effect {
     Refused(&'static str),
     /// It is accepted and has no effect; a warning says why.
     Nothing(&'static str),
+    /// It asks for something that does not happen and never did: a documented value is taken without a word, starting with
+    /// any other is refused.
+    Inert {
+        /// The values earlier programs documented.
+        documented: &'static [&'static str],
+        /// What to do instead.
+        instead: &'static str,
+    },
 }
 
 const SECOND: u64 = 1_000;
@@ -286,6 +300,17 @@ pub(super) static TICK_MS: Variable = acting(
     milliseconds(5, SECOND),
     Default::Means("50 ms, stretching to 200 ms as a shard fills"),
     "Rhythm in which players are sent what is new. Longer costs less CPU per byte.",
+);
+
+/// `HOT_SESSION_CLIENTS`
+pub(super) static HOT_SESSION_CLIENTS: Variable = acting(
+    Group::Shards,
+    "HOT_SESSION_CLIENTS",
+    &[],
+    count(0, PEOPLE_MAX),
+    Default::Is("0"),
+    "From that many players of a stream on, other shards that carry less serve it too. Costs one window of memory per shard. \
+     Players over HLS do not count. 0 is never.",
 );
 
 /// `WINDOW_TOTAL_MIB`
@@ -778,7 +803,7 @@ pub(super) static IMAGE_PULL_TIMEOUT_S: Variable = acting(
     Group::Docker,
     "IMAGE_PULL_TIMEOUT_S",
     &[],
-    seconds(10 * SECOND, 24 * HOUR),
+    seconds(SECOND, 24 * HOUR),
     Default::Is("900"),
     "How long a missing image may take to be pulled.",
 );
@@ -813,17 +838,6 @@ pub(super) static ACE_HTTPS_RANGE: Variable = acting(
     Default::Is("45000-49999"),
     "Ports for the engines' HTTPS, inside their containers.",
 );
-
-/// `ACE_HTTP_RANGE`
-pub(super) static ACE_HTTP_RANGE: Variable = Variable {
-    name: "ACE_HTTP_RANGE",
-    aliases: &[],
-    group: Group::Docker,
-    kind: Kind::Text("low-high"),
-    default: Default::Means("not set"),
-    meaning: "No effect: an engine's HTTP port is the same inside and outside, from `PORT_RANGE_HOST`.",
-    effect: Effect::Nothing("an engine's HTTP port is the same inside and outside, from PORT_RANGE_HOST"),
-};
 
 /// `ACE_MAP_HTTPS`
 pub(super) static ACE_MAP_HTTPS: Variable = acting(
@@ -1008,28 +1022,6 @@ pub(super) static AUTOSCALE_INTERVAL_S: Variable = Variable {
     default: Default::Means("not set"),
     meaning: "No effect: engines are added and removed when something changes, not by the clock.",
     effect: Effect::Nothing("engines are added and removed when something changes, not by the clock"),
-};
-
-/// `IDLE_TTL_S`
-pub(super) static IDLE_TTL_S: Variable = Variable {
-    name: "IDLE_TTL_S",
-    aliases: &[],
-    group: Group::Scaling,
-    kind: seconds(0, 24 * HOUR),
-    default: Default::Means("not set"),
-    meaning: "No effect: `ENGINE_GRACE_PERIOD_S` says when an idle engine is removed.",
-    effect: Effect::Nothing("ENGINE_GRACE_PERIOD_S says when an idle engine is removed"),
-};
-
-/// `MAX_ACTIVE_REPLICAS`
-pub(super) static MAX_ACTIVE_REPLICAS: Variable = Variable {
-    name: "MAX_ACTIVE_REPLICAS",
-    aliases: &[],
-    group: Group::Scaling,
-    kind: count(0, 1000),
-    default: Default::Means("not set"),
-    meaning: "No effect: `MAX_REPLICAS` limits engines.",
-    effect: Effect::Nothing("MAX_REPLICAS limits engines"),
 };
 
 /// `GLUETUN_CONTAINER_NAME`
@@ -1328,6 +1320,7 @@ pub static ALL: &[&Variable] = &[
     &DRIVER,
     &PROFILE,
     &TICK_MS,
+    &HOT_SESSION_CLIENTS,
     &WINDOW_TOTAL_MIB,
     &JOIN_BEHIND_S,
     &ACEXY_BUFFER,
@@ -1378,7 +1371,6 @@ pub static ALL: &[&Variable] = &[
     &ENGINE_CACHE_MAX_MIB,
     &PORT_RANGE_HOST,
     &ACE_HTTPS_RANGE,
-    &ACE_HTTP_RANGE,
     &ACE_MAP_HTTPS,
     &P2P_PORT_RANGE,
     &STARTUP_TIMEOUT_S,
@@ -1398,8 +1390,6 @@ pub static ALL: &[&Variable] = &[
     &MAX_CONCURRENT_PROVISIONS,
     &MIN_PROVISION_INTERVAL_S,
     &AUTOSCALE_INTERVAL_S,
-    &IDLE_TTL_S,
-    &MAX_ACTIVE_REPLICAS,
     &GLUETUN_CONTAINER_NAME,
     &VPN_MODE,
     &CHANNELS_FILE,
@@ -1427,6 +1417,20 @@ pub static ALL: &[&Variable] = &[
     &ACEXY_M3U8,
     &ACEXY_M3U8_STREAM_TIMEOUT,
     &ACEXY_CONTAINER_ID,
+    &inert::IDLE_TTL_S,
+    &inert::MAX_ACTIVE_REPLICAS,
+    &inert::ACE_HTTP_RANGE,
+    &inert::PROXY_MODE,
+    &inert::ORCHESTRATOR_URL,
+    &inert::PROXY_CLIENT_WAIT_TIMEOUT,
+    &inert::PROXY_STREAM_TIMEOUT,
+    &inert::PROXY_CHUNK_TIMEOUT,
+    &inert::PROXY_INITIAL_BEHIND_CHUNKS,
+    &inert::PROXY_CLEANUP_CHECK_INTERVAL,
+    &inert::PROXY_KEEPALIVE_INTERVAL,
+    &inert::PROXY_MAX_RETRIES,
+    &inert::PROXY_RETRY_WAIT_INTERVAL,
+    &inert::PROXY_HEALTH_CHECK_INTERVAL,
 ];
 
 /// Every spelling of every variable.

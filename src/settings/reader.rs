@@ -180,6 +180,12 @@ impl Reader {
                 let value = Shown::new(&given.value, variable.is_secret());
                 self.errors.push(Error::Refused { name: given.name, value, instead });
             }
+            Effect::Inert { documented, instead } => {
+                if !self.is_one_of(variable, &given.value, documented) {
+                    let value = Shown::new(&given.value, variable.is_secret());
+                    self.errors.push(Error::Refused { name: given.name, value, instead });
+                }
+            }
             Effect::Nothing(why) => {
                 // Even a value nobody acts on is checked: a typo in it is a typo in the operator's mind.
                 let is_default = match variable.kind {
@@ -191,6 +197,24 @@ impl Reader {
                     self.warn(format!("{} has no effect: {why}", given.name));
                 }
             }
+        }
+    }
+
+    /// Whether what was given means the same as one of these. What is not of the variable's kind is a fault of its own, and
+    /// said once.
+    fn is_one_of(&mut self, variable: &Variable, given: &str, documented: &[&str]) -> bool {
+        let same = |is_same: &dyn Fn(&str) -> bool| documented.iter().any(|text| is_same(text));
+        match variable.kind {
+            Kind::Count { .. } => self.count(variable).is_none_or(|count| {
+                same(&|text| parse::count(text).is_ok_and(|documented| documented == count))
+            }),
+            Kind::Span { unit, .. } => self.span(variable).is_none_or(|span| {
+                same(&|text| parse::span(text, unit).is_ok_and(|documented| documented == span))
+            }),
+            Kind::Choice(words) => self
+                .choice(variable)
+                .is_none_or(|at| same(&|text| words.get(at).is_some_and(|word| *word == text))),
+            _ => same(&|text| text.eq_ignore_ascii_case(given.trim_end_matches('/'))),
         }
     }
 

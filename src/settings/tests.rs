@@ -53,7 +53,12 @@ fn with_nothing_set_everything_has_its_documented_default() {
                 trusted_proxies: vec![],
                 proxy_protocol: false
             },
-            shards: Shards { count: 4, driver: Driver::Auto, tick: Tick::Adaptive },
+            shards: Shards {
+                count: 4,
+                driver: Driver::Auto,
+                tick: Tick::Adaptive,
+                hot_session_clients: None,
+            },
             window: Window { total_bytes: 4 << 30, join_behind: JoinBehind::Media(seconds(10)) },
             warm: Warm { channels: 3, time: seconds(20) },
             slow_clients: SlowClients { action: SlowClient::Skip, lag_max: None, lag_bytes_max: None },
@@ -268,6 +273,68 @@ fn names_of_acexy_without_effect_say_so() {
     assert_eq!(faults(&[("ACEXY_M3U8", "1"), ("ACEXY_TIMEOUT", "soon")]).len(), 2);
 }
 
+/// What did nothing in the orchestrator either: the value that was documented, the same in other words, and one that somebody
+/// must have meant.
+const INERT: &[(&str, &str, &str, &str)] = &[
+    ("IDLE_TTL_S", "600", "10m", "900"),
+    ("MAX_ACTIVE_REPLICAS", "20", "20", "12"),
+    ("ACE_HTTP_RANGE", "40000-44999", "40000-44999", "50000-50999"),
+    ("PROXY_MODE", "lightweight", "Lightweight", "ffmpeg"),
+    ("ORCHESTRATOR_URL", "http://orchestrator:8000", "http://localhost:8000/", "http://other:8000"),
+    ("PROXY_CLIENT_WAIT_TIMEOUT", "30", "30s", "60"),
+    ("PROXY_STREAM_TIMEOUT", "60", "1m", "90"),
+    ("PROXY_CHUNK_TIMEOUT", "5", "5s", "4"),
+    ("PROXY_INITIAL_BEHIND_CHUNKS", "4", "4", "0"),
+    ("PROXY_CLEANUP_CHECK_INTERVAL", "3", "3s", "1"),
+    ("PROXY_KEEPALIVE_INTERVAL", "0.5", "500ms", "1"),
+    ("PROXY_MAX_RETRIES", "3", "3", "10"),
+    ("PROXY_RETRY_WAIT_INTERVAL", "0.5", "500ms", "2.5"),
+    ("PROXY_HEALTH_CHECK_INTERVAL", "5", "5s", "30"),
+];
+
+/// Guards: a setting that did nothing in the orchestrator is taken without a word where it is what was documented, and refused
+/// where somebody meant something by it, with what to do instead; whoever mistyped it is told that alone.
+#[test]
+fn what_never_did_anything_is_refused_unless_it_was_copied() {
+    for (name, documented, same, meant) in INERT {
+        for value in [documented, same] {
+            let loaded = loaded(&[(name, value)]);
+            assert_eq!((loaded.settings, loaded.warnings), (settings(&[]), vec![]), "{name}={value}");
+        }
+        let refused = faults(&[(name, meant)]);
+        let begin = format!("{name}={meant} cannot be honoured: ");
+        assert!(refused.len() == 1 && refused[0].starts_with(&begin), "{refused:?}");
+        assert!(refused[0].ends_with("remove this"), "no remedy: {refused:?}");
+    }
+    for (name, value) in [("IDLE_TTL_S", "soon"), ("MAX_ACTIVE_REPLICAS", "-1"), ("PROXY_MODE", "fast")] {
+        let refused = faults(&[(name, value)]);
+        assert!(refused.len() == 1 && refused[0].contains("; give "), "{refused:?}");
+    }
+    let inert = names::ALL.iter().filter(|variable| matches!(variable.effect, names::Effect::Inert { .. }));
+    let inert: Vec<&str> = inert.map(|variable| variable.name).collect();
+    assert_eq!(inert, INERT.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+}
+
+/// Guards: the sample settings that came with the orchestrator start as they stand.
+#[test]
+fn the_sample_of_the_orchestrator_starts() {
+    let sample = "APP_PORT=8000\nDOCKER_NETWORK=\"aceserver\"\nMIN_REPLICAS=10\nMAX_REPLICAS=50\n\
+                  CONTAINER_LABEL=orchestrator.managed=acestream\nSTARTUP_TIMEOUT_S=25\nIDLE_TTL_S=600\n\
+                  COLLECT_INTERVAL_S=1\nSTATS_HISTORY_MAX=720\nMONITOR_INTERVAL_S=10\nENGINE_GRACE_PERIOD_S=30\n\
+                  AUTOSCALE_INTERVAL_S=30\n# VPN_MODE=single\nMAX_CONCURRENT_PROVISIONS=5\nMIN_PROVISION_INTERVAL_S=0.5\n\
+                  PORT_RANGE_HOST=19000-19999\nACE_HTTP_RANGE=40000-44999\nACE_HTTPS_RANGE=45000-49999\nACE_MAP_HTTPS=false\n\
+                  API_KEY=defaultpassword\nDB_URL=sqlite:///./orchestrator.db\nAUTO_DELETE=true\n\
+                  MAX_CONCURRENT_PROVISIONS=10\nMAX_ACTIVE_REPLICAS=20 # engines\nTZ=Europe/Madrid\n\
+                  ENGINE_VARIANT=krinkuto11-amd64\nDEBUG_MODE=false\nDEBUG_LOG_DIR=/debug_logs\nPROXY_MODE=lightweight\n\
+                  ORCHESTRATOR_URL=http://localhost:8000\nPROXY_BUFFER_CHUNK_SIZE=1061472\nPROXY_NO_DATA_TIMEOUT_CHECKS=30\n\
+                  PROXY_NO_DATA_CHECK_INTERVAL=0.1\nPROXY_STREAM_TIMEOUT=60\nPROXY_KEEPALIVE_INTERVAL=0.5\n";
+    let loaded = load_on(&HOST, &[], Some(sample)).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let docker = loaded.settings.docker.expect("engines are kept in Docker");
+    assert_eq!((docker.replicas_min, docker.replicas_max, docker.provisions_max), (10, 50, 10));
+    let told = loaded.warnings.concat();
+    assert!(INERT.iter().all(|(name, ..)| !told.contains(name)), "{told}");
+}
+
 /// Guards: both programs' names for HLS players act.
 #[test]
 fn hls_has_the_names_of_both_programs() {
@@ -285,9 +352,9 @@ fn hls_has_the_names_of_both_programs() {
 /// Guards: what was set is told by name to whoever asks for it, the process before the file, and never printed.
 #[test]
 fn what_was_set_can_be_asked_for() {
-    let file = "PROXY_STREAM_TIMEOUT=20 # seconds\nHLS_WINDOW_SIZE=7\nEMPTY=\n";
-    let loaded = load_on(&HOST, &[("PROXY_STREAM_TIMEOUT", "30")], Some(file)).unwrap();
-    let names = ["PROXY_STREAM_TIMEOUT", "HLS_WINDOW_SIZE", "EMPTY", "NOTHING"];
+    let file = "PROXY_CONNECTION_TIMEOUT=20 # seconds\nHLS_WINDOW_SIZE=7\nEMPTY=\n";
+    let loaded = load_on(&HOST, &[("PROXY_CONNECTION_TIMEOUT", "30")], Some(file)).unwrap();
+    let names = ["PROXY_CONNECTION_TIMEOUT", "HLS_WINDOW_SIZE", "EMPTY", "NOTHING"];
     let told = loaded.environment.of(names.into_iter());
     assert_eq!(told.values().collect::<Vec<_>>(), ["7", "30"]);
     assert!(!format!("{:?}", loaded.environment).contains("30"));
@@ -446,6 +513,7 @@ fn the_rest_reaches_its_field() {
         ("SHARDS", "3"),
         ("DRIVER", "IO_URING"),
         ("TICK_MS", "20"),
+        ("HOT_SESSION_CLIENTS", "12"),
         ("STRICT_PID", "true"),
         ("READS_NEED_KEY", "true"),
         ("CORS_ORIGIN", "https://tv.example:8443"),
@@ -460,7 +528,8 @@ fn the_rest_reaches_its_field() {
         ("KEEPALIVE_AFTER_MS", "1600"),
     ]);
     let tick = Tick::Fixed(Duration::from_millis(20));
-    assert_eq!(settings.shards, Shards { count: 3, driver: Driver::IoUring, tick });
+    let hot_session_clients = NonZeroU32::new(12);
+    assert_eq!(settings.shards, Shards { count: 3, driver: Driver::IoUring, tick, hot_session_clients });
     assert!(settings.strict_pid && settings.listen.proxy_protocol);
     assert!(settings.reads_need_key);
     assert_eq!(settings.cors_origin, "https://tv.example:8443");

@@ -30,6 +30,8 @@ const BUSY_SHARE_MAX: f64 = 0.6;
 const BUSY_SHARE_MIN: f64 = 0.3;
 /// The clock is read once for so many clients.
 const CLOCK_EVERY: usize = 8;
+/// So long before a client is served, the source of its session reads what has come.
+const CALL_LEAD: Duration = Duration::from_millis(2);
 /// A canary that fires later than this is worth recording in the log.
 const CANARY_TICK: Duration = Duration::from_millis(10);
 
@@ -46,6 +48,10 @@ pub(super) struct Bus {
     order: Vec<usize>,
     /// Position in `order`.
     at: usize,
+    /// Sources were called for the clients before this position; those behind the end are of the next walk.
+    called: usize,
+    /// Clients have come since the walk began.
+    is_unsorted: bool,
     walk_began: Instant,
     busy: Duration,
     tick: Duration,
@@ -77,6 +83,8 @@ impl Bus {
             seats: Slab::new(),
             order: Vec::new(),
             at: 0,
+            called: 0,
+            is_unsorted: false,
             walk_began: Instant::now(),
             busy: Duration::ZERO,
             tick,
@@ -115,6 +123,7 @@ impl Bus {
             self.begin_walk(Instant::now());
         }
         self.order.push(key);
+        self.is_unsorted = true;
         if is_behind {
             self.catch_up.push_back(key);
         }
@@ -124,9 +133,29 @@ impl Bus {
     /// Ends all clients of a session.
     fn end(&mut self, serial: u64, reason: EndReason) {
         let of_session =
-            |(key, seat): (usize, &Seat)| (seat.client.session().serial() == serial).then_some(key);
+            |(key, seat): (usize, &Seat)| (seat.client.watched().serial() == serial).then_some(key);
         let keys: Vec<usize> = self.seats.iter().filter_map(of_session).collect();
         self.end_keys(keys, reason);
+    }
+
+    /// Takes out up to `count` clients of a session that `may` go, for another shard to go on with.
+    pub(super) fn withdraw(
+        &mut self,
+        serial: u64,
+        count: usize,
+        may: impl Fn(&Client) -> bool,
+    ) -> Vec<Client> {
+        let goes = |(key, seat): (usize, &Seat)| {
+            (seat.client.watched().serial() == serial && may(&seat.client)).then_some(key)
+        };
+        let keys: Vec<usize> = self.seats.iter().filter_map(goes).take(count).collect();
+        let mut clients = Vec::with_capacity(keys.len());
+        for seat in keys.into_iter().filter_map(|key| self.seats.try_remove(key)) {
+            // The socket stays open, so it does not leave the set by itself.
+            let _ = self.leavers.unwatch(seat.client.fd());
+            clients.push(seat.client);
+        }
+        clients
     }
 
     fn end_keys(&mut self, keys: Vec<usize>, reason: EndReason) {
@@ -142,11 +171,18 @@ impl Bus {
     }
 
     fn begin_walk(&mut self, now: Instant) {
+        let walked = self.order.len();
         let seats = &self.seats;
         self.order.retain(|key| seats.contains(*key));
         // A key may have been freed and taken again within one walk.
         let mut seen = vec![false; self.seats.capacity()];
         self.order.retain(|key| !std::mem::replace(&mut seen[*key], true));
+        if std::mem::take(&mut self.is_unsorted) {
+            // The clients of a session follow each other: it reads once for all of them, and what it read is still in the
+            // processor's cache.
+            self.order.sort_by_key(|key| seats[*key].client.watched().serial());
+        }
+        self.called = self.called.saturating_sub(walked);
         self.at = 0;
         self.busy = Duration::ZERO;
         self.walk_began = now;
@@ -189,7 +225,26 @@ impl Bus {
             }
         }
         self.busy += now - began;
+        self.call(now);
         if self.seats.is_empty() { Next::Idle } else { Next::Go }
+    }
+
+    /// When the client at a position of this walk, or behind its end of the next, is due.
+    fn due(&self, position: usize) -> Instant {
+        self.walk_began + self.tick.mul_f64(position as f64 / self.order.len().max(1) as f64)
+    }
+
+    /// Has the sources of those read who are served next.
+    fn call(&mut self, now: Instant) {
+        let count = self.order.len();
+        self.called = self.called.max(self.at);
+        // No more than one walk ahead, so that each is called for once.
+        while self.called < self.at + count && self.due(self.called) <= now + CALL_LEAD {
+            if let Some(seat) = self.seats.get(self.order[self.called % count]) {
+                seat.client.watched().call(now, self.tick);
+            }
+            self.called += 1;
+        }
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -200,13 +255,15 @@ impl Bus {
         self.at as f64 <= elapsed * self.order.len() as f64
     }
 
-    fn next(&self, now: Instant) -> Next {
+    fn next(&mut self, now: Instant) -> Next {
         if self.seats.is_empty() {
             return Next::Idle;
         }
-        let share = self.at.min(self.order.len()) as f64 / self.order.len().max(1) as f64;
-        let due = self.walk_began + self.tick.mul_f64(share);
-        Next::Wait(due.saturating_duration_since(now).max(Duration::from_millis(1)))
+        self.call(now);
+        let due = self.due(self.at.min(self.order.len()));
+        let call = self.due(self.called) - CALL_LEAD;
+        // A timer is no finer.
+        Next::Wait(due.min(call).saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
     fn visit(&mut self, key: usize, now: Instant, shard: &Shard) {
@@ -240,6 +297,7 @@ impl Bus {
         for session in shard.sessions.borrow().values() {
             session.walked(self.rules.lag);
         }
+        shard.hot.walked(self.rules.lag);
         let setting = shard.settings().shards.tick;
         if self.setting != setting {
             (self.setting, self.tick) = (setting, first_tick(setting));
@@ -326,15 +384,16 @@ fn tell_off(shard: &Shard) {
 pub(super) fn tell_off_one(shard: &Shard, mut client: Client, reason: EndReason) {
     shard.counters.client_ended(reason);
     let now = Instant::now();
-    let (session, shown) = (client.session().clone(), client.snapshot(now));
-    shard.ended.borrow_mut().remember(&session, shown, reason, now);
+    let (watched, shown) = (client.watched().clone(), client.snapshot(now));
+    let title = watched.title();
     let identity = client.identity();
     tracing::debug!(
-        stream = %session.key(), client = %identity.id, address = %identity.address,
+        stream = %title.key, client = %identity.id, address = %identity.address,
         bytes = client.bytes_sent(), reason = reason.as_str(), "client ended"
     );
+    shard.ended.borrow_mut().remember(title, shown, reason, now);
     client.finish();
-    session.leave();
+    super::hot::leave(shard, &watched);
 }
 
 /// Records how late timers fire while the shard is busy: the first thing to suffer when something does not let the

@@ -1,8 +1,8 @@
 //! Clients and sessions that ended, remembered for a while: whoever asks why a player was cut or a stream ended finds it.
 
-use crate::session::Session;
-use sluice_contract::EndReason;
+use crate::session::{Session, Title};
 use sluice_contract::snapshot::{Client, EndedClient, EndedSession};
+use sluice_contract::{EndReason, StreamKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,15 +20,9 @@ pub(super) struct Ended(VecDeque<(Instant, Arc<EndedClient>)>);
 
 impl Ended {
     /// Remembers a client that ends now.
-    pub(super) fn remember(&mut self, session: &Session, client: Client, reason: EndReason, now: Instant) {
-        let record = EndedClient {
-            key: session.key().clone(),
-            asked_as: session.info().asked_as,
-            infohash: session.info().infohash,
-            client,
-            reason,
-            at: SystemTime::now(),
-        };
+    pub(super) fn remember(&mut self, title: Title, client: Client, reason: EndReason, now: Instant) {
+        let Title { key, asked_as, infohash } = title;
+        let record = EndedClient { key, asked_as, infohash, client, reason, at: SystemTime::now() };
         if self.0.len() == ENDED_MAX {
             self.0.pop_front();
         }
@@ -73,6 +67,11 @@ impl EndedSessions {
             self.records.pop_front();
         }
         self.records.push_back((now, Arc::new(record)));
+    }
+
+    /// Why the last session of a key ended, if that is remembered.
+    pub(super) fn reason_of(&self, key: &StreamKey) -> Option<EndReason> {
+        self.records.iter().rev().find(|(_, record)| record.key == *key).map(|(_, record)| record.reason)
     }
 
     /// Those that ended a short while ago, oldest first.

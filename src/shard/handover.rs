@@ -8,15 +8,17 @@
 //! connections among the shard's [`super::serve::Lines`], messages in its inbox. A player that waits for a start is handed over as
 //! a connection with its request unread, and asks again there.
 //!
-//! Before that comes calm: nothing new is opened, and what is under way comes to its end.
+//! Before that comes calm: nothing new is opened, and what is under way comes to its end. Players that another shard
+//! serves come back to the shard of their session.
 
 use super::serve::{self, LineTold};
-use super::{Shard, bus};
+use super::{Shard, bus, hot};
 use crate::client::hls::{StreamTold, ViewerTold};
-use crate::client::{Client, ClientState};
+use crate::client::{Client, ClientState, Watched};
 use crate::handover::wire::{Parcel, Wire, WireError};
 use crate::media::hls::Segmenter;
 use crate::media::ts::Scanner;
+use crate::metrics::ReplicaEnd;
 use crate::session::{FeedState, Session, State, Told};
 use crate::window::AccessIndex;
 use crossbeam::channel::{Receiver, Sender};
@@ -191,8 +193,12 @@ pub(super) async fn run(shard: Rc<Shard>) {
     }
 }
 
-fn set_calm(shard: &Shard, is_calm: bool) {
+fn set_calm(shard: &Rc<Shard>, is_calm: bool) {
     shard.is_calm.set(is_calm);
+    if is_calm {
+        // Players that another shard serves are told of here.
+        hot::close_all(shard, ReplicaEnd::HandOver);
+    }
     let sessions: Vec<Rc<Session>> = shard.sessions.borrow().values().cloned().collect();
     sessions.iter().for_each(|session| session.hold(is_calm));
     shard.stirred.notify();
@@ -215,7 +221,7 @@ fn settled(shard: &Shard) -> Result<(), String> {
     for session in shard.sessions.borrow().values() {
         session.is_settled().map_err(|why| format!("stream {}: {why}", session.key()))?;
     }
-    Ok(())
+    shard.hot.is_settled()
 }
 
 /// Does not go on until told to. This blocks the thread, and with it everything of this shard: that is what it is for.
@@ -245,7 +251,7 @@ fn tell(shard: &Shard, wire: &Wire, deadline: Instant) -> Result<(), WireError> 
     let mut bus = shard.bus.borrow_mut();
     let clients: Vec<&Client> = bus.clients().map(|client| &*client).collect();
     for session in shard.sessions.borrow().values() {
-        let of_session = |client: &&&Client| client.session().serial() == session.serial();
+        let of_session = |client: &&&Client| client.watched().serial() == session.serial();
         let clients: Vec<&Client> = clients.iter().filter(of_session).copied().collect();
         let viewers = shard.hls.tell_viewers(session.serial());
         let stream = shard.hls.stream_at(session.serial());
@@ -316,7 +322,7 @@ fn take_session(shard: &Rc<Shard>, item: ToldItem, fds: Vec<OwnedFd>) -> io::Res
     let tick = shard.bus.borrow().tick();
     for (state, fd) in clients.into_iter().zip(fds) {
         let guards = [shard.admission.adopt_connection(), shard.admission.adopt_client(state.address(), now)];
-        let mut client = Client::going_on(fd, session.clone(), state, guards);
+        let mut client = Client::going_on(fd, Watched::Session(session.clone()), state, guards);
         client.bound_unsent(tick);
         let boarded = shard.bus.borrow_mut().board(client, true);
         if let Err(client) = boarded {

@@ -71,6 +71,12 @@ impl Hls {
         self.viewers.borrow().iter().map(|viewer| (viewer.stream.session().serial(), show(viewer))).collect()
     }
 
+    /// What all viewers take, bytes per second.
+    pub(super) fn demand(&self) -> u64 {
+        let rate = |viewer: &Viewer<Rc<Stream>>| viewer.stream.session().feed().rate().unwrap_or(0);
+        self.viewers.borrow().iter().map(rate).sum()
+    }
+
     /// A session is over.
     pub(super) fn forget(&self, serial: u64) {
         self.streams.borrow_mut().remove(&serial);
@@ -145,8 +151,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
         if now - swept >= SWEEP {
             swept = now;
             shard.hls.viewers.borrow_mut().take_rates(now);
-            let gone =
-                shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(shard.settings().hls.idle));
+            let idle = shard.settings().hls.idle;
+            let gone = shard.hls.viewers.borrow_mut().expire(now, |stream| stream.idle(idle));
             let_go(&shard, gone, EndReason::ClientLeft);
             let viewers = shard.hls.viewers.borrow();
             let watched: Vec<u64> = viewers.iter().map(|viewer| viewer.stream.session().serial()).collect();
@@ -168,7 +174,7 @@ fn let_go(shard: &Shard, gone: Vec<Viewer<Rc<Stream>>>, reason: EndReason) {
     for viewer in gone {
         shard.counters.client_ended(reason);
         let session = viewer.stream.session().clone();
-        shard.ended.borrow_mut().remember(&session, show(&viewer), reason, Instant::now());
+        shard.ended.borrow_mut().remember(session.title(), show(&viewer), reason, Instant::now());
         tracing::debug!(
             stream = %session.key(), client = %viewer.identity.id, address = %viewer.identity.address,
             bytes = viewer.bytes_sent, reason = reason.as_str(), "client ended"

@@ -1,6 +1,6 @@
 //! What reaches a shard from control and from the other shards.
 
-use super::{Pending, Shard, serve};
+use super::{Pending, Shard, hot, serve};
 use crate::session::machine::Event;
 use crate::uring;
 use sluice_contract::link::Receiver;
@@ -22,8 +22,9 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let message = match deadline {
             None => next(&shard).await,
             Some(deadline) => {
-                let over = shard.sessions.borrow().is_empty() || Instant::now() >= deadline;
-                if over {
+                let is_empty = shard.sessions.borrow().is_empty() && !shard.hot.serves_others();
+                if is_empty || Instant::now() >= deadline {
+                    hot::hear_the_last(&shard);
                     super::publish::now(&shard);
                     return;
                 }
@@ -152,6 +153,7 @@ fn take(shard: &Rc<Shard>, message: ToShard) {
             let sessions: Vec<_> = shard.sessions.borrow().values().cloned().collect();
             tracing::info!(shard = shard.id.0, sessions = sessions.len(), "draining");
             sessions.iter().for_each(|session| session.handle(Event::End(EndReason::Shutdown)));
+            hot::end_all(shard, EndReason::Shutdown);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `bus` walks over the clients, `hls` serves those that play over HLS,
 //! - `accept` takes connections in, `serve` reads what they ask, `play` makes a player of one,
 //! - `inbox` hears control and the other shards,
+//! - `hot` serves sessions with many players on several shards,
 //! - `handover` passes everything to another process, and takes it over there,
 //! - `ended` remembers clients and sessions for a while after their end,
 //! - `publish` shows what the shard is doing and keeps house.
@@ -16,6 +17,7 @@ mod bus;
 mod ended;
 mod handover;
 mod hls;
+mod hot;
 mod inbox;
 mod lanes;
 mod play;
@@ -23,11 +25,12 @@ mod publish;
 mod serve;
 
 pub use handover::{Gate, Order, Orders, Taken, Then, tell_connections, tell_end};
+pub use hot::{Peers, peers};
 
 use crate::client::Rules;
 use crate::listen::Admission;
 use crate::metrics::Counters;
-use crate::session::{Host, Limits, Session, Timing, Wish};
+use crate::session::{Buffers, Host, Limits, Session, Timing, Wish};
 use crate::settings::{self, Channels, InForce, JoinBehind, Settings, SlowClient};
 use crate::uring::{self, Driver, Ladder, LeaverSet, Listener, Signal, Turns};
 use crate::window::{Behind, Budget, LagMax};
@@ -63,6 +66,8 @@ pub struct Wiring {
     pub inbox: Receiver<ToShard>,
     /// All shards' inboxes, in shard order, its own included.
     pub shards: Vec<Sender<ToShard>>,
+    /// What it says to other shards about sessions they serve together; none when it is alone.
+    pub peers: Option<Peers>,
     /// Control's inbox.
     pub control: Sender<ToControl>,
     /// Aliases.
@@ -111,6 +116,7 @@ pub(crate) struct Shard {
     admission: Arc<Admission>,
     budget: Arc<Budget>,
     turns: Turns,
+    buffers: Buffers,
     counters: Counters,
     bus: bus::Shared,
     lines: serve::Lines,
@@ -123,6 +129,7 @@ pub(crate) struct Shard {
     ended: RefCell<ended::Ended>,
     ended_sessions: RefCell<ended::EndedSessions>,
     hls: hls::Hls,
+    hot: hot::Hot,
     sessions: RefCell<HashMap<StreamKey, Rc<Session>>>,
     /// Players that wait for a session's start, per session serial.
     waiting: RefCell<HashMap<u64, usize>>,
@@ -192,6 +199,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         admission: wiring.admission,
         budget: wiring.budget,
         turns: Turns::start()?,
+        buffers: Buffers::default(),
         counters: Counters::default(),
         bus: RefCell::new(Bus::new(tick, rules, LeaverSet::new()?)),
         lines: serve::Lines::default(),
@@ -202,6 +210,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         ended: RefCell::default(),
         ended_sessions: RefCell::default(),
         hls: hls::Hls::default(),
+        hot: hot::Hot::new(wiring.peers),
         sessions: RefCell::default(),
         waiting: RefCell::default(),
         pending: RefCell::default(),
@@ -235,6 +244,9 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
     shard.keep("canary", bus::canary);
     shard.keep("publish", publish::run);
     shard.keep("handover", handover::run);
+    if shard.shards.len() > 1 {
+        shard.keep("hot", hot::run);
+    }
     inbox::run(shard).await;
     Ok(())
 }
@@ -362,7 +374,8 @@ impl Shard {
         let mut bus = self.bus.borrow_mut();
         waiting
             + self.hls.viewers_of(session.serial())
-            + bus.clients().filter(|client| client.session().serial() == session.serial()).count()
+            + self.hot.players_elsewhere(session.serial())
+            + bus.clients().filter(|client| client.watched().serial() == session.serial()).count()
     }
 }
 
@@ -443,6 +456,7 @@ impl Host for Shard {
     }
 
     fn ending(&self, session: &Session, reason: EndReason) {
+        hot::ended(&self.arc_self(), session, reason);
         bus::end_clients(self, session.serial(), reason);
         hls::end_viewers(self, session.serial(), reason);
         self.news.notify();
@@ -467,8 +481,20 @@ impl Host for Shard {
         self.news.notify();
     }
 
+    fn grew(&self, session: &Session) {
+        hot::grew(&self.arc_self(), session);
+    }
+
     fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    fn tick(&self) -> Duration {
+        self.bus.borrow().tick()
     }
 
     fn counters(&self) -> &Counters {

@@ -5,8 +5,8 @@
 
 use super::bus::QUANTUM;
 use super::serve::{Served, hand_to_shard};
-use super::{Pending, Resolving, Shard};
-use crate::client::{Client, Identity, PlayRequest, Served as Visit, play_request};
+use super::{Pending, Resolving, Shard, hot};
+use crate::client::{Client, Identity, PlayRequest, Served as Visit, Watched, play_request};
 use crate::http::{HEAD_BYTES_MAX, Method, RequestHead, write};
 use crate::session::{Asked, Phase, Readiness, Session};
 use crate::uring::Signal;
@@ -430,7 +430,7 @@ fn admit(
     let behind = shard.dial.read().join_behind.map_or(rules.join_behind, Behind::Media);
     let (fd, place) = served.into_socket();
     let guards = [place, guard];
-    let mut client = Client::new(fd, identity, session.clone(), head, behind, guards, now);
+    let mut client = Client::new(fd, identity, Watched::Session(session), head, behind, guards, now);
     client.bound_unsent(shard.bus.borrow().tick());
     shard.counters.clients_started.add(1);
     // A joiner's first bytes do not wait for the walk.
@@ -438,16 +438,20 @@ fn admit(
     if was_running {
         shard.counters.join_time.record(story.asked.elapsed());
     }
-    let begun = (client.identity().id, client.session().key().clone());
+    let begun = (client.identity().id, client.watched().title().key);
     let took = if client.bytes_sent() > 0 { Ok(Instant::now()) } else { Err("not_taken_yet") };
     story.told(shard, Some(begun), took);
     shard.news.notify();
     let (client, reason) = match served {
         Visit::Gone(reason) => (Box::new(client), reason),
-        visit => match shard.bus.borrow_mut().board(client, visit == Visit::More) {
-            Ok(()) => return shard.boarded.notify(),
-            Err(client) => (client, EndReason::Internal),
-        },
+        visit => {
+            // Of a session that several shards serve, another one may have more room for it.
+            let Some(client) = hot::place(shard, client) else { return };
+            match shard.bus.borrow_mut().board(client, visit == Visit::More) {
+                Ok(()) => return shard.boarded.notify(),
+                Err(client) => (client, EndReason::Internal),
+            }
+        }
     };
     super::bus::tell_off_one(shard, *client, reason);
 }

@@ -1,7 +1,7 @@
 //! Showing what the shard is doing, and keeping house: at once when sessions, their engines or who watches change, a few
 //! times a second while there are figures to show.
 
-use super::Shard;
+use super::{Shard, hot};
 use crate::metrics::Gauges;
 use crate::session::machine::Event;
 use crate::session::{Phase, Session};
@@ -30,9 +30,12 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let began = Instant::now();
         relieve(&shard);
         cool(&shard);
+        hot::turn(&shard);
+        hot::report(&shard);
         now(&shard);
         monoio::time::sleep(gap(began.elapsed())).await;
-        let is_idle = shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0;
+        let is_idle =
+            shard.sessions.borrow().is_empty() && shard.bus.borrow().len() == 0 && !shard.hot.serves_others();
         let longest = if is_idle { IDLE_INTERVAL } else { INTERVAL };
         let _ = monoio::time::timeout(longest, shard.news.after(seen)).await;
     }
@@ -90,7 +93,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
     let (clients_total, tick) = {
         let mut bus = shard.bus.borrow_mut();
         for client in bus.clients() {
-            let serial = client.session().serial();
+            let serial = client.watched().serial();
             clients.entry(serial).or_default().push(client.snapshot(at));
         }
         (bus.len(), bus.tick())
@@ -110,12 +113,17 @@ pub(super) fn now(shard: &Rc<Shard>) {
             Arc::new(show(shard, session, of_session, waiting))
         })
         .collect();
+    let replicas = hot::show(shard, &mut clients);
+    let demand = sessions.iter().map(|session| session.clients.len() as u64 * session.rate).sum::<u64>()
+        + replicas.iter().map(|replica| replica.demand).sum::<u64>();
     let window_bytes =
-        shard.sessions.borrow().values().map(|session| session.feed().window().resident()).sum();
+        shard.sessions.borrow().values().map(|session| session.feed().window().resident()).sum::<u64>()
+            + shard.hot.window_bytes();
     let metrics = shard.counters.samples(Gauges {
         clients: clients_total,
         waiting: waiting.values().sum(),
         sessions: sessions.len(),
+        replicas: replicas.len(),
         window_bytes,
         tick,
         inbox: shard.shards[usize::from(shard.id.0)].backlog(),
@@ -126,6 +134,8 @@ pub(super) fn now(shard: &Rc<Shard>) {
         driver: Some(shard.driver.as_str()),
         taken_at: SystemTime::now(),
         sessions,
+        replicas,
+        demand,
         ended: shard.ended.borrow_mut().recent(at),
         ended_sessions: shard.ended_sessions.borrow_mut().recent(at),
         metrics,
@@ -155,6 +165,7 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
         started_at: info.started_at,
         idle_since: info.idle_since,
         last_media_at: info.last_media_at,
+        repeats_since: feed.repeats_since().and_then(|since| SystemTime::now().checked_sub(since.elapsed())),
         clients,
         waiting,
         head: window.head(),

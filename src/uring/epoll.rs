@@ -32,6 +32,14 @@ impl LeaverSet {
         sys::epoll_add(self.set.as_fd(), socket, libc::EPOLLRDHUP | libc::EPOLLET, token)
     }
 
+    /// Watches a socket no longer; one that is closed need not be told of.
+    ///
+    /// # Errors
+    /// When it is not watched.
+    pub fn unwatch(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        sys::epoll_remove(self.set.as_fd(), socket)
+    }
+
     /// Calls `left` with the token of every socket whose peer went away since the last call; never waits.
     pub fn collect(&mut self, mut left: impl FnMut(u64)) {
         loop {

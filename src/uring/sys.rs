@@ -103,6 +103,14 @@ pub(super) fn epoll_add(set: BorrowedFd<'_>, fd: BorrowedFd<'_>, events: i32, to
     Ok(())
 }
 
+/// Watches a descriptor no longer.
+pub(super) fn epoll_remove(set: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let none = std::ptr::null_mut();
+    // SAFETY: both descriptors are open for the call, which reads no event when it removes.
+    check(unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), none) })?;
+    Ok(())
+}
+
 /// Collects events without waiting; returns how many of `events` were filled.
 pub(super) fn epoll_poll(set: BorrowedFd<'_>, events: &mut [libc::epoll_event]) -> io::Result<usize> {
     // SAFETY: the pointer and length describe `events`, which is ours for the call.

@@ -119,6 +119,16 @@ impl AccessIndex {
         self.breaks.range(self.breaks.partition_point(|at| *at <= offset)..).copied()
     }
 
+    /// The breaks at an offset and behind it, oldest first.
+    pub fn breaks_from(&self, offset: u64) -> impl Iterator<Item = u64> {
+        self.breaks.range(self.breaks.partition_point(|at| *at < offset)..).copied()
+    }
+
+    /// The points at an offset and behind it, oldest first.
+    pub fn from(&self, offset: u64) -> impl Iterator<Item = &AccessPoint> {
+        self.points.range(self.points.partition_point(|point| point.offset < offset)..)
+    }
+
     /// The points behind an offset, oldest first.
     pub fn after(&self, offset: u64) -> impl Iterator<Item = &AccessPoint> {
         self.points.range(self.points.partition_point(|point| point.offset <= offset)..)

@@ -8,18 +8,21 @@
 //! - `extent` decides (pure, injected clock): where head, tail and the release mark are;
 //! - `access` remembers random access points and media times (pure);
 //! - `budget` shares `WINDOW_TOTAL_MIB` among all sessions of the process;
+//! - `copy` keeps files with the same bytes for other shards that serve the session;
 //! - this file does what they decided to a [`Memfd`].
 //!
 //! Owner: the session's shard. Sockets are not this room's business beyond "send this range there".
 
 mod access;
 mod budget;
+mod copy;
 mod extent;
 #[cfg(test)]
 mod tests;
 
 pub use access::{AccessIndex, AccessPoint, Behind, LagMax};
 pub use budget::{Budget, Reservation, Starving, Waiting};
+pub use copy::{COPY_BYTES, Copied, Copying};
 pub use extent::{Extent, OVERHEAD_BYTES, Retention, WINDOW_BYTES_MIN};
 
 /// What a session needs before it may begin.
@@ -71,6 +74,8 @@ pub struct Window {
     offered_max: u64,
     /// Whether that is less than was asked for.
     is_short: bool,
+    /// Copies that other shards send from.
+    mirrors: Vec<copy::Mirror>,
 }
 
 impl Window {
@@ -87,6 +92,7 @@ impl Window {
             starving: None,
             offered_max: WINDOW_BYTES_MIN,
             is_short: false,
+            mirrors: Vec::new(),
         })
     }
 
@@ -112,7 +118,17 @@ impl Window {
         state: State<AccessIndex>,
         budget: &Arc<Budget>,
     ) -> io::Result<Self> {
-        let State { head, tail, release_mark, reserved, mut access } = state;
+        let reservation = budget.adopt(state.reserved);
+        Self::standing(now, file, state, reservation)
+    }
+
+    fn standing(
+        now: Instant,
+        file: OwnedFd,
+        state: State<AccessIndex>,
+        reservation: Reservation,
+    ) -> io::Result<Self> {
+        let State { head, tail, release_mark, mut access, .. } = state;
         let memfd = Memfd::from_fd(file);
         let extent = Extent::going_on(now, head, tail, release_mark);
         let extent = extent.filter(|_| memfd.size().is_ok_and(|size| size >= head));
@@ -123,10 +139,11 @@ impl Window {
             memfd,
             extent,
             access,
-            reservation: budget.adopt(reserved),
+            reservation,
             starving: None,
             offered_max,
             is_short: false,
+            mirrors: Vec::new(),
         })
     }
 
@@ -139,7 +156,9 @@ impl Window {
     /// In debug builds when `packets` is not made of whole packets.
     pub fn append(&mut self, packets: &[u8]) -> io::Result<()> {
         debug_assert!(packets.len().is_multiple_of(PACKET), "the window holds whole packets");
-        self.memfd.append(self.extent.head(), packets)?;
+        let head = self.extent.head();
+        self.memfd.append(head, packets)?;
+        self.mirrors.iter_mut().for_each(|mirror| mirror.append(head, packets));
         self.extent.grow(packets.len() as u64);
         Ok(())
     }
@@ -200,7 +219,8 @@ impl Window {
         if cursor < self.extent.release_mark() {
             return Ok(Sent::Behind);
         }
-        let there = self.extent.head() - cursor;
+        // On another shard than the session's, the head is what that one has said last.
+        let there = self.extent.head().saturating_sub(cursor);
         if there == 0 {
             return Ok(Sent::AtHead);
         }

@@ -3,12 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "the reader of these tests is at the far end of a socket")]
 
 use super::*;
-use crate::media::ts::{Continuity, MediaTime, Scanner, Tables, testing};
+use crate::media::ts::{Continuity, MediaTime, testing};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -42,12 +41,6 @@ fn packet_at(offset: u64) -> [u8; PACKET] {
 
 fn media(from: u64, packets: u64) -> Vec<u8> {
     (0..packets).flat_map(|packet| packet_at(from + packet * PACKET as u64)).collect()
-}
-
-fn tables() -> Arc<Tables> {
-    let mut scanner = Scanner::new();
-    scanner.scan(0, &testing::seconds(1, 0), &mut |_| ());
-    scanner.current_tables().expect("a second has tables").clone()
 }
 
 /// What one reader got: pieces of the stream, each from an offset on.
@@ -235,7 +228,7 @@ fn joins_are_as_far_behind_as_asked_or_at_the_oldest_point() {
     let point = |second: u64| AccessPoint {
         offset: second * 188_000,
         media_time: MediaTime::from_ticks(second * 27_000_000),
-        tables: tables(),
+        tables: testing::tables(),
         continuity: Continuity::new([]),
     };
     let mut access = AccessIndex::default();
@@ -263,7 +256,7 @@ fn clients_too_far_behind_land_within_their_bound() {
     let point = |second: u64| AccessPoint {
         offset: second * 188_000,
         media_time: MediaTime::from_ticks(second * 27_000_000),
-        tables: tables(),
+        tables: testing::tables(),
         continuity: Continuity::new([]),
     };
     let (mut access, head) = (AccessIndex::default(), 30 * 188_000);
@@ -310,7 +303,7 @@ fn a_stream_of_nothing_but_access_points_is_thinned_out() {
         access.push(AccessPoint {
             offset: n * PACKET as u64,
             media_time: MediaTime::from_ticks(n * 1_000),
-            tables: tables(),
+            tables: testing::tables(),
             continuity: Continuity::new([]),
         });
     }

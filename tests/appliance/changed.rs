@@ -1,12 +1,14 @@
 //! Variables of the environment that are changed while the appliance serves: what each does is seen on one that runs.
 
 use crate::common::{Appliance, SOON, Setup, until};
+use crate::hls::Viewer;
 use crate::stage::{RATE, Raw, assert_refusal, checked, engine, engine_with, plays, refused};
 use serde_json::{Value, json};
 use sluice::settings::live::{Takes, takes};
 use sluice::settings::names::{self, Effect};
 use sluice_bench::channel::nth;
 use sluice_bench::engine::{ChannelCounters, ChannelSpec, Engine, Faults};
+use sluice_bench::player::check::PACKET_LEN;
 use sluice_bench::player::http::{self, Response};
 use sluice_bench::player::{Player, Reading};
 use std::net::SocketAddr;
@@ -19,10 +21,21 @@ fn post(appliance: &Appliance, changes: &Value) -> Response {
 }
 
 /// Changes variables, all of which hold from the answer on.
-fn change(appliance: &Appliance, changes: Value) {
+pub fn change(appliance: &Appliance, changes: Value) {
     let answer = post(appliance, &changes);
     assert_eq!(answer.status(), 200, "{changes}: {}", answer.text());
     assert_eq!(answer.json().unwrap()["restart_required"], json!([]), "{changes}");
+}
+
+/// Changes what control is built from, and waits until it is built from that: the one before acts on what it knows.
+pub fn change_control(appliance: &Appliance, changes: Value) {
+    let starts = || {
+        let lines = appliance.log_lines();
+        lines.iter().filter(|line| line.contains("control started")).count()
+    };
+    let before = starts();
+    change(appliance, changes);
+    until("control is built anew", || starts() > before);
 }
 
 fn refusal(appliance: &Appliance, n: u32, status: u16, code: &str) {
@@ -93,9 +106,11 @@ fn limits_and_manners_change_under_players() {
     assert_refusal(&refused(&third), 503, "memory");
     // Whoever is there counts: there is no place left for the next connection.
     change(&appliance, json!({ "WINDOW_TOTAL_MIB": null, "HEAD_TIMEOUT_S": null, "MAX_CONNECTIONS": 16 }));
-    let crowd: Vec<Raw> = (0..16).map(|_| Raw::open(appliance.addr())).collect();
-    // They are counted when they are accepted, which may be after whoever comes next.
+    let mut crowd: Vec<Raw> = Vec::new();
+    // They are counted when they are accepted, which may be after whoever comes next; and a place that a connection before
+    // them held for a moment longer is free again.
     until("there is no place left", || {
+        crowd.push(Raw::open(appliance.addr()));
         let answer = http::get(appliance.addr(), "/ace/status");
         answer.is_ok_and(|answer| answer.text().contains("too many connections"))
     });
@@ -367,58 +382,60 @@ fn times_and_manners_of_sources_change() {
     assert_eq!(appliance.json("/proxy/config")["join_behind_s"], 1.0);
 }
 
-/// What control is built from: that each makes a difference to it is tested where it is put together, what it does where
-/// engines are kept.
-const CONTROL: &[&str] = &[
-    "ENGINE_SELECTION",
-    "ENGINE_FORWARDED_BONUS",
-    "ENGINE_STREAM_COST",
-    "ENGINE_WAIT_S",
-    "NO_RESPONSE_TIMEOUT",
-    "COLLECT_INTERVAL_S",
-    "ENGINE_PROVISIONING",
-    "DOCKER_HOST",
-    "DOCKER_TLS_VERIFY",
-    "DOCKER_CERT_PATH",
-    "ENGINE_NETWORK",
-    "ENGINE_PUBLISH_ADDR",
-    "CONTAINER_LABEL",
-    "INSTANCE_ID",
-    "ENGINE_ARM32_VERSION",
-    "ENGINE_ARM64_VERSION",
-    "ENGINE_MEMORY_LIMIT",
-    "IMAGE_PULL_TIMEOUT_S",
-    "ENGINE_CACHE_MAX_MIB",
-    "PORT_RANGE_HOST",
-    "ACE_HTTPS_RANGE",
-    "ACE_MAP_HTTPS",
-    "P2P_PORT_RANGE",
-    "STARTUP_TIMEOUT_S",
-    "MONITOR_INTERVAL_S",
-    "HEALTH_UNHEALTHY_GRACE_PERIOD_S",
-    "HEALTH_REPLACEMENT_COOLDOWN_S",
-    "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
-    "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_S",
-    "CIRCUIT_BREAKER_REPLACEMENT_THRESHOLD",
-    "CIRCUIT_BREAKER_REPLACEMENT_TIMEOUT_S",
-    "MAX_SURGE",
-    "MIN_FREE_REPLICAS",
-    "ENGINE_GRACE_PERIOD_S",
-    "MAX_CONCURRENT_PROVISIONS",
-    "MIN_PROVISION_INTERVAL_S",
-    "VPN_MODE",
-];
-/// What shards look up each time they act by it, or when a session begins: that a change reaches where they look is
-/// tested with others, and what each does by tests of its own; the two together are not.
-const SHARDS: &[&str] = &[
-    "ACEXY_BUFFER",
-    "SHUTDOWN_TIMEOUT_S",
-    "KEEPALIVE_AFTER_MS",
-    "KEEPALIVE_INTERVAL_MS",
-    "ACEXY_M3U8_STREAM_TIMEOUT",
-];
-/// What is a setting of a group, with tests of its own, or means the only thing it may.
+/// Guards: where players join in bytes, when silence is filled and how often, when a viewer over HLS has left and how long an end
+/// may take, each changed while the appliance serves. With what the environment says each of them would take minutes.
+#[test]
+fn distances_silences_and_ends_change() {
+    let mut third = ChannelSpec::synthetic(2, RATE);
+    third.faults.stop_hang = true;
+    let engine = engine_with(vec![ChannelSpec::synthetic(0, RATE), ChannelSpec::synthetic(1, RATE), third]);
+    let mut appliance = Setup::with_engines(&[&engine])
+        .env("KEEPALIVE_AFTER_MS", "50s")
+        .env("KEEPALIVE_INTERVAL_MS", "50s")
+        .env("ACEXY_M3U8_STREAM_TIMEOUT", "24h")
+        .env("SHUTDOWN_TIMEOUT_S", "5m")
+        .start();
+    appliance.wait_healthy(1);
+    let first = checked(&appliance, &engine, 0).start();
+    plays(&first);
+    let mut viewer = Viewer::enter(&appliance, &format!("id={}", nth(1).0));
+    assert!(!viewer.playlist().segments.is_empty());
+
+    let head = || appliance.json(&format!("/proxy/sessions/{}", nth(0).1))["window_bytes"].as_u64();
+    until("there is more to join behind than will be wanted", || {
+        head().is_some_and(|bytes| bytes > 8 * RATE)
+    });
+    change(&appliance, json!({ "ACEXY_BUFFER": "200kB" }));
+    let live = engine.control().live_position(nth(0).0).unwrap();
+    let late = checked(&appliance, &engine, 0).start();
+    plays(&late);
+    let begin = late.report().order.range.unwrap().0 * PACKET_LEN as u64;
+    // A whole group of pictures more, because a player joins at its beginning; by time it would be ten seconds.
+    assert!(begin + 6 * RATE > live, "joined {} bytes behind", live.saturating_sub(begin));
+
+    change(&appliance, json!({ "KEEPALIVE_AFTER_MS": 100, "KEEPALIVE_INTERVAL_MS": 50 }));
+    engine.control().update_faults(nth(0).0, |faults| faults.starve = true).unwrap();
+    // Seven packets at a time: it takes both.
+    first.wait_report("null packets again and again", SOON, |report| report.nulls >= 7 * 4).unwrap();
+    engine.control().update_faults(nth(0).0, |faults| faults.starve = false).unwrap();
+
+    let viewers = || appliance.json(&format!("/proxy/sessions/{}", nth(1).1))["client_count"].as_u64();
+    assert_eq!(viewers(), Some(1));
+    change(&appliance, json!({ "ACEXY_M3U8_STREAM_TIMEOUT": 1 }));
+    until("the viewer has left", || viewers() != Some(1));
+    first.wait_more(RATE, SOON).unwrap();
+    assert_eq!((first.end(), first.report().faults_or_losses()), (None, Vec::new()));
+
+    change(&appliance, json!({ "SHUTDOWN_TIMEOUT_S": 1 }));
+    let last = checked(&appliance, &engine, 2).start();
+    plays(&last);
+    let status = appliance.terminate(SOON);
+    assert!(status.success(), "{status}");
+}
+
+/// What is a setting of a group, with tests of its own, is changed by the tests of what it does, or means the only thing it may.
 const ELSEWHERE: &[&str] = &[
+    "HOT_SESSION_CLIENTS",
     "JOIN_BEHIND_S",
     "PROXY_GRACE_PERIOD",
     "MAX_STREAMS_PER_ENGINE",
@@ -440,11 +457,13 @@ const ELSEWHERE: &[&str] = &[
 /// its effect is tested instead.
 #[test]
 fn every_variable_that_acts_is_changed_or_listed() {
-    let here = include_str!("changed.rs");
+    let here =
+        [include_str!("changed.rs"), include_str!("changed_docker.rs"), include_str!("changed_engines.rs")]
+            .concat();
     for variable in names::ALL.iter().filter(|variable| variable.effect == Effect::Acts) {
         let name = variable.name;
         let is_changed = here.contains(&format!("\"{name}\":"));
-        let is_elsewhere = [CONTROL, SHARDS, ELSEWHERE].concat().contains(&name);
+        let is_elsewhere = ELSEWHERE.contains(&name);
         let needs_restart = matches!(takes(variable), Takes::Restart | Takes::Fixed(_));
         assert!(is_changed || is_elsewhere || needs_restart, "no test changes {name}");
         assert!(!(is_changed && is_elsewhere), "{name} is changed here");

@@ -92,6 +92,7 @@ fn an_upgrade_cuts_nobody() {
     let players = playing(20, &appliance, &engine);
     let mut viewer = Viewer::enter(&appliance, &format!("id={}", nth(0).0));
     let before = viewer.playlist();
+    until("all are shown", || self::ids(&appliance).len() == 41);
     let ids = ids(&appliance);
     let mut serving = appliance.pid();
     for _ in 0..2 {
@@ -149,13 +150,16 @@ fn an_upgrade_goes_on_with_half_a_segment() {
 
 /// The ids of all players that are shown, sorted.
 fn ids(appliance: &Appliance) -> Vec<String> {
-    let mut found = Vec::new();
-    for n in 0..2 {
-        let path = format!("/proxy/sessions/{}", nth(n).1);
-        let session = appliance.json(&path);
-        let clients = session["clients"].as_array().cloned().unwrap_or_default();
-        found.extend(clients.iter().map(|client| client["client_id"].to_string()));
-    }
+    let mut found: Vec<String> = (0..2).flat_map(|n| client_ids(appliance, n)).collect();
+    found.sort();
+    found
+}
+
+/// The ids of the players that are shown with a channel, sorted.
+pub fn client_ids(appliance: &Appliance, n: u32) -> Vec<String> {
+    let shown = appliance.json(&format!("/proxy/sessions/{}/clients", nth(n).1));
+    let clients = shown["clients"].as_array().expect("a list");
+    let mut found: Vec<String> = clients.iter().map(|client| client["client_id"].to_string()).collect();
     found.sort();
     found
 }

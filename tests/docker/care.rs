@@ -42,12 +42,22 @@ fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
     let Some(daemon) = Daemon::start() else { return };
     let setup = || setup(&daemon).env("MIN_REPLICAS", "0").env("MAX_REPLICAS", "2");
     let mut appliance = setup().start();
-    let flag = json!({ "name": "--bind-all", "type": "flag", "value": true, "enabled": true });
-    let cache = json!({ "name": "--live-cache-type", "type": "string", "value": "disk", "enabled": true });
+    // Every parameter there is, none of which the engine may refuse; with a cache directory of its own the folder would lie there.
+    let mut parameters = appliance.json("/custom-variant/config")["parameters"].clone();
+    for parameter in parameters.as_array_mut().expect("a list") {
+        parameter["enabled"] = (parameter["name"] != "--cache-dir").into();
+        match parameter["name"].as_str().expect("a name") {
+            "--live-cache-type" => parameter["value"] = "disk".into(),
+            "--access-token" | "--service-access-token" => parameter["value"] = "token".into(),
+            "--log-file" => parameter["value"] = "/tmp/log".into(),
+            _ => {}
+        }
+    }
+    assert_eq!(parameters.as_array().map(Vec::len), Some(35));
     let torrents = daemon.directory().join("torrents");
     std::fs::create_dir(&torrents).expect("a directory can be made");
     let config = json!({
-        "enabled": true, "platform": "amd64", "memory_limit": "128m", "parameters": [flag, cache],
+        "enabled": true, "platform": "amd64", "memory_limit": "128m", "parameters": parameters,
         "torrent_folder_mount_enabled": true, "torrent_folder_host_path": torrents,
         "torrent_folder_container_path": "/collected",
     });
@@ -74,6 +84,7 @@ fn a_variant_of_ones_own_is_kept_and_its_cache_looked_after() {
 
     let bytes = |field: &str| shown(&appliance, &name)[field].as_u64().unwrap_or_default();
     until("its cache is measured", || bytes("cache_size_bytes") >= CACHED_BYTES as u64);
+    assert_eq!(shown(&appliance, &name)["cache_kind"], "disk");
     let totals = appliance.json("/engine-cache/stats");
     assert_eq!(
         (&totals["volume_count"], totals["total_bytes"].as_u64()),

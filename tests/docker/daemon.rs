@@ -19,6 +19,9 @@ pub const REMOTE: &str = "10.99.0.1:2375";
 /// What lies in the cache of an engine whose recipe may keep one on disk.
 pub const CACHED_BYTES: usize = 1 << 20;
 
+/// What the daemon may keep of its containers beside their images: a disk of its own, so that it can be full.
+const DISK_MIB: usize = 32;
+
 /// Images of the recipes, and how each takes its arguments.
 const IMAGES: [(&str, &str); 4] = [
     ("ghcr.io/krinkuto11/acestream-http-proxy:latest", "variables"),
@@ -31,13 +34,19 @@ const IMAGES: [(&str, &str); 4] = [
 /// whatever way. Only a daemon that is to come back leaves its directory.
 const KEEPER: &str = r#"
 trap '' INT
+if ! mountpoint -q "$DIRECTORY/data/containers"; then
+	mkdir -p "$DIRECTORY/data/containers"
+	# The daemon would otherwise do this itself, over what is mounted below.
+	mount --bind "$DIRECTORY/data" "$DIRECTORY/data" && mount --make-shared "$DIRECTORY/data"
+	mount -t tmpfs -o size="$DISK" sluice "$DIRECTORY/data/containers"
+fi
 dockerd "$@" &
 daemon=$!
 read -r word
 kill -TERM $daemon
 wait $daemon
 [ "$word" = keep ] && exit
-umount "$DIRECTORY"/run/netns/*
+umount "$DIRECTORY"/run/netns/* "$DIRECTORY/data/containers" "$DIRECTORY/data"
 rm -rf "$DIRECTORY"
 "#;
 
@@ -109,6 +118,7 @@ impl Daemon {
                 .args(["--host", &host, "--host", &format!("tcp://{REMOTE}"), "--tls=false"])
                 .args(["--shutdown-timeout", "3"])
                 .env("DIRECTORY", &server.directory)
+                .env("DISK", format!("{DISK_MIB}m"))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(log)
@@ -136,6 +146,33 @@ impl Daemon {
             word.write_all(b"keep\n").expect("the keeper listens");
             eventually_within("dockerd ends", 2 * SOON, || keeper.try_wait().unwrap());
         }
+    }
+
+    /// Fills the disk on which the daemon keeps its containers, until what is answered is dropped.
+    pub fn fill_disk(&self) -> Filled {
+        let data = self.server().directory.join("data");
+        let device = |path: &Path| std::fs::metadata(path).expect("it is there").dev();
+        // Nobody else's disk is ever filled.
+        let log = || std::fs::read_to_string(self.server().directory.join("log")).unwrap_or_default();
+        assert_ne!(device(&data), device(&data.join("containers")), "it is no disk of its own: {}", log());
+        let path = data.join("containers/filled");
+        let mut file = std::fs::File::create(&path).expect("a file can be made");
+        let filled = Filled(path);
+        let is_full = (0..256 * DISK_MIB + 1).any(|_| file.write_all(&[1; 4096]).is_err());
+        assert!(is_full, "it is larger than it was made");
+        filled
+    }
+
+    /// Makes an image again that starts the engine with these words, in place of the one that stands under this name until what
+    /// is answered is dropped.
+    pub fn replace_image(&self, image: &str, entrypoint: &[&str]) -> Replaced<'_> {
+        self.docker(&["tag", image, "sluice:kept"]);
+        let replaced = Replaced { daemon: self, image: image.to_owned() };
+        self.docker(&["create", "--name", "replaced", image]);
+        let change = format!("ENTRYPOINT {}", serde_json::to_string(entrypoint).expect("it is JSON"));
+        self.docker(&["commit", "--change", &change, "replaced", image]);
+        self.docker(&["rm", "replaced"]);
+        replaced
     }
 
     /// What `DOCKER_HOST` has to be.
@@ -250,6 +287,28 @@ impl Daemon {
         let mut import = self.command(&["import", "--change", &entrypoint, "-", image]);
         run(import.stdin(tar.stdout.take().unwrap()));
         assert!(tar.wait().unwrap().success());
+    }
+}
+
+/// A full disk.
+pub struct Filled(PathBuf);
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// An image under another one's name.
+pub struct Replaced<'a> {
+    daemon: &'a Daemon,
+    image: String,
+}
+
+impl Drop for Replaced<'_> {
+    fn drop(&mut self) {
+        let _ = self.daemon.command(&["tag", "sluice:kept", &self.image]).output();
+        let _ = self.daemon.command(&["rmi", "sluice:kept"]).output();
     }
 }
 

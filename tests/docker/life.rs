@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Bytes per second of the channels in the images.
-const RATE: u64 = 250_000;
+pub const RATE: u64 = 250_000;
 const LABEL: (&str, &str) = ("orchestrator.managed", "acestream");
 
 fn setup(daemon: &Daemon) -> Setup {
@@ -92,7 +92,7 @@ fn settled(daemon: &Daemon, appliance: &Appliance, counts: RangeInclusive<usize>
 }
 
 /// A player of the `n`th channel that compares every packet with what engines broadcast.
-fn watching(appliance: &Appliance, reference: &Engine, n: u32) -> Player {
+pub fn watching(appliance: &Appliance, reference: &Engine, n: u32) -> Player {
     let (id, infohash) = nth(n);
     let reference = reference.control().broadcast(infohash).expect("the channel exists");
     let plan = appliance
@@ -101,7 +101,7 @@ fn watching(appliance: &Appliance, reference: &Engine, n: u32) -> Player {
     plan.start()
 }
 
-fn all_play_on(players: &[Player]) {
+pub fn all_play_on(players: &[Player]) {
     for player in players {
         player.wait_more(RATE, 2 * SOON).expect("it plays on");
         assert_eq!(player.end(), None, "nobody was disconnected");

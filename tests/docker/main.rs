@@ -15,12 +15,17 @@
     reason = "tests are threads of their own: they wait, lock and print"
 )]
 
+mod absence;
 mod care;
 #[allow(dead_code, reason = "shared with the tests without Docker")]
 #[path = "../appliance/common.rs"]
 mod common;
 mod daemon;
+mod encrypted;
+mod gate;
 mod life;
+mod midway;
+mod panel;
 mod placements;
 mod refusals;
 mod rest;

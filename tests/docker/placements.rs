@@ -103,24 +103,31 @@ fn a_remote_docker_is_reached_on_published_ports() {
             .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
             .env("ENGINE_VARIANT", "jopsis-arm64")
             .env("P2P_PORT_RANGE", "6000-6009")
-            .env("MIN_REPLICAS", "1")
+            .env("MIN_REPLICAS", "2")
     };
     let refused = setup().env("ENGINE_PUBLISH_ADDR", "127.0.0.1").into_command().output().expect("it runs");
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("ENGINE_PUBLISH_ADDR=127.0.0.1"), "{text}");
     let appliance = setup().start();
-    until("an engine is ready", || appliance.metric("sluice_fleet_engines{phase=\"ready\"") == 1.0);
+    until("both are ready", || appliance.metric("sluice_fleet_engines{phase=\"ready\"") == 2.0);
     plays(appliance.addr());
     let engines = appliance.get("/metrics").text();
     assert!(engines.contains("sluice_docker_up 1"), "{engines}");
-    let bound = daemon.inspect("acestream-1", "{{json .HostConfig.PortBindings}}");
-    for port in ["19000/tcp", "6000/tcp", "6000/udp"] {
-        assert!(bound.contains(&format!("\"{port}\":[{{\"HostIp\":\"0.0.0.0\"")), "{port}: {bound}");
+    for (name, http, p2p) in [("acestream-1", 19_000, 6000), ("acestream-2", 19_001, 6001)] {
+        let bound = daemon.inspect(name, "{{json .HostConfig.PortBindings}}");
+        for port in [format!("{http}/tcp"), format!("{p2p}/tcp"), format!("{p2p}/udp")] {
+            assert!(
+                bound.contains(&format!("\"{port}\":[{{\"HostIp\":\"0.0.0.0\"")),
+                "{name} {port}: {bound}"
+            );
+        }
+        let told = daemon.inspect(name, "{{json .Config.Cmd}}");
+        assert!(told.contains(&format!("\"--port\",\"{p2p}\"")), "{name}: {told}");
     }
-    assert!(daemon.inspect("acestream-1", "{{json .Config.Cmd}}").contains("\"--port\",\"6000\""));
 }
 
-/// Guards engines on the host's own network: nothing is published, and they are reached.
+/// Guards engines on the host's own network: nothing is published, they are reached, and nothing keeps them from asking the router
+/// for their port.
 #[test]
 fn engines_on_the_hosts_network_are_reached() {
     let Some(daemon) = Daemon::start() else { return };
@@ -128,7 +135,7 @@ fn engines_on_the_hosts_network_are_reached() {
         .env("ENGINE_PROVISIONING", "on")
         .env("DOCKER_HOST", &daemon.host())
         .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
-        .env("ENGINE_VARIANT", "jopsis-amd64")
+        .env("ENGINE_VARIANT", "AceServe-amd64")
         .env("ENGINE_NETWORK", "host")
         .env("MIN_REPLICAS", "2")
         .start();
@@ -138,4 +145,11 @@ fn engines_on_the_hosts_network_are_reached() {
         daemon.inspect("acestream-1", "{{.HostConfig.NetworkMode}} {{json .HostConfig.PortBindings}}"),
         "host {}"
     );
+    let told = daemon.inspect("acestream-1", "{{json .Config.Cmd}}");
+    assert!(told.contains("--api-port") && !told.contains("upnp"), "{told}");
+    // Its recipe keeps everything in memory, so there is nothing to measure or empty.
+    until("where it keeps what it received is told", || {
+        let engine = &appliance.json("/engines")[0];
+        engine["cache_kind"] == "memory" && engine["cache_size_bytes"].is_null()
+    });
 }

@@ -1,7 +1,7 @@
 //! What is refused, and that nothing is made then.
 
 use crate::common::{SOON, Setup, until};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Filled, Replaced};
 use crate::rest::ask;
 use serde_json::json;
 use sluice_bench::channel::nth;
@@ -98,23 +98,43 @@ fn what_is_not_ours_is_left_alone() {
     assert!(daemon.running().contains(&two) && daemon.engines().iter().any(|name| name == "acestream-1"));
 }
 
-/// Guards starts that cannot succeed, an image nobody has and one whose engine refuses its arguments: the cause stands in
-/// the refusal with its remedy, and no container is left.
+/// Guards starts that cannot succeed, an image nobody has, one whose engine refuses its arguments, one that serves another port
+/// than it is told, one that takes connections and never answers, and a disk that is full: the cause stands in the log and in the refusal with its remedy, and no container is
+/// left.
 #[test]
 fn starts_that_fail_are_named_and_leave_nothing() {
     let Some(daemon) = Daemon::start() else { return };
-    let image = "jopsis/acestream:arm32-v3.2.13";
-    for code in ["pull", "exited"] {
-        if code == "exited" {
+    let (image, other) = ("jopsis/acestream:arm32-v3.2.13", "ghcr.io/krinkuto11/acestream-http-proxy:latest");
+    for (variant, code, cause, remedy) in [
+        ("jopsis-arm32", "pull_refused", image, "check the image's name"),
+        ("jopsis-arm32", "engine_exited", "ended before it answered", "look at the container's log"),
+        ("krinkuto11-amd64", "engine_port_closed", "nothing listens on port 19000", "ENGINE_VARIANT"),
+        ("krinkuto11-amd64", "engine_never_ready", "did not answer within", "look at the container's log"),
+        ("jopsis-arm64", "disk_full", "no space left on device", "free space"),
+    ] {
+        let mut trouble: (Option<Replaced<'_>>, Option<Filled>) = (None, None);
+        match code {
             // This one takes no command, and the recipe gives one.
-            daemon.docker(&["tag", "jopsis/acestream:x64", image]);
+            "engine_exited" => drop(daemon.docker(&["tag", "jopsis/acestream:x64", image])),
+            "engine_port_closed" => {
+                trouble.0 =
+                    Some(daemon.replace_image(other, &["/engine", "engine", "--listen", "0.0.0.0:6878"]));
+            }
+            "engine_never_ready" => {
+                let hung = ["/engine", "image", "--style", "variables", "--hung"];
+                trouble.0 = Some(daemon.replace_image(other, &hung));
+            }
+            "disk_full" => trouble.1 = Some(daemon.fill_disk()),
+            _ => {}
         }
         let appliance = Setup::bare()
             .env("ENGINE_PROVISIONING", "on")
             .env("DOCKER_HOST", &daemon.host())
             .env("DATA_DIR", &daemon.directory().join("d").display().to_string())
-            .env("ENGINE_VARIANT", "jopsis-arm32")
+            .env("ENGINE_VARIANT", variant)
             .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")
+            // Before the engine has taken its port nobody listens there; what it does then has to be seen before the time is over.
+            .env("STARTUP_TIMEOUT_S", if code == "engine_never_ready" { "5" } else { "2" })
             .env("MIN_REPLICAS", "1")
             .start();
         until("the breaker is open", || appliance.metric("sluice_fleet_breaker{state=\"open\"") == 1.0);
@@ -126,8 +146,13 @@ fn starts_that_fail_are_named_and_leave_nothing() {
         assert_eq!(head.status, 503, "{text}");
         let wait: u64 = head.header("retry-after").expect("a hint").parse().expect("seconds");
         assert!((200..=300).contains(&wait), "{wait}");
-        let cause = if code == "pull" { image } else { "ended before it answered" };
-        assert!(text.contains("\"code\":\"circuit_breaker\"") && text.contains(cause), "{text}");
+        assert!(text.contains("\"code\":\"circuit_breaker\""), "{text}");
+        assert!(text.contains(cause) && text.contains(remedy), "{text}");
+        let told = appliance.json("/events?event_type=engine&category=failed");
+        assert_eq!(told[0]["details"]["code"], code, "{told}");
+        assert!(told[0]["details"]["remedy"].as_str().is_some_and(|told| told.contains(remedy)), "{told}");
+        assert_eq!(appliance.metric("sluice_fleet_events_total{event=\"started\""), 0.0);
+        drop(trouble);
     }
     daemon.docker(&["rmi", image]);
 }

@@ -6,16 +6,20 @@
 //! the body. With players, those are measured twice: alone, and while the routes are asked for.
 
 mod engines;
+mod floor;
+mod peer;
+mod turns;
 mod verdict;
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use verdict::{RouteVerdict, Verdict};
+pub use turns::Slowest;
+pub use verdict::{Floor, RouteVerdict, Verdict};
 
 use crate::channel::nth;
 use crate::chaos;
@@ -24,6 +28,8 @@ use crate::engine::{self, ChannelSpec, Engine};
 use crate::play::{self, Figures, Server, server};
 use crate::report::{Machine, Times};
 use engines::Engines;
+use peer::Peer;
+use turns::{Answer, Watched};
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,8 +39,6 @@ const ANSWER_EXPECTED: Duration = Duration::from_millis(5);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(500);
-/// Longest answer head.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Routes that are asked for.
 const ROUTES: [&str; 4] = ["/streams", "/engines", "/proxy/status", "/metrics"];
 
@@ -49,6 +53,8 @@ pub struct Options {
     pub requests: usize,
     /// Between two requests.
     pub pause: Duration,
+    /// Whether servers that only send as many bytes are asked in turn with the appliance.
+    pub has_floor: bool,
     /// Whether the appliance may ask for the figures of each stream.
     pub has_figures: bool,
     /// Players that watch meanwhile.
@@ -131,7 +137,7 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
     progress(&format!("{} streams are reported", options.streams));
     settle(&mut peer, options)?;
     if options.players == 0 {
-        let routes = ask_all(&mut peer, options, &progress)?;
+        let routes = ask_all(&appliance, options, &progress)?;
         return Ok(verdict(options, &appliance, routes, None));
     }
     let play = players(options, &appliance);
@@ -153,8 +159,7 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
         });
         // A crowd that cannot begin drops the sender and tells why.
         let routes = match begun.recv() {
-            // A connection that was idle for so long is closed by now.
-            Ok(()) => ask_all(&mut Peer::connect(appliance.addr())?, options, &progress)?,
+            Ok(()) => ask_all(&appliance, options, &progress)?,
             Err(_) => Vec::new(),
         };
         let asked = playing.join().map_err(|_| Error::Players)??;
@@ -164,7 +169,8 @@ pub fn run(options: &Options, command: Command, progress: impl Fn(&str)) -> Resu
 
 /// The crowd: measured for about as long as asking takes.
 fn players(options: &Options, appliance: &Appliance) -> play::Options {
-    let requests = u32::try_from(options.requests * ROUTES.len()).unwrap_or(u32::MAX);
+    let each = if options.has_floor { 3 } else { 1 };
+    let requests = u32::try_from(options.requests * ROUTES.len() * each).unwrap_or(u32::MAX);
     let paths = (0..options.channels).map(|n| format!("/ace/getstream?id={}", nth(n).0)).collect();
     play::Options {
         clients: options.players,
@@ -188,22 +194,50 @@ fn verdict(
     Verdict { machine: Machine::here(), driver, engines, streams, requests, routes, players }
 }
 
-/// Asks each route over and over.
-fn ask_all(peer: &mut Peer, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<RouteVerdict>, Error> {
+/// Asks each route over and over, on connections of their own: one that was idle for long is closed by now.
+fn ask_all(
+    appliance: &Appliance,
+    options: &Options,
+    progress: &impl Fn(&str),
+) -> Result<Vec<RouteVerdict>, Error> {
+    let mut peer = Peer::connect(appliance.addr())?;
+    let watched = Watched::answering(appliance.pid());
+    let mut floors =
+        if options.has_floor { Some([floor_of(0)?, floor_of(floor::CONTROL_NICE)?]) } else { None };
     let mut routes = Vec::new();
     for route in ROUTES {
-        let (mut times, mut bytes) = (Times::default(), 0);
+        let (mut times, mut bytes, mut answers) = (Times::default(), 0, Vec::new());
+        let mut sent = [Times::default(), Times::default()];
         for _ in 0..options.requests {
+            let before = watched.as_ref().and_then(Watched::turns);
             let begun = Instant::now();
             bytes = peer.ask(&format!("GET {route}"), "")?.len();
-            times.add(begun.elapsed());
+            let took = begun.elapsed();
+            let after = watched.as_ref().and_then(Watched::turns);
+            times.add(took);
+            if let (Some(before), Some(after)) = (before, after) {
+                answers.push(Answer { took, turns: after.since(before) });
+            }
             thread::sleep(options.pause);
+            for (floor, sent) in floors.iter_mut().flatten().zip(&mut sent) {
+                let begun = Instant::now();
+                floor.ask(&floor::question(bytes), "")?;
+                sent.add(begun.elapsed());
+                thread::sleep(options.pause);
+            }
         }
-        let verdict = RouteVerdict { route: route.to_owned(), bytes, times: times.summary() };
+        let [plain, nice] = sent.each_ref().map(Times::summary);
+        let floor = plain.zip(nice).map(|(plain, nice)| Floor { plain, nice });
+        let slowest = Slowest::of(answers);
+        let verdict = RouteVerdict { route: route.to_owned(), bytes, times: times.summary(), slowest, floor };
         progress(&format!("{route}: {verdict}"));
         routes.push(verdict);
     }
     Ok(routes)
+}
+
+fn floor_of(nice: i32) -> Result<Peer, Error> {
+    Peer::connect(floor::start(nice).map_err(|cause| io_error("starting a server of bytes", cause))?)
 }
 
 /// Waits until everything is listed, with figures if there are any.
@@ -215,8 +249,8 @@ fn settle(peer: &mut Peer, options: &Options) -> Result<(), Error> {
         };
         let streams = peer.ask("GET /streams?status=started", "")?;
         let needle = if options.has_figures { r#""peers":17,"# } else { r#""status":"started""# };
-        let found = count(&streams, needle);
-        let engines = count(&peer.ask("GET /engines", "")?, r#""health_status":"healthy""#);
+        let found = count(streams, needle);
+        let engines = count(peer.ask("GET /engines", "")?, r#""health_status":"healthy""#);
         if found == options.streams && engines == options.engines {
             return Ok(());
         }
@@ -255,92 +289,9 @@ fn io_error(what: impl Into<String>, cause: io::Error) -> Error {
     Error::Io { what: what.into(), cause }
 }
 
-/// One connection that is kept.
-struct Peer {
-    socket: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Peer {
-    fn connect(addr: SocketAddr) -> Result<Self, Error> {
-        let connect = || {
-            let socket = TcpStream::connect(addr)?;
-            socket.set_nodelay(true)?;
-            socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            io::Result::Ok(socket)
-        };
-        let socket = connect().map_err(|cause| io_error(format!("connecting to {addr}"), cause))?;
-        Ok(Self { socket, buffer: Vec::new() })
-    }
-
-    /// Asks and reads the whole answer.
-    fn ask(&mut self, line: &str, body: &str) -> Result<Vec<u8>, Error> {
-        let request =
-            format!("{line} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let answer = self.socket.write_all(request.as_bytes()).and_then(|()| self.read());
-        let (status, body) = answer.map_err(|cause| io_error(line, cause))?;
-        if status == 200 {
-            return Ok(body);
-        }
-        let text = String::from_utf8_lossy(&body).chars().take(200).collect();
-        Err(Error::Answer { what: line.to_owned(), status, text })
-    }
-
-    fn read(&mut self) -> io::Result<(u16, Vec<u8>)> {
-        let broken = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-        let (status, head, length) = loop {
-            if let Some(found) = head_of(&self.buffer).map_err(|error| broken(&error.to_string()))? {
-                break found;
-            }
-            if self.buffer.len() > HEAD_BYTES_MAX {
-                return Err(broken("the head of the answer does not end"));
-            }
-            self.receive()?;
-        };
-        while self.buffer.len() < head + length {
-            self.receive()?;
-        }
-        let rest = self.buffer.split_off(head + length);
-        let mut body = std::mem::replace(&mut self.buffer, rest);
-        body.drain(..head);
-        Ok((status, body))
-    }
-
-    fn receive(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 64 * 1024];
-        match self.socket.read(&mut chunk)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.buffer.extend_from_slice(&chunk[..count]);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Status, length of the head, and of the body.
-fn head_of(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, httparse::Error> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
-    Ok(Some((response.code.unwrap_or(0), head, length.unwrap_or(0))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Guards: answers are told apart by their length, whatever pieces they come in.
-    #[test]
-    fn heads_are_read_when_they_are_whole() {
-        let text = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-        let head = text.len() - 5;
-        assert_eq!(head_of(text), Ok(Some((200, head, 5))));
-        assert_eq!(head_of(&text[..head - 1]), Ok(None));
-        assert!(head_of(b"SSH-2.0\r\n\r\n").is_err());
-    }
 
     /// Guards: the engines answer checks and questions for figures as the appliance asks them.
     #[test]
@@ -349,10 +300,10 @@ mod tests {
         for engine in engines.addresses() {
             let mut peer = Peer::connect(*engine).unwrap();
             let version = peer.ask("GET /webui/api/service?method=get_version&format=json", "").unwrap();
-            assert!(String::from_utf8(version).unwrap().contains("version"));
+            assert!(std::str::from_utf8(version).unwrap().contains("version"));
             let mut peer = Peer::connect(*engine).unwrap();
             let stat = peer.ask("GET /ace/stat/1/2", "").unwrap();
-            assert!(String::from_utf8(stat).unwrap().contains(r#""peers":17"#));
+            assert!(std::str::from_utf8(stat).unwrap().contains(r#""peers":17"#));
         }
     }
 }

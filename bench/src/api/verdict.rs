@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::turns::Slowest;
 use crate::play::Figures;
 use crate::report::{Machine, Plot, Report, Summary};
 
@@ -16,14 +17,37 @@ pub struct RouteVerdict {
     pub bytes: usize,
     /// Milliseconds from the first byte of a request to the last of its answer.
     pub times: Option<Summary>,
+    /// What the slowest waited for, where the kernel tells.
+    pub slowest: Option<Slowest>,
+    /// The same bytes from servers that do nothing else.
+    pub floor: Option<Floor>,
+}
+
+/// What sending as many bytes as an answer has takes here, under the same load.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Floor {
+    /// By a thread with the priority of players.
+    pub plain: Summary,
+    /// By one as nice as the appliance's control plane.
+    pub nice: Summary,
 }
 
 impl fmt::Display for RouteVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.times {
-            Some(times) => write!(f, "{times}, {} bytes", self.bytes),
-            None => f.write_str("never answered"),
+            Some(times) => write!(f, "{times}, {} bytes", self.bytes)?,
+            None => return f.write_str("never answered"),
         }
+        if let Some(Slowest { count, took_ms, ran_ms, waited_ms }) = self.slowest {
+            write!(
+                f,
+                "\n  the slowest {count}: {took_ms:.1} ms, at work {ran_ms:.1}, without a processor {waited_ms:.1}"
+            )?;
+        }
+        if let Some(Floor { plain, nice }) = self.floor {
+            write!(f, "\n  only sending as much: {plain}\n  the same, as nice as control: {nice}")?;
+        }
+        Ok(())
     }
 }
 

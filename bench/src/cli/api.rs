@@ -30,6 +30,9 @@ pub struct Args {
     /// Milliseconds between two requests.
     #[arg(long, default_value_t = 20)]
     pause_ms: u64,
+    /// Ask servers that only send as many bytes in turn with the appliance: what the machine itself charges.
+    #[arg(long)]
+    floor: bool,
     /// Report streams whose figures cannot be asked for.
     #[arg(long)]
     no_figures: bool,
@@ -62,6 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         streams: args.streams,
         requests: args.requests,
         pause: Duration::from_millis(args.pause_ms),
+        has_floor: args.floor,
         has_figures: !args.no_figures,
         players: args.players,
         channels: args.channels,

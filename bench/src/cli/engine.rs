@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::channel::{Source, SyntheticOptions};
 use crate::engine::{ChannelSpec, Engine, Options, Profile};
+use crate::sys;
 
 /// Options of the subcommand.
 #[derive(clap::Args, Debug)]
@@ -87,6 +88,8 @@ fn bits(text: &str) -> anyhow::Result<u64> {
 /// # Errors
 /// An option makes no sense or a port is taken.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    // As the first process of a container nothing ends this one unless it says so.
+    sys::end_on_terminate().context("cannot listen to SIGTERM")?;
     let channel = |n: u32| {
         let source = match args.source {
             Kind::Clip => Source::Clip { rate: args.rate },

@@ -22,16 +22,18 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Everything that is waited for is there by then, or the measurement has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks.
+/// Between two looks at a player's media.
 const LOOK: Duration = Duration::from_millis(5);
-/// What an engine that is ready answers.
-const READY: &str = "/webui/api/service?method=get_version";
+/// Between two looks at whether engines are ready: more of them would take the CPU that the start needs.
+const READY_LOOK: Duration = Duration::from_millis(50);
+/// So many containers are asked for at a time when Docker is measured by itself: the daemon is not quickest with all of them.
+const AT_ONCE: [usize; 3] = [2, 5, 20];
 /// Marks the appliance's containers.
 const LABEL: &str = "sluice.bench=fleet";
 
@@ -130,9 +132,23 @@ struct Started {
     one_s: f64,
     many_s: f64,
     ratio: f64,
+    /// From the appliance's start until Docker had made the first of many, and until the last of them ran.
+    first_made_s: f64,
+    last_running_s: f64,
+    /// Until Docker runs one by itself, and many.
     docker_one_s: f64,
-    docker_many_s: f64,
-    docker_ratio: f64,
+    docker_many: Vec<Alone>,
+    /// What the ratio would be if many took no longer than the quickest of those.
+    least_ratio: f64,
+}
+
+/// What as many of the same containers take without an appliance.
+#[derive(Clone, Copy, Serialize)]
+struct Alone {
+    /// So many are asked for at a time.
+    at_once: usize,
+    /// Until the last one ran.
+    running_s: f64,
 }
 
 /// What losing one that plays takes.
@@ -155,21 +171,32 @@ impl Report for InDocker {}
 
 impl fmt::Display for InDocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Started { engines, one_s, many_s, ratio, docker_one_s, docker_many_s, docker_ratio } =
-            self.started;
+        let Started { engines, one_s, many_s, ratio, first_made_s, last_running_s, .. } = self.started;
+        let Started { docker_one_s, docker_many, least_ratio, .. } = &self.started;
         let Lost { without_media_s, whole_again_s, faults } = &self.lost;
         writeln!(f, "machine            {}", self.machine)?;
         writeln!(f, "one engine         {one_s:.2} s from nothing to ready")?;
         writeln!(f, "{engines} engines         {many_s:.2} s, {ratio:.2} times as long")?;
         writeln!(
             f,
-            "Docker alone       {docker_one_s:.2} s and {docker_many_s:.2} s, {docker_ratio:.2} times as long"
+            "                   the first made after {first_made_s:.2} s, the last running after {last_running_s:.2} s"
+        )?;
+        writeln!(f, "Docker alone       {docker_one_s:.2} s until one runs")?;
+        for Alone { at_once, running_s } in docker_many {
+            writeln!(f, "                   {running_s:.2} s until {engines} run, {at_once} at a time")?;
+        }
+        writeln!(
+            f,
+            "                   {least_ratio:.2} times as long as one engine, if nothing else took time"
         )?;
         writeln!(
             f,
             "docker kill        {without_media_s:.2} s without media on the same socket, faults: {faults:?}"
         )?;
-        writeln!(f, "whole again        {whole_again_s:.2} s after the kill at the latest")
+        writeln!(
+            f,
+            "replaced           {whole_again_s:.2} s after the kill, where one start takes {one_s:.2} s"
+        )
     }
 }
 
@@ -203,9 +230,17 @@ fn wait_ready(appliance: SocketAddr, count: usize) -> anyhow::Result<()> {
         if is_so {
             return Ok(());
         }
-        thread::sleep(LOOK);
+        thread::sleep(READY_LOOK);
     }
     bail!("{count} engines are not ready within {PATIENCE:?}")
+}
+
+/// Engines that have become ready so far.
+fn ready_so_far(appliance: SocketAddr) -> anyhow::Result<f64> {
+    const COUNTED: &str = "sluice_fleet_events_total{event=\"started\"} ";
+    let text = http::get(appliance, "/metrics")?.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(COUNTED)).context("starts are not counted")?;
+    Ok(line.trim().parse()?)
 }
 
 /// CPU seconds of the control threads of a process.
@@ -352,10 +387,30 @@ fn ask(mut stream: impl Read + Write, request: &str, answer: &mut String) -> std
     stream.read_to_string(answer).map(drop)
 }
 
-/// What a container is made from, and the port in it that is another one in each.
+/// What a container is made from, with [`Spec::HOLES`] in the places of the ports that are others in each: its HTTP port and,
+/// where its recipe has one, that of its control API.
 struct Spec {
     body: String,
-    port: String,
+    ports: Vec<u16>,
+}
+
+impl Spec {
+    const HOLES: [&str; 2] = ["<first>", "<second>"];
+
+    /// The nth container's body.
+    fn of(&self, n: usize) -> anyhow::Result<String> {
+        let moved = u16::try_from(n * Self::HOLES.len())?;
+        let holes = Self::HOLES.iter().zip(&self.ports);
+        Ok(holes
+            .fold(self.body.clone(), |body, (hole, port)| body.replace(hole, &(port + moved).to_string())))
+    }
+}
+
+/// The second of its day of a moment as Docker writes it, `2026-01-31T23:59:59.999Z`.
+fn second_of_day(time: &str) -> Option<f64> {
+    let clock = time.split_once('T')?.1.trim_end_matches('Z');
+    let mut parts = clock.split(':').map(|part| part.parse::<f64>().ok());
+    Some(parts.next()?? * 3600.0 + parts.next()?? * 60.0 + parts.next()??)
 }
 
 /// A real daemon.
@@ -379,15 +434,15 @@ impl Docker<'_> {
         if arguments.len() > 2 { self.docker(&arguments).map(drop) } else { Ok(()) }
     }
 
-    /// Starts the appliance and waits for so many engines; tells how long that took from its start.
-    fn started(&self, engines: usize) -> anyhow::Result<(Appliance, Scratch, Duration)> {
+    /// Starts the appliance and waits for so many engines, of at most `most`; tells how long that took from its start.
+    fn started(&self, engines: usize, most: usize) -> anyhow::Result<(Appliance, Scratch, Duration)> {
         self.clear()?;
-        let count = engines.to_string();
+        let (count, most) = (engines.to_string(), most.to_string());
         let variables = [
             ("DOCKER_HOST", self.host),
             ("ENGINE_VARIANT", self.variant),
             ("MIN_REPLICAS", count.as_str()),
-            ("MAX_REPLICAS", count.as_str()),
+            ("MAX_REPLICAS", most.as_str()),
             ("MAX_STREAMS_PER_ENGINE", "1"),
         ];
         let (command, data) = command(self.appliance, &variables)?;
@@ -399,24 +454,56 @@ impl Docker<'_> {
 
     fn start_many(&self, engines: usize) -> anyhow::Result<Started> {
         // The first start of all has the image read from disk.
-        drop(self.started(1)?);
-        let (appliance, _data, one) = self.started(1)?;
+        drop(self.started(1, 1)?);
+        let (appliance, _data, one) = self.started(1, 1)?;
         let spec = self.spec()?;
         drop(appliance);
-        let (.., many) = self.started(engines)?;
-        let alone = (self.alone(&spec, 1)?, self.alone(&spec, engines)?);
-        let [one_s, many_s, docker_one_s, docker_many_s] =
-            [one, many, alone.0, alone.1].map(|time| time.as_secs_f64());
+        let (appliance, _data, many) = self.started(engines, engines)?;
+        let [first_made_s, last_running_s] = self.made_and_running(many)?;
+        drop(appliance);
+        // Other ports than before: those of containers that have just gone may not be free yet.
+        let docker_one = self.alone(&spec, 1, 1, 100)?;
+        let mut docker_many = Vec::new();
+        for (run, at_once) in AT_ONCE.into_iter().enumerate() {
+            docker_many.push(self.alone(&spec, engines, at_once, 200 + run * engines)?);
+        }
         self.clear()?;
+        let [one_s, many_s] = [one, many].map(|time| time.as_secs_f64());
+        let best_s = docker_many.iter().map(|alone| alone.running_s).fold(f64::INFINITY, f64::min);
         Ok(Started {
             engines,
             one_s,
             many_s,
             ratio: many_s / one_s,
-            docker_one_s,
-            docker_many_s,
-            docker_ratio: docker_many_s / docker_one_s,
+            first_made_s,
+            last_running_s,
+            docker_one_s: docker_one.running_s,
+            docker_many,
+            least_ratio: (one_s - docker_one.running_s + best_s) / one_s,
         })
+    }
+
+    /// Seconds from the beginning of what has just taken so long until the first of the containers there are was made, and until
+    /// the last of them ran.
+    fn made_and_running(&self, took: Duration) -> anyhow::Result<[f64; 2]> {
+        const DAY: f64 = 86_400.0;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let begun = now.saturating_sub(took).as_secs_f64() % DAY;
+        let ids = self.docker(&["ps", "--quiet", "--filter", &format!("label={LABEL}")])?;
+        let mut inspect = vec!["inspect", "--format", "{{.Created}} {{.State.StartedAt}}"];
+        inspect.extend(ids.lines());
+        let times = self.docker(&inspect)?;
+        // Docker's clock is this machine's, and so is its day.
+        let after = |time: &str| second_of_day(time).map(|second| (second - begun).rem_euclid(DAY));
+        let pairs = times.lines().filter_map(|line| {
+            let (made, running) = line.split_once(' ')?;
+            Some((after(made)?, after(running)?))
+        });
+        let ends = pairs.fold((f64::INFINITY, 0.0f64), |(first, last), (made, running)| {
+            (first.min(made), last.max(running))
+        });
+        ensure!(ends.0.is_finite(), "Docker does not tell when containers were made: {times}");
+        Ok([ends.0, ends.1])
     }
 
     /// What the engine there is was made from, as a request for another one of it.
@@ -424,7 +511,8 @@ impl Docker<'_> {
         let id = self.docker(&["ps", "--quiet", "--filter", &format!("label={LABEL}")])?;
         let shown: Value = serde_json::from_str(&self.docker(&["inspect", &id])?)?;
         let (config, host) = (&shown[0]["Config"], &shown[0]["HostConfig"]);
-        let port = config["Labels"]["host.http_port"].as_str().context("it has no port")?.to_owned();
+        let port = |label: &str| config["Labels"][label].as_str().and_then(|port| port.parse().ok());
+        let ports: Vec<u16> = ["host.http_port", "host.api_port"].into_iter().filter_map(port).collect();
         let body = json!({
             "Image": config["Image"],
             "Env": config["Env"],
@@ -433,33 +521,35 @@ impl Docker<'_> {
             "Labels": { "sluice.bench": "fleet" },
             "HostConfig": { "PortBindings": host["PortBindings"], "RestartPolicy": host["RestartPolicy"] },
         });
-        Ok(Spec { body: body.to_string(), port })
+        let holes = Spec::HOLES.iter().zip(&ports);
+        let body = holes.fold(body.to_string(), |body, (hole, port)| body.replace(&port.to_string(), hole));
+        Ok(Spec { body, ports })
     }
 
-    /// How long the daemon takes by itself from nothing to so many engines that answer, all asked for at once.
-    fn alone(&self, spec: &Spec, engines: usize) -> anyhow::Result<Duration> {
+    /// How long the daemon takes by itself from nothing to so many containers that run.
+    fn alone(&self, spec: &Spec, engines: usize, at_once: usize, first: usize) -> anyhow::Result<Alone> {
         self.clear()?;
-        let begun = Instant::now();
+        let (begun, next) = (Instant::now(), AtomicUsize::new(0));
+        let work = || -> anyhow::Result<()> {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= engines {
+                    return Ok(());
+                }
+                self.start_one(spec, first + n)?;
+            }
+        };
         thread::scope(|scope| {
-            let start = |n| scope.spawn(move || self.start_one(spec, n));
-            let started: Vec<_> = (0..engines).map(start).collect();
-            started.into_iter().try_for_each(|one| one.join().expect("it does not panic"))
+            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("it does not panic"))
         })?;
-        Ok(begun.elapsed())
+        Ok(Alone { at_once, running_s: begun.elapsed().as_secs_f64() })
     }
 
     fn start_one(&self, spec: &Spec, n: usize) -> anyhow::Result<()> {
-        let port = spec.port.parse::<u16>()? + u16::try_from(n)?;
-        let body = spec.body.replace(&spec.port, &port.to_string());
-        let created = self.post("/containers/create", &body)?;
+        let created = self.post("/containers/create", &spec.of(n)?)?;
         let id = created["Id"].as_str().with_context(|| format!("no container was made: {created}"))?;
-        self.post(&format!("/containers/{id}/start"), "")?;
-        let deadline = Instant::now() + PATIENCE;
-        while !http::get(([127, 0, 0, 1], port).into(), READY).is_ok_and(|answer| answer.status() == 200) {
-            ensure!(Instant::now() < deadline, "no engine answers on port {port}");
-            thread::sleep(LOOK);
-        }
-        Ok(())
+        self.post(&format!("/containers/{id}/start"), "").map(drop)
     }
 
     /// One request; what is answered, `null` when nothing is.
@@ -481,7 +571,7 @@ impl Docker<'_> {
     }
 
     fn lose_one(&self, rate: u64) -> anyhow::Result<Lost> {
-        let (appliance, _data, _) = self.started(3)?;
+        let (appliance, _data, _) = self.started(3, 4)?;
         let reference =
             Engine::start(Options { channels: vec![ChannelSpec::synthetic(0, rate)], ..Options::default() })?;
         let (id, infohash) = nth(0);
@@ -497,10 +587,16 @@ impl Docker<'_> {
             let report = player.report();
             report.packets - report.nulls - report.tables
         };
-        let begun = Instant::now();
+        let (before, begun) = (ready_so_far(appliance.addr())?, Instant::now());
         self.docker(&["kill", &container])?;
         let (mut last, mut last_at, mut longest) = (media(), begun, Duration::ZERO);
-        while begun.elapsed() < Duration::from_secs(5) {
+        let (mut whole, mut look_at) = (None, begun);
+        while begun.elapsed() < Duration::from_secs(5) || whole.is_none() {
+            ensure!(begun.elapsed() < PATIENCE, "what was killed is not replaced");
+            if whole.is_none() && Instant::now() >= look_at {
+                look_at = Instant::now() + READY_LOOK;
+                whole = (ready_so_far(appliance.addr())? > before).then(|| begun.elapsed());
+            }
             let now = media();
             if now > last {
                 longest = longest.max(last_at.elapsed());
@@ -509,8 +605,7 @@ impl Docker<'_> {
             thread::sleep(LOOK);
         }
         longest = longest.max(last_at.elapsed());
-        wait_ready(appliance.addr(), 3)?;
-        let whole = begun.elapsed();
+        let whole = whole.unwrap_or_default();
         let faults = player.report().faults();
         ensure!(player.end().is_none(), "the player was disconnected");
         self.clear()?;

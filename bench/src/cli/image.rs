@@ -11,7 +11,7 @@ use crate::sys;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub struct Args {
     /// From the start of the process until the engine listens: the real one takes seconds.
     #[arg(long, default_value = "0s", value_parser = time)]
     boot: Duration,
+    /// Takes connections and never answers any.
+    #[arg(long)]
+    hung: bool,
     /// What the container's command is; only some images take one.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -190,11 +193,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     thread::sleep(args.boot);
     let host = if told.is_bound_to_all { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    if args.hung {
+        // The kernel takes them, and nobody looks.
+        let _listener = TcpListener::bind((host, told.http_port)).context("the port is taken")?;
+        loop {
+            thread::park();
+        }
+    }
     let _engine = Engine::start(Options {
         listen: (host, told.http_port).into(),
         channels: (0..args.channels).map(|n| ChannelSpec::synthetic(n, args.rate)).collect(),
         ..Options::default()
     })?;
+    // What a container's log is made of.
+    eprintln!("engine: serving on port {}", told.http_port);
     if let Some(seconds) = env.get(DEVOUR_AFTER_S) {
         let seconds = seconds.parse().with_context(|| format!("{DEVOUR_AFTER_S} is a number of seconds"))?;
         thread::sleep(Duration::from_secs(seconds));

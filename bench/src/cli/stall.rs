@@ -1,4 +1,4 @@
-//! `sluice-bench stall`: what players notice of a control plane that stands still.
+//! `sluice-bench stall`: what players notice of a control plane that stands still, or that dies.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::output::{Output, progress};
-use crate::stall::{self, Options};
+use crate::stall::{self, Fault, Options};
 
 /// Options of `stall`.
 #[derive(clap::Args, Debug)]
@@ -30,7 +30,10 @@ pub struct Args {
     /// Rate of each channel in Mbit/s.
     #[arg(long, default_value_t = 4.0)]
     mbit: f64,
-    /// Seconds that control stands still, and that are measured without that before.
+    /// Have control die again and again instead of standing still.
+    #[arg(long)]
+    kill: bool,
+    /// Seconds that control stands still or dies in, and that are measured without that before.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: u64,
     #[command(flatten)]
@@ -53,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         paced_share: args.paced_share,
         channels: args.channels,
         mbit: args.mbit,
+        fault: if args.kill { Fault::Kill } else { Fault::Stall },
         standstill: Duration::from_secs(args.seconds),
     };
     let verdict = stall::run(&options, command, progress())?;

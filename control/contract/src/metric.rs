@@ -10,6 +10,10 @@ pub mod published {
     pub const ENGINE_BYTES: &str = "sluice_engine_bytes";
     /// Bytes taken by players' sockets, a counter.
     pub const CLIENT_BYTES: &str = "sluice_client_bytes";
+    /// From request to first media of joins to running streams, a histogram.
+    pub const JOIN_SECONDS: &str = "sluice_join_seconds";
+    /// Between two deliveries to one player, a histogram.
+    pub const DELIVERY_GAP_SECONDS: &str = "sluice_delivery_gap_seconds";
     /// How long sessions lived, a histogram.
     pub const SESSION_SECONDS: &str = "sluice_session_seconds";
 }

@@ -99,12 +99,14 @@ pub enum MoveReason {
     PortChanged,
     /// All engines in use behind one VPN are silent together.
     VpnDegraded,
+    /// The engine does not answer any more, though its stream may still come.
+    EngineDown,
 }
 
 impl MoveReason {
     /// Every reason, for metrics that show zeros and for the documentation test.
-    pub const ALL: [Self; 5] =
-        [Self::Requested, Self::Draining, Self::Gone, Self::PortChanged, Self::VpnDegraded];
+    pub const ALL: [Self; 6] =
+        [Self::Requested, Self::Draining, Self::Gone, Self::PortChanged, Self::VpnDegraded, Self::EngineDown];
 
     /// Stable machine-readable name.
     pub const fn as_str(self) -> &'static str {
@@ -114,6 +116,7 @@ impl MoveReason {
             Self::Gone => "gone",
             Self::PortChanged => "port_changed",
             Self::VpnDegraded => "vpn_degraded",
+            Self::EngineDown => "engine_down",
         }
     }
 

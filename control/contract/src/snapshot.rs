@@ -10,6 +10,7 @@ use crate::reason::{EndReason, RefusalCode};
 use crate::supply::Supply;
 use arc_swap::ArcSwap;
 use atomic_waker::AtomicWaker;
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -59,8 +60,13 @@ impl Board {
         self.supply.load_full()
     }
 
-    /// The newest snapshot of every shard, in shard order.
+    /// The newest snapshot of every shard, in shard order. Players that another shard serves are with their session.
     pub fn read(&self) -> Vec<Arc<Shard>> {
+        gathered(self.read_apart())
+    }
+
+    /// The same with players where they are served.
+    pub fn read_apart(&self) -> Vec<Arc<Shard>> {
         self.shards.iter().map(ArcSwap::load_full).collect()
     }
 
@@ -99,6 +105,20 @@ impl Board {
     }
 }
 
+/// Adds the players of replicas to the sessions they belong to.
+fn gathered(mut shards: Vec<Arc<Shard>>) -> Vec<Arc<Shard>> {
+    let replicas: Vec<Arc<Replica>> = shards.iter().flat_map(|shard| &shard.replicas).cloned().collect();
+    for replica in replicas.iter().filter(|replica| !replica.clients.is_empty()) {
+        let Some(owner) = shards.get_mut(usize::from(replica.owner.0)) else { continue };
+        let Some(at) = owner.sessions.iter().position(|session| session.key == replica.key) else { continue };
+        let session = Arc::make_mut(&mut Arc::make_mut(owner).sessions[at]);
+        // One that moves may be shown by both shards for a moment.
+        let known: HashSet<ClientId> = session.clients.iter().map(|client| client.id).collect();
+        session.clients.extend(replica.clients.iter().filter(|client| !known.contains(&client.id)).cloned());
+    }
+    shards
+}
+
 /// What control shows of itself, for answers that shards give.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -117,6 +137,10 @@ pub struct Shard {
     pub taken_at: SystemTime,
     /// Sessions, including those in their grace period.
     pub sessions: Vec<Arc<Session>>,
+    /// Sessions of other shards that it serves too.
+    pub replicas: Vec<Arc<Replica>>,
+    /// Bytes per second that its players take if none falls behind.
+    pub demand: u64,
     /// Clients that ended a short while ago, oldest first; bounded in number and time.
     pub ended: Vec<Arc<EndedClient>>,
     /// Sessions that ended a short while ago, in the order of their numbers; bounded in number and time.
@@ -132,6 +156,8 @@ impl Shard {
             driver: None,
             taken_at: SystemTime::UNIX_EPOCH,
             sessions: Vec::new(),
+            replicas: Vec::new(),
+            demand: 0,
             ended: Vec::new(),
             ended_sessions: Vec::new(),
             metrics: Vec::new(),
@@ -283,6 +309,8 @@ pub struct Session {
     pub idle_since: Option<SystemTime>,
     /// When the last media bytes came from an engine.
     pub last_media_at: Option<SystemTime>,
+    /// Since when only media has come that had come before, byte for byte; `None` while anything new comes.
+    pub repeats_since: Option<SystemTime>,
     /// Connected players that receive media.
     pub clients: Vec<Client>,
     /// Players that wait for the start.
@@ -315,6 +343,55 @@ pub struct Session {
     pub formats: Vec<&'static str>,
     /// What is where in its window.
     pub timeline: Timeline,
+}
+
+impl Session {
+    /// One that has just been asked for: nothing has come, and nobody watches.
+    pub fn begun(key: StreamKey, asked_as: Selector, shard: ShardId, created_at: SystemTime) -> Self {
+        Self {
+            key,
+            asked_as,
+            channel: None,
+            infohash: None,
+            shard,
+            state: SessionState::Starting,
+            engine: None,
+            created_at,
+            started_at: None,
+            idle_since: None,
+            last_media_at: None,
+            repeats_since: None,
+            clients: Vec::new(),
+            waiting: 0,
+            head: 0,
+            tail: 0,
+            window_s: 0.0,
+            rate: 0,
+            bytes_in: 0,
+            garbage_bytes: 0,
+            continuity_errors: 0,
+            discontinuities: 0,
+            failovers: 0,
+            splices: Splices::default(),
+            stat: None,
+            stat_at: None,
+            formats: Vec::new(),
+            timeline: Timeline::default(),
+        }
+    }
+}
+
+/// A session of another shard, served by this one too.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Canonical key.
+    pub key: StreamKey,
+    /// The session's own shard.
+    pub owner: ShardId,
+    /// Players that are served here.
+    pub clients: Vec<Client>,
+    /// What they take, bytes per second.
+    pub demand: u64,
 }
 
 /// Where in a window something is: on the session's media clock, which begins at zero and never goes back.
@@ -484,4 +561,66 @@ pub struct EndedSession {
     pub reason: EndReason,
     /// When it ended.
     pub at: SystemTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Options, StreamName};
+
+    fn client(id: u128) -> Client {
+        Client {
+            id: ClientId(id),
+            address: IpAddr::from([127, 0, 0, 1]),
+            user_agent: "test".into(),
+            connected_at: SystemTime::UNIX_EPOCH,
+            last_active: SystemTime::UNIX_EPOCH,
+            bytes_sent: 1,
+            behind_bytes: 0,
+            behind_s: 0.0,
+            rate: 0,
+            skips: 0,
+            skipped_bytes: 0,
+        }
+    }
+
+    fn session(key: &StreamKey, shard: ShardId, clients: &[u128]) -> Arc<Session> {
+        let asked_as = Selector::Infohash(Hex40::from_bytes([7; 20]));
+        Arc::new(Session {
+            state: SessionState::Playing,
+            clients: clients.iter().copied().map(client).collect(),
+            ..Session::begun(key.clone(), asked_as, shard, SystemTime::UNIX_EPOCH)
+        })
+    }
+
+    /// Guards: whoever reads the board finds a session's players with it, wherever they are served, each of them once; each
+    /// shard still shows its own.
+    #[test]
+    fn players_are_with_their_session_wherever_they_are_served() {
+        let board = Board::new(3);
+        let key = |byte| StreamKey {
+            name: StreamName::Infohash(Hex40::from_bytes([byte; 20])),
+            options: Options::default(),
+        };
+        let owner = ShardId(1);
+        let mut shown = Shard::empty(owner);
+        shown.sessions = vec![session(&key(1), owner, &[1, 2]), session(&key(2), owner, &[9])];
+        board.publish(shown);
+        for (shard, clients) in [(0, vec![2, 3]), (2, vec![4])] {
+            let mut shown = Shard::empty(ShardId(shard));
+            let clients = clients.into_iter().map(client).collect();
+            shown.replicas = vec![
+                Arc::new(Replica { key: key(1), owner, clients, demand: 0 }),
+                // Its session is over.
+                Arc::new(Replica { key: key(3), owner, clients: vec![client(8)], demand: 0 }),
+            ];
+            board.publish(shown);
+        }
+        let ids = |session: &Session| -> Vec<u128> { session.clients.iter().map(|it| it.id.0).collect() };
+        let read = board.read();
+        assert_eq!(ids(&read[1].sessions[0]), [1, 2, 3, 4]);
+        assert_eq!(ids(&read[1].sessions[1]), [9]);
+        assert_eq!(ids(&board.read_apart()[1].sessions[0]), [1, 2]);
+        assert!(read[0].sessions.is_empty() && read[2].sessions.is_empty());
+    }
 }

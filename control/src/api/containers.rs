@@ -655,7 +655,9 @@ pub(crate) struct ReprovisionStatus {
     /// `idle`, `in_progress`, `success` or `error`.
     status: &'static str,
     message: Option<String>,
+    /// When it last went on.
     timestamp: Option<String>,
+    started_at: Option<String>,
     total_engines: usize,
     engines_stopped: usize,
     engines_provisioned: usize,
@@ -684,6 +686,7 @@ impl ReprovisionStatus {
             status: "idle",
             message: None,
             timestamp: None,
+            started_at: None,
             total_engines: 0,
             engines_stopped: 0,
             engines_provisioned: 0,
@@ -702,6 +705,7 @@ impl From<&Progress> for ReprovisionStatus {
             status,
             message: Some(progress.text()),
             timestamp: Some(rfc3339(wall(rework.at))),
+            started_at: Some(rfc3339(wall(rework.begun))),
             total_engines: rework.total,
             engines_stopped: *stopped,
             engines_provisioned: *provisioned,

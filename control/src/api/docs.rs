@@ -4,9 +4,9 @@ use axum::Router;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{StatusCode, header};
-use std::sync::Arc;
-use utoipa_swagger_ui::Config;
+use http::header;
+use std::io::{Cursor, Read};
+use zip::ZipArchive;
 
 use super::error;
 
@@ -14,11 +14,24 @@ use super::error;
 const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
     connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
+/// The files of Swagger UI that its page loads, packed.
+const PAGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.zip"));
+/// No file of it is larger.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+/// What has it show our description. Swagger UI brings a file of this name that shows somebody else's.
+const INITIALIZER: &str = r##"window.onload = () => {
+  window.ui = SwaggerUIBundle({
+    url: "../openapi.json",
+    dom_id: "#swagger-ui",
+    deepLinking: true,
+    layout: "StandaloneLayout",
+    presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset],
+  });
+};
+"##;
+
 /// Routes that show this description; relative, so that they work under any prefix a proxy adds.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Router<S> {
-    let config = Arc::new(Config::from("../openapi.json"));
-    let file = move |name: &str| file(name, config.clone());
-    let (index, redirect, assets) = (file.clone(), file.clone(), file);
     Router::new()
         .route(
             "/openapi.json",
@@ -27,29 +40,37 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Route
         // Relative links of the page need the slash.
         .route("/docs", get(|| async { Redirect::temporary("/docs/") }))
         .route("/redoc", get(|| async { Redirect::temporary("/docs/") }))
-        .route("/docs/", get(move || async move { index("index.html") }))
-        .route("/docs/oauth2-redirect", get(move || async move { redirect("oauth2-redirect.html") }))
+        .route("/docs/", get(|| async { file("index.html") }))
+        .route("/docs/oauth2-redirect", get(|| async { file("oauth2-redirect.html") }))
         .route(
             "/docs/{file}",
-            get(move |axum::extract::Path(name): axum::extract::Path<String>| async move { assets(&name) }),
+            get(|axum::extract::Path(name): axum::extract::Path<String>| async move { file(&name) }),
         )
 }
 
-fn file(name: &str, config: Arc<Config<'static>>) -> Response {
-    match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(file)) => {
-            let headers = [
-                (header::CONTENT_TYPE, file.content_type),
-                (header::CACHE_CONTROL, "max-age=3600".to_owned()),
-                (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-            ];
-            (headers, file.bytes.into_owned()).into_response()
-        }
-        Ok(None) => error::not_found(),
-        Err(error) => {
-            tracing::error!(%error, name, "a page of the API description cannot be made; this is a bug");
-            error::detail(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-        }
-    }
+fn file(name: &str) -> Response {
+    let bytes = if name == "swagger-initializer.js" { Some(INITIALIZER.into()) } else { unpacked(name) };
+    let Some(bytes) = bytes else { return error::not_found() };
+    let kind = match name.rsplit('.').next() {
+        Some("html") => "text/html",
+        Some("css") => "text/css",
+        Some("js") => "text/javascript",
+        _ => "image/png",
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "max-age=3600"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, bytes).into_response()
+}
+
+/// A file of Swagger UI; unpacked for each who asks, which is seldom.
+fn unpacked(name: &str) -> Option<Vec<u8>> {
+    let mut pages = ZipArchive::new(Cursor::new(PAGES)).ok()?;
+    let file = pages.by_name(name).ok()?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }

@@ -3,13 +3,14 @@
 use super::Sources;
 use super::error::{Error, Named};
 use super::input::{Keyed, Read};
-use super::shapes::{EngineView, playing};
+use super::shapes::EngineView;
 use crate::engines::HandError;
 use crate::events::{Draft, EventType};
 use crate::streams;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 use serde::Serialize;
 use sluice_contract::EngineId;
 use utoipa::ToSchema;
@@ -33,8 +34,9 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 ///
 /// By port. Platform and version are what the engine's last check said; nobody is asked now.
 #[utoipa::path(get, path = "/engines", tag = "engines", responses((status = 200, body = Vec<EngineView>)))]
-async fn engines(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Vec<EngineView>> {
-    Json(EngineView::all(&sources.engines, playing(&sources.streams)))
+async fn engines(State(sources): State<Sources>, Read(()): Read<()>) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], sources.bodies.engines(&sources)).into_response()
 }
 
 /// One engine
@@ -51,10 +53,8 @@ async fn engines(State(sources): State<Sources>, Read(()): Read<()>) -> Json<Vec
     )
 )]
 async fn engine(State(sources): State<Sources>, Read(id): Read<String>) -> Result<Response, Error> {
-    let playing = playing(&sources.streams);
-    let here = playing.get(id.as_str()).cloned().unwrap_or_default();
-    let found = EngineView::all(&sources.engines, playing).into_iter().find(|view| view.is_named(&id));
-    let engine = found.ok_or(Error::NoEngine)?;
+    let found = EngineView::one(&sources.engines, &sources.streams, &id);
+    let (engine, here) = found.ok_or(Error::NoEngine)?;
     let streams = here.iter().map(|shown| shown.state(false)).collect();
     Ok(Json(EngineWithStreams { engine, streams }).into_response())
 }

@@ -5,6 +5,7 @@ use super::Sources;
 use super::error::Error;
 use super::input::{BodyKind, Fields, Input, Keyed, rule};
 use super::service::Message;
+use axum::extract::State;
 use axum::{Json, Router, routing};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -35,12 +36,17 @@ pub(super) fn routes() -> Router<Sources> {
 }
 
 /// Has every thread of the plane stand still, whatever it was doing.
-async fn stall(Keyed(Standstill(time)): Keyed<Standstill>) -> Result<Json<Message>, Error> {
-    let threads = tokio::runtime::Handle::current().metrics().num_workers();
-    tokio::spawn(async move {
+async fn stall(
+    State(sources): State<Sources>,
+    Keyed(Standstill(time)): Keyed<Standstill>,
+) -> Result<Json<Message>, Error> {
+    let runtimes = [tokio::runtime::Handle::current(), sources.work.clone()];
+    sources.work.spawn(async move {
         tokio::time::sleep(HEAD_START).await;
-        for _ in 0..threads {
-            tokio::spawn(stand_still(time));
+        for runtime in runtimes {
+            for _ in 0..runtime.metrics().num_workers() {
+                runtime.spawn(stand_still(time));
+            }
         }
     });
     Ok(Message::told(format!("control stands still for {} s", time.as_secs())))

@@ -6,7 +6,7 @@ use super::Sources;
 use super::error::{Blocked, Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use super::service::{Acexy, Message};
-use super::shapes::{health_status, playing};
+use super::shapes::health_status;
 use super::time::{rfc3339, wall};
 use crate::engines::breaker::{BreakerStanding, BreakerState};
 use crate::engines::health::State as Health;
@@ -235,7 +235,7 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<OrchestratorStatus> {
     let standing = sources.engines.standing();
     let engines = EngineCounts::new(&standing);
-    let used = playing(&sources.streams).len();
+    let used = sources.streams.engines_used().len();
     let (active, total) = sources.streams.counts();
     let supply = sources.board.supply();
     let fleet = sources.engines.fleet();

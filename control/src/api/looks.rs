@@ -4,10 +4,9 @@
 //! Whoever follows is told the first look whole and of each later one only what is another text than before. Followers at the
 //! same beat share the look and what is told of it, so that their number costs no more than the writing.
 
-use super::shapes::{EngineView, playing};
+use super::shapes::json;
 use super::time::epoch_ms;
 use super::{Sources, proxy};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -78,13 +77,23 @@ impl Looks {
         let shared = &mut *shared;
         let newest = shared.newest.take().filter(|look| look.taken.elapsed() < SHARED_FOR);
         let number = shared.told.as_ref().map_or(0, |told| told.to) + 1;
-        let newest = newest.unwrap_or_else(|| Arc::new(Look::take(sources, number)));
+        let newest = match newest {
+            Some(look) => look,
+            None => {
+                let all = sources.clone();
+                beside(sources, move || Arc::new(Look::take(&all, number))).await
+            }
+        };
         shared.newest = Some(newest.clone());
         let from = before.map(|look| look.number);
         let told = shared.told.as_ref().filter(|told| (told.from, told.to) == (from, newest.number));
         let text = match told {
             Some(told) => told.text.clone(),
-            None => newest.told_after(before.map(|look| &look.parts)).into(),
+            None => {
+                let (now, before) = (newest.clone(), before.cloned());
+                beside(sources, move || now.told_after(before.as_deref().map(|look| &look.parts)).into())
+                    .await
+            }
         };
         shared.told = Some(Told { from, to: newest.number, text: text.clone() });
         (newest, text)
@@ -117,8 +126,8 @@ impl Look {
     fn take(sources: &Sources, number: u64) -> Self {
         let at = SystemTime::now();
         let streams = proxy::all(sources, at).into_iter().map(|view| (view.name().to_owned(), json(&view)));
-        let engines = EngineView::all(&sources.engines, playing(&sources.streams)).into_iter();
-        let engines = engines.map(|view| (view.name().to_owned(), json(&view)));
+        let engines = sources.bodies.each_engine(sources).into_iter();
+        let engines = engines.map(|(name, text)| (name.to_string(), text.to_string()));
         let exposition = sources.metrics.expose(false).text;
         let figures = exposition.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (series, _) = line.rsplit_once(' ')?;
@@ -144,9 +153,14 @@ impl Look {
     }
 }
 
-/// What serde_json cannot write is none of our shapes.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+/// Does what takes long where no request waits behind it.
+async fn beside<T: Send + 'static>(sources: &Sources, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match sources.work.spawn(async move { work() }).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The plane ends, and whoever waits here is about to be cut.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Adds what is new of a part, and the names that are gone from it.

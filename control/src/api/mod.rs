@@ -6,6 +6,7 @@
 //! request here ever waits for an engine or a shard.
 
 mod access;
+mod bodies;
 mod caches;
 mod connection;
 mod containers;
@@ -41,6 +42,7 @@ mod version;
 mod vpn;
 
 pub(crate) use access::Access;
+pub(crate) use bodies::Bodies;
 pub(crate) use looks::Looks;
 pub(crate) use sessions::Sessions;
 pub(crate) use shapes::health_status;
@@ -101,24 +103,30 @@ pub(crate) struct Sources {
     pub(crate) idle_timeout: Duration,
     /// Figures for those who follow.
     pub(crate) looks: Arc<Looks>,
+    /// Long answers.
+    pub(crate) bodies: Arc<Bodies>,
+    /// Where what takes long is done, so that no request waits behind it.
+    pub(crate) work: tokio::runtime::Handle,
 }
 
-/// Takes connections; the room has no task of its own, only one per connection.
+/// Takes connections; each has a task, on threads of their own: what is done beside never keeps a request waiting.
 pub(crate) struct Handle {
     server: Arc<connection::Server>,
+    threads: tokio::runtime::Handle,
     places: Arc<Semaphore>,
     places_max: u32,
     stop: watch::Sender<bool>,
 }
 
-/// Makes the room.
-pub(crate) fn start(options: Options, sources: Sources) -> Handle {
+/// Makes the room; connections are served on `threads`.
+pub(crate) fn start(options: Options, sources: Sources, threads: tokio::runtime::Handle) -> Handle {
     let (stop, stopped) = watch::channel(false);
     let places_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
     let router = routes::router(&options, &sources);
     let server = connection::Server::new(&options, router, sources, stopped);
     Handle {
         server: Arc::new(server),
+        threads,
         places: Arc::new(Semaphore::new(places_max as usize)),
         places_max,
         stop,
@@ -131,7 +139,7 @@ impl Handle {
         match self.places.clone().try_acquire_owned() {
             Ok(place) => {
                 let server = self.server.clone();
-                tokio::spawn(async move {
+                self.threads.spawn(async move {
                     server.serve(connection).await;
                     drop(place);
                 });

@@ -16,6 +16,7 @@ use sluice_contract::snapshot::{
 use sluice_contract::{
     Alias, EndReason, EngineId, Hex40, Options, RefusalCode, Selector, StreamKey, ToShard,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 use utoipa::ToSchema;
@@ -494,10 +495,20 @@ async fn stream_clients(State(sources): State<Sources>, Read(id): Read<String>) 
 fn clients_of(sources: &Sources, id: &str) -> ClientsView {
     let wanted = Wanted::new(sources, id);
     let (mut clients, mut ended_clients) = (Vec::new(), Vec::new());
-    for shard in &sources.board.read() {
-        let named = shard.sessions.iter().filter(|session| wanted.names(session));
-        clients
-            .extend(named.flat_map(|session| &session.clients).map(|client| ClientView::new(client, shard)));
+    // Each player with the shard that serves it, which need not be its session's.
+    let shown = sources.board.read_apart();
+    let sessions = shown.iter().flat_map(|shard| &shard.sessions);
+    let keys: HashSet<&StreamKey> =
+        sessions.filter(|session| wanted.names(session)).map(|session| &session.key).collect();
+    let mut known = HashSet::new();
+    for shard in &shown {
+        let own = shard.sessions.iter().filter(|session| keys.contains(&session.key));
+        let others = shard.replicas.iter().filter(|replica| keys.contains(&replica.key));
+        let served = own.flat_map(|session| &session.clients);
+        let served = served.chain(others.flat_map(|replica| &replica.clients));
+        // One that moves may be shown by both shards for a moment.
+        let served = served.filter(|client| known.insert(client.id));
+        clients.extend(served.map(|client| ClientView::new(client, shard)));
         let named = shard.ended.iter().filter(|ended| wanted.names_ended(ended));
         ended_clients.extend(named.map(|ended| EndedClientView::new(ended, shard)));
     }

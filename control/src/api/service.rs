@@ -142,8 +142,8 @@ impl Input for Window {
 
 /// Figures of the last minutes or hours
 ///
-/// One point every five seconds for an hour, means of every minute for a day, kept in fixed memory since control started.
-/// What is not known is `null`.
+/// One point every five seconds for an hour, means of every minute for a day, and how long joins and gaps took, minute by minute
+/// for an hour; kept in fixed memory since the process started. What is not known is `null`.
 #[utoipa::path(
     get,
     path = "/metrics/history",

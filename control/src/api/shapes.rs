@@ -1,16 +1,16 @@
-//! The object that several routes show: an engine, as the REST contract has it.
+//! The object that several routes show: an engine, as the REST contract has it; and all of them, each written when it changes.
 
 use super::time::rfc3339;
 use crate::engines::authority::split;
-use crate::engines::fleet::MemberStanding;
+use crate::engines::fleet::{FleetStanding, MemberStanding};
 use crate::engines::health::State;
 use crate::engines::plan::Kind;
 use crate::engines::recipe::{Cache, LABEL_VPN};
 use crate::engines::records::Record;
-use crate::engines::{self, EngineStanding, condition};
-use crate::streams::{Filter, Handle, Shown};
+use crate::engines::{self, EngineStanding, Standing, condition};
+use crate::streams::{Handle, Playing, Shown};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ pub(crate) struct EngineView {
     container_id: String,
     container_name: String,
     host: String,
-    pub(super) port: u16,
+    port: u16,
     labels: BTreeMap<String, String>,
     /// Whether it owns the forwarded port of its VPN.
     forwarded: bool,
@@ -67,32 +67,31 @@ pub(crate) struct EngineView {
 }
 
 impl EngineView {
-    /// Every engine, by port.
+    /// One engine, and what plays on it.
     ///
-    /// Those that only other proxies know are there for as long as something plays on them.
-    pub(super) fn all(engines: &engines::Handle, mut playing: Playing) -> Vec<Self> {
+    /// One that only other proxies know is there for as long as something plays on it.
+    pub(super) fn one(
+        engines: &engines::Handle,
+        streams: &Handle,
+        name: &str,
+    ) -> Option<(Self, Vec<Arc<Shown>>)> {
         let standing = engines.standing();
-        let fleet = engines.fleet();
-        let members = fleet.as_ref().map(|fleet| fleet.by_id()).unwrap_or_default();
-        let view = |standing: &EngineStanding| {
-            let streams = playing.remove(&standing.id.0).unwrap_or_default();
-            let member = members.get(&*standing.id.0).copied();
-            Self::new(standing, engines.record(&standing.id), member, ids(&streams))
+        let here = streams.on_engine(name);
+        let Some(known) = standing.engines.iter().find(|engine| *engine.id.0 == *name) else {
+            return Some((Self::foreign(&here)?, here));
         };
-        let mut views: Vec<Self> = standing.engines.iter().map(view).collect();
-        views.extend(playing.values().filter_map(|streams| Self::foreign(streams)));
-        views.sort_by(|one, other| (one.port, &one.container_id).cmp(&(other.port, &other.container_id)));
-        views
+        let fleet = engines.fleet();
+        let member = fleet.as_ref().and_then(|fleet| fleet.by_id().get(name).copied());
+        Some((Self::new(known, engines.record(&known.id).as_ref(), member, ids(&here)), here))
     }
 
     fn new(
         standing: &EngineStanding,
-        record: Option<Record>,
+        times: Option<&Record>,
         member: Option<&MemberStanding>,
         streams: Vec<String>,
     ) -> Self {
         let (host, port) = split(&standing.authority);
-        let times = record.as_ref();
         let (condition, reason) = condition(standing, member);
         let cache = member.and_then(|member| member.cache.as_ref());
         let label = |key: &str| member.and_then(|member| member.labels.get(key)).cloned();
@@ -173,15 +172,110 @@ impl EngineView {
             is_drained: false,
         })
     }
+}
 
-    /// What the engine is called by.
-    pub(super) fn name(&self) -> &str {
-        &self.container_id
+/// Every engine as text, kept from one time to the next: with a thousand of them most are as they were.
+#[derive(Default)]
+pub(super) struct Pieces(HashMap<Arc<str>, Piece>);
+
+/// One engine's text, and what it was made of.
+struct Piece {
+    standing: EngineStanding,
+    record: Option<Record>,
+    member: Option<MemberStanding>,
+    streams: Option<Playing>,
+    port: u16,
+    json: Arc<str>,
+}
+
+impl Piece {
+    fn is_of(
+        &self,
+        standing: &EngineStanding,
+        record: Option<&Record>,
+        member: Option<&MemberStanding>,
+        streams: Option<&Playing>,
+    ) -> bool {
+        let is_same = |one: &Playing, other: &Playing| Arc::ptr_eq(one, other);
+        match (&self.streams, streams) {
+            (None, None) => {}
+            (Some(one), Some(other)) if is_same(one, other) => {}
+            _ => return false,
+        }
+        self.standing == *standing && self.record.as_ref() == record && self.member.as_ref() == member
+    }
+}
+
+impl Pieces {
+    /// Every engine's name and text, by port; those that only other proxies know are there for as long as something plays on them.
+    pub(super) fn all(
+        &mut self,
+        seen: &Seen,
+        engines: &engines::Handle,
+        streams: &Handle,
+    ) -> Vec<(Arc<str>, Arc<str>)> {
+        let Seen { standing, fleet, playing, .. } = seen;
+        let members = fleet.as_ref().map(|fleet| fleet.by_id()).unwrap_or_default();
+        let mut shown: Vec<(u16, Arc<str>, Arc<str>)> = Vec::with_capacity(standing.engines.len());
+        for engine in &standing.engines {
+            let id = &engine.id.0;
+            let (record, member, here) =
+                (engines.record(&engine.id), members.get(&**id).copied(), playing.get(id));
+            let piece = self.0.get(id).filter(|piece| piece.is_of(engine, record.as_ref(), member, here));
+            if let Some(piece) = piece {
+                shown.push((piece.port, id.clone(), piece.json.clone()));
+                continue;
+            }
+            let names = here.into_iter().flat_map(|here| here.iter()).map(|stream| stream.id().to_owned());
+            let view = EngineView::new(engine, record.as_ref(), member, names.collect());
+            let (port, json): (_, Arc<str>) = (view.port, json(&view).into());
+            shown.push((port, id.clone(), json.clone()));
+            let (standing, streams) = (engine.clone(), here.cloned());
+            self.0
+                .insert(id.clone(), Piece { standing, record, member: member.cloned(), streams, port, json });
+        }
+        if self.0.len() > standing.engines.len() {
+            let known: HashSet<&str> = standing.engines.iter().map(|engine| &*engine.id.0).collect();
+            self.0.retain(|id, _| known.contains(&**id));
+        }
+        let others = playing.keys().filter(|id| !self.0.contains_key(*id));
+        shown.extend(others.filter_map(|id| {
+            let view = EngineView::foreign(&streams.on_engine(id))?;
+            Some((view.port, id.clone(), json(&view).into()))
+        }));
+        shown.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        shown.into_iter().map(|(_, id, json)| (id, json)).collect()
+    }
+}
+
+/// What serde_json cannot write is none of our shapes.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// What engines are shown from, at one moment.
+pub(super) struct Seen {
+    standing: Arc<Standing>,
+    fleet: Option<Arc<FleetStanding>>,
+    playing: HashMap<Arc<str>, Playing>,
+    version: u64,
+}
+
+impl Seen {
+    /// Now.
+    pub(super) fn now(engines: &engines::Handle, streams: &Handle) -> Self {
+        let (version, playing) = streams.playing();
+        Self { standing: engines.standing(), fleet: engines.fleet(), playing, version }
     }
 
-    /// Whether this is the engine a caller names.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        self.container_id == name
+    /// Whether anything but times and figures changed since.
+    pub(super) fn is_still_so(&self, engines: &engines::Handle, streams: &Handle) -> bool {
+        let is_fleet = match (&self.fleet, engines.fleet()) {
+            (None, None) => true,
+            (Some(seen), Some(now)) => Arc::ptr_eq(seen, &now),
+            _ => false,
+        };
+        is_fleet && Arc::ptr_eq(&self.standing, &engines.standing()) && self.version == streams.version()
     }
 }
 
@@ -192,19 +286,6 @@ pub(crate) fn health_status(standing: &EngineStanding) -> &'static str {
         (State::Down, _) | (_, Some(_)) => "unhealthy",
         (State::Healthy | State::Suspect, None) => "healthy",
     }
-}
-
-/// Streams that play, by engine.
-pub(super) type Playing = HashMap<Arc<str>, Vec<Arc<Shown>>>;
-
-/// Every stream that plays, by engine.
-pub(super) fn playing(streams: &Handle) -> Playing {
-    let active = Filter { is_active: Some(true), container_id: None };
-    let mut playing = Playing::new();
-    for shown in streams.list(&active) {
-        playing.entry(shown.stream.start.engine.id.clone()).or_default().push(shown);
-    }
-    playing
 }
 
 fn ids(streams: &[Arc<Shown>]) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Streams as callers of the contract know them: our own sessions and those that other proxies report, from one book.
 
 use super::Sources;
+use super::bodies::array;
 use super::error::{Detail, Error};
 use super::input::{BodyKind, Fields, Input, Keyed, Read, rule};
 use crate::streams::remote::Target;
@@ -134,18 +135,13 @@ fn refused(error: StopError) -> Error {
     responses((status = 200, body = Vec<State>))
 )]
 async fn list(From(sources): From<Sources>, Read(filter): Read<Filter>) -> Response {
-    let shown = sources.streams.list(&filter);
     // Each stream is written once for everybody who asks, not once per answer: thousands of them are put together here.
-    let length = shown.iter().map(|shown| shown.json().len() + 1).sum::<usize>() + 2;
-    let mut body = String::with_capacity(length);
-    body.push('[');
-    for (at, shown) in shown.iter().enumerate() {
-        if at > 0 {
-            body.push(',');
-        }
-        body.push_str(shown.json());
-    }
-    body.push(']');
+    let body = if filter.is_active.is_none() && filter.container_id.is_none() {
+        sources.bodies.streams(&sources)
+    } else {
+        let shown = sources.streams.list(&filter);
+        array(shown.iter().map(|shown| shown.json())).into()
+    };
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 

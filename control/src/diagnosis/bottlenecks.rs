@@ -111,6 +111,8 @@ mod tests {
             driver: None,
             taken_at: SystemTime::UNIX_EPOCH,
             sessions: Vec::new(),
+            replicas: Vec::new(),
+            demand: 0,
             ended: Vec::new(),
             ended_sessions: Vec::new(),
             metrics: metrics.into_iter().map(sample).collect(),

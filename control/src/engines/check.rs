@@ -4,6 +4,7 @@
 
 use super::authority::Authority;
 use crate::fetch;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) enum CheckFault {
     /// No connection in time.
     #[error("{0} cannot be connected to within 3 s")]
     Unconnected(SocketAddr),
+    /// Connections are taken and closed again, as Docker does for a port nobody in the container listens on.
+    #[error("{0} closes connections without an answer")]
+    Closed(SocketAddr),
     /// It takes connections, and does not answer in time.
     #[error("{0} takes connections and does not answer within 3 s")]
     Late(SocketAddr),
@@ -50,11 +54,17 @@ impl CheckFault {
         matches!(self, Self::Name { .. } | Self::Refused(_))
     }
 
+    /// Whether nobody listens there.
+    pub(crate) fn is_deserted(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Closed(_))
+    }
+
     /// The address that was tried, when the name had one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Name { .. } => None,
             Self::Refused(address)
+            | Self::Closed(address)
             | Self::Unconnected(address)
             | Self::Late(address)
             | Self::Answer { address, .. } => Some(*address),
@@ -140,6 +150,44 @@ async fn ask(address: SocketAddr, authority: &str, timeout: Duration) -> Result<
         Err(fetch::Error::Connect(_)) => Err(CheckFault::Refused(address)),
         Err(fetch::Error::Unconnected(_)) => Err(CheckFault::Unconnected(address)),
         Err(fetch::Error::Late(_)) => Err(CheckFault::Late(address)),
+        Err(fetch::Error::Http(error)) if is_closed(&error) => Err(CheckFault::Closed(address)),
         Err(error) => Err(CheckFault::Answer { address, reason: error.to_string() }),
+    }
+}
+
+/// Whether the connection ended before anything was answered, rather than with something that is no HTTP.
+fn is_closed(error: &hyper::Error) -> bool {
+    let is_broken = || error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_broken()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Guards: a port behind which nobody listens is told from one on which something else answers, also where Docker takes the
+    /// connection first.
+    #[tokio::test]
+    async fn a_deserted_port_is_told_from_a_strange_one() {
+        for answer in [None, Some(&b"220 mail.example ESMTP\r\n"[..])] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let authority: Authority =
+                listener.local_addr().expect("an address").to_string().parse().unwrap();
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    if let Some(answer) = answer {
+                        let _ = stream.read(&mut [0; 1024]).await;
+                        let _ = stream.write_all(answer).await;
+                    }
+                }
+            });
+            let fault = check(&authority).await.expect_err("it is no engine");
+            assert_eq!(fault.is_deserted(), answer.is_none(), "{fault}");
+        }
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let authority: Authority = nobody.local_addr().expect("an address").to_string().parse().unwrap();
+        drop(nobody);
+        assert!(check(&authority).await.expect_err("nobody is there").is_deserted());
     }
 }

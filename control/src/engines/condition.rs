@@ -86,7 +86,7 @@ pub(crate) fn condition(
         Some(_) if engine.kind.is_starting() => Condition::Starting,
         Some(CheckFault::Late(_)) if is_down => Condition::Hung,
         Some(CheckFault::Late(_)) => Condition::Slow,
-        Some(CheckFault::Refused(_) | CheckFault::Unconnected(_)) => Condition::Dead,
+        Some(CheckFault::Refused(_) | CheckFault::Closed(_) | CheckFault::Unconnected(_)) => Condition::Dead,
         Some(CheckFault::Name { .. }) => Condition::Unresolved,
         Some(CheckFault::Answer { .. }) => Condition::NoEngine,
         None => match engine.state {

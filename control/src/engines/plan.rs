@@ -40,6 +40,9 @@ const START_SLOT_MAX: Duration = Duration::from_secs(30);
 const AVOID_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a request waits for a pool engine before it takes the last resort.
 const FALLBACK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for an engine that is well and has as many starts under way as it may, while one that is not well
+/// would do: of sessions that leave a group of engines together all but the first meet the others' starts.
+const POOR_PATIENCE: Duration = Duration::from_secs(3);
 /// An answer must leave this long before its deadline to arrive in time.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 /// Decisions kept for whoever looks at them after every turn.
@@ -699,6 +702,7 @@ impl Plan {
             leases: engine.leases.len(),
             others: engine.others.len(),
             health: engine.health.state(),
+            is_deserted: engine.health.last_fault().is_some_and(CheckFault::is_deserted),
             is_drained: engine.drained_at.is_some(),
         };
         fleet.map(|(id, engine)| (id.clone(), load(engine))).collect()
@@ -756,10 +760,10 @@ impl Plan {
     pub(crate) fn checked(
         &mut self,
         now: Instant,
-        engine: &EngineId,
+        id: &EngineId,
         outcome: Result<SocketAddr, CheckFault>,
     ) -> bool {
-        let Some(engine) = self.engines.get_mut(engine) else { return false };
+        let Some(engine) = self.engines.get_mut(id) else { return false };
         let known = |health: &Health| (health.state(), health.address(), health.last_fault().cloned());
         let before = known(&engine.health);
         engine.health.checked(now, self.jitter.factor(), outcome);
@@ -769,7 +773,24 @@ impl Plan {
         if !self.waiting.is_empty() {
             engine.health.hasten(now);
         }
-        known(&engine.health) != before
+        let after = known(&engine.health);
+        if before.0 != State::Down && after.0 == State::Down {
+            self.leave(now, id);
+        }
+        after != before
+    }
+
+    /// Asks the streams on an engine that is down to go elsewhere: some may still come, and it is about to be replaced. Where
+    /// nobody else could serve any, they are better off where they are.
+    fn leave(&mut self, now: Instant, id: &EngineId) {
+        let could_serve = |(other, engine): (&EngineId, &Engine)| {
+            other != id && engine.health.is_usable(now) && !engine.is_draining() && engine.room() > 0
+        };
+        if self.engines.iter().any(could_serve)
+            && let Some(engine) = self.engines.get(id)
+        {
+            self.actions.extend(engine.withdraw_all(MoveReason::EngineDown));
+        }
     }
 
     /// Whether somebody waits for an engine.
@@ -1032,7 +1053,9 @@ impl Plan {
             return Choice::Wait(Some(self.report_until));
         }
         let beside = self.beside(waiting.broadcast);
-        let mut best: [Option<(Rank, &EngineId)>; 2] = [None, None];
+        let mut best: [Option<(Rank, bool, &EngineId)>; 2] = [None, None];
+        // One that is well and only has as many starts under way as it may.
+        let mut soon = false;
         let mut avoided: Option<(usize, &EngineId)> = None;
         // Of engines to come none is the one that is wanted.
         let mut hope = waiting.request.wanted.is_none()
@@ -1043,17 +1066,16 @@ impl Plan {
             }
             let same_broadcast = engine.plays(waiting.broadcast);
             let failed_before = waiting.request.avoid.iter().position(|avoid| avoid == id);
-            let can = engine.health.is_usable(now)
-                && !engine.is_draining()
-                && !same_broadcast
-                && engine.room() > 0
-                && engine.starts(now) < self.limits.engine_starts_max;
+            let could =
+                engine.health.is_usable(now) && !engine.is_draining() && !same_broadcast && engine.room() > 0;
+            let can = could && engine.starts(now) < self.limits.engine_starts_max;
             match (can, failed_before) {
                 (true, None) => {
-                    let rank = self.limits.selection.rank(engine.candidate(now, &beside));
+                    let candidate = engine.candidate(now, &beside);
+                    let rank = self.limits.selection.rank(candidate);
                     let slot = &mut best[usize::from(engine.kind == Kind::Fallback)];
-                    if slot.is_none_or(|(other, _)| rank < other) {
-                        *slot = Some((rank, id));
+                    if slot.is_none_or(|(other, _, _)| rank < other) {
+                        *slot = Some((rank, candidate.is_poor, id));
                     }
                 }
                 // The avoid list ends with the worst.
@@ -1061,7 +1083,8 @@ impl Plan {
                     avoided = Some((rank, id))
                 }
                 (false, None) if engine.kind != Kind::Fallback => {
-                    hope |= engine.is_promising() && !same_broadcast
+                    hope |= engine.is_promising() && !same_broadcast;
+                    soon |= could && !engine.candidate(now, &beside).is_poor;
                 }
                 _ => {}
             }
@@ -1069,9 +1092,13 @@ impl Plan {
         let [pool, fallback] = best;
         let fallback_at = if hope { waiting.patience_until(FALLBACK_PATIENCE, 2) } else { now };
         let avoided_at = if hope { waiting.patience_until(AVOID_PATIENCE, 4) } else { now };
+        let poor_at = if soon { waiting.patience_until(POOR_PATIENCE, 4) } else { now };
         match (pool, fallback, avoided) {
-            (Some((_, id)), _, _) => Choice::Grant(id.clone()),
-            (None, Some((_, id)), _) if fallback_at <= now => Choice::Grant(id.clone()),
+            (Some((_, true, _)), _, _) if poor_at > now => {
+                Choice::Wait(Some(self.next_start_end(now).map_or(poor_at, |end| end.min(poor_at))))
+            }
+            (Some((_, _, id)), _, _) => Choice::Grant(id.clone()),
+            (None, Some((_, _, id)), _) if fallback_at <= now => Choice::Grant(id.clone()),
             (None, None, Some((_, id))) if avoided_at <= now => Choice::Grant(id.clone()),
             (None, Some(_), _) => Choice::Wait(Some(fallback_at)),
             (None, None, Some(_)) => Choice::Wait(Some(avoided_at)),

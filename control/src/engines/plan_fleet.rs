@@ -218,6 +218,78 @@ fn sessions_on_an_engine_that_lost_its_port_may_move() {
     assert!(lease == held[0].id && !MoveReason::PortChanged.is_final());
 }
 
+/// Guards sessions that leave a group of engines together: the second waits until the start of the first is over on the engine that
+/// is well, and does not go back to one that is not; for a while, and only where there is something to wait for.
+#[test]
+fn who_would_get_an_engine_that_is_not_well_waits_for_a_start_to_be_over() {
+    let now = Instant::now();
+    let began = |is_over: bool| {
+        let mut plan = plan(now);
+        plan.limits.engine_starts_max = 1;
+        plan.set_fleet(now, vec![engine("a"), engine("b")]);
+        well(&mut plan, now, "a");
+        well(&mut plan, now, "b");
+        plan.connected(&EngineId("a".into()), Some(false));
+        assert_eq!(chosen(&mut plan, now, 1).as_deref(), Some("b"));
+        if is_over {
+            plan.opened(&EngineId("b".into()), broadcast(1));
+        }
+        ask(&mut plan, now, 2, 2);
+        let first: Vec<String> =
+            leases(&plan.advance(now)).iter().map(|lease| lease.engine.0.to_string()).collect();
+        (plan, first)
+    };
+    let (mut plan, first) = began(true);
+    assert_eq!(first, ["b"]);
+    assert_eq!(chosen(&mut plan, now, 3).as_deref(), Some("a"), "b is full, which lasts");
+    let (mut plan, first) = began(false);
+    assert!(first.is_empty(), "{first:?}");
+    plan.opened(&EngineId("b".into()), broadcast(1));
+    assert_eq!(leases(&plan.advance(now + Duration::from_secs(1)))[0].engine.0.as_ref(), "b");
+    let (mut plan, first) = began(false);
+    assert!(first.is_empty() && leases(&plan.advance(now + Duration::from_secs(2))).is_empty());
+    let later = now + POOR_PATIENCE;
+    assert_eq!(leases(&plan.advance(later))[0].engine.0.as_ref(), "a", "it has waited long enough");
+}
+
+/// Guards streams on an engine that goes down: they are asked at once, and once, to go elsewhere, which they may decline; not for one
+/// late answer, and not where nobody else could serve them.
+#[test]
+fn streams_on_an_engine_that_goes_down_move_at_once() {
+    let now = Instant::now();
+    let at = ([127, 0, 0, 1], 19000).into();
+    for (has_other, faults, is_asked) in [
+        (true, vec![CheckFault::Refused(at), CheckFault::Refused(at)], true),
+        (true, vec![CheckFault::Late(at), CheckFault::Late(at), CheckFault::Late(at)], true),
+        (true, vec![CheckFault::Late(at), CheckFault::Late(at)], false),
+        (false, vec![CheckFault::Refused(at)], false),
+    ] {
+        let mut plan = plan(now);
+        plan.set_fleet(now, vec![engine("a"), engine("b")]);
+        well(&mut plan, now, "a");
+        (1..=2).for_each(|n| ask(&mut plan, now, n.into(), n));
+        let held = leases(&plan.advance(now));
+        assert_eq!(held.len(), 2);
+        if has_other {
+            well(&mut plan, now, "b");
+        }
+        for fault in &faults {
+            plan.checked(now, &EngineId("a".into()), Err(fault.clone()));
+        }
+        let actions = plan.advance(now);
+        let asked: HashSet<(LeaseId, MoveReason)> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Withdraw { lease, reason, .. } => Some((*lease, *reason)),
+                _ => None,
+            })
+            .collect();
+        let expected = held.iter().map(|lease| (lease.id, MoveReason::EngineDown)).filter(|_| is_asked);
+        assert_eq!(asked, expected.collect(), "{faults:?}, another: {has_other}");
+        assert!(!MoveReason::EngineDown.is_final());
+    }
+}
+
 /// Guards an engine that vanishes: its sessions are told, and a late return of its lease breaks nothing.
 #[test]
 fn sessions_on_an_engine_that_is_gone_are_told() {

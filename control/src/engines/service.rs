@@ -600,6 +600,12 @@ impl Service {
                 tracing::info!(shard = shard.0, leases = leases.len(), "a shard reported what it holds");
                 self.plan.holdings(shard, epoch, leases);
             }
+            Command::Request(request) if self.loops(&request.stream) => {
+                let text = "the stream was found to loop and is not played for now";
+                let answer = Err(Refusal::new(RefusalCode::LoopingStream, text));
+                let LeaseRequest { shard, ticket, .. } = request;
+                self.perform(vec![Action::Answer { shard, ticket, answer }]);
+            }
             Command::Request(request) => {
                 let broadcast = self.broadcast(&request.stream);
                 self.plan.request(now, request, broadcast);
@@ -656,6 +662,12 @@ impl Service {
                 let _ = answer.send(Ok(()));
             }
         }
+    }
+
+    /// Whether what a key plays is on the list of what loops. A play is refused before it asks for an engine; a channel that goes on
+    /// with another of its ids asks for one only.
+    fn loops(&self, key: &StreamKey) -> bool {
+        self.directory.is_blocked(key.selector().map_or(key.number(), |selector| selector.value()), key)
     }
 
     /// The number that identifies what a key plays: two keys of one broadcast must not share an engine.
@@ -834,23 +846,18 @@ impl Service {
 
     fn publish(&mut self) {
         let standing = self.plan.standing(Instant::now());
-        let mut is_news = self.standing.send_if_modified(|shown| {
-            let changed = **shown != standing;
-            if changed {
-                self.records.keep(SystemTime::now(), &standing.ids());
-                *shown = Arc::new(standing);
-            }
-            changed
-        });
+        // Compared before it is replaced: whoever asks meanwhile waits for the replacing alone.
+        let mut is_news = **self.standing.borrow() != standing;
+        if is_news {
+            self.records.keep(SystemTime::now(), &standing.ids());
+            self.standing.send_replace(Arc::new(standing));
+        }
         if let Some(yard) = &self.yard {
             let standing = yard.standing(Instant::now());
-            is_news |= self.fleet.send_if_modified(|shown| {
-                let changed = shown.as_deref() != Some(&standing);
-                if changed {
-                    *shown = Some(Arc::new(standing));
-                }
-                changed
-            });
+            if self.fleet.borrow().as_deref() != Some(&standing) {
+                self.fleet.send_replace(Some(Arc::new(standing)));
+                is_news = true;
+            }
         }
         // Looking at every engine for that costs as much as all the rest.
         if is_news {

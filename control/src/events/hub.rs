@@ -355,7 +355,8 @@ mod tests {
         for from in [Position { feed: 7, count: 0 }, Position { count: 99, ..begun }] {
             let here = hub.subscribe(None).unwrap().start();
             let mut subscription = hub.subscribe(Some(from)).unwrap();
-            assert_eq!(subscription.next().await, Some(Item::Missed { count: None, position: here }));
+            let told = tokio::time::timeout(Duration::from_secs(20), subscription.next()).await;
+            assert_eq!(told, Ok(Some(Item::Missed { count: None, position: here })), "{from}");
             hub.publish(Kind::Event, &2);
             assert_eq!(numbers(&mut subscription, 1).await, [2]);
         }

@@ -1,9 +1,12 @@
 //! What a chart shows of the past: the same few figures every five seconds for an hour, and their means every minute for a
-//! day. Pure: figures and clock are passed in.
+//! day; and of the last hour, minute by minute, how often joins and gaps had taken how long. Pure: figures and clock are
+//! passed in.
 //!
-//! Memory is fixed: each of the two rings holds so many points and no more, about 120 KB together, however much plays. What is
-//! not known is kept as such: a rate over a hole, and a rate across a counter that began anew. Starts with control.
+//! Memory is fixed: each ring holds so many points and no more, about 140 KB together, however much plays. What is not known is
+//! kept as such: a rate over a hole, and a rate across a counter that began anew. It outlives the control that kept it, not the
+//! process.
 
+use sluice_contract::metric::Histogram;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +22,10 @@ const COARSE_MAX: usize = 1440;
 const PER_COARSE: usize = (COARSE_EVERY.as_secs() / FINE_EVERY.as_secs()) as usize;
 /// Rates over a longer time than this would hide a hole.
 const HOLE: Duration = Duration::from_secs(30);
+/// Between two looks at how long joins and gaps took.
+const LATENCIES_EVERY: Duration = Duration::from_secs(60);
+/// Looks at them that are kept: an hour.
+const LATENCIES_MAX: usize = 60;
 /// Figures of a point.
 const FIGURES: usize = 10;
 
@@ -45,6 +52,15 @@ pub(crate) struct Reading {
     pub(crate) bytes_out: u64,
     /// Bytes taken from engines so far.
     pub(crate) bytes_in: u64,
+}
+
+/// How often joins and gaps have taken how long since shards began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Latencies {
+    /// From request to first media, joins to running streams.
+    pub(crate) join: Histogram,
+    /// Between two deliveries to one player.
+    pub(crate) gap: Histogram,
 }
 
 /// One moment, or the mean of several. `NaN` stands for what is not known; that is half the size of an `Option`.
@@ -82,15 +98,33 @@ pub(crate) struct Columns {
     pub(crate) download_bps: Vec<Option<f32>>,
     /// What engines gave to peers.
     pub(crate) upload_bps: Vec<Option<f32>>,
+    /// How long joins to running streams took.
+    pub(crate) join: Observed,
+    /// How long players waited between two deliveries.
+    pub(crate) gap: Observed,
 }
 
-/// Both rings and what the next points are made of.
+/// How often something had taken how long, a row for every minute of at most an hour, oldest first. What lies between two moments
+/// is the difference of their rows; a row with a smaller count than the one before means that counting began anew.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = MetricsObserved)]
+pub(crate) struct Observed {
+    /// Milliseconds since 1970.
+    pub(crate) at: Vec<u64>,
+    /// Upper bounds, seconds.
+    pub(crate) bounds: Vec<f64>,
+    /// For each moment how many there had been within each bound, and as the last how many at all.
+    pub(crate) counts: Vec<Vec<u64>>,
+}
+
+/// The rings and what the next points are made of.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     fine: VecDeque<Point>,
     coarse: VecDeque<Point>,
     /// The fine points of the minute that is not over.
     gathered: Vec<Point>,
+    latencies: VecDeque<(u64, Latencies)>,
     /// When, and how many bytes had gone out and come in.
     totals: Option<(SystemTime, u64, u64)>,
 }
@@ -108,8 +142,7 @@ impl History {
         };
         let known = |figure: Option<f64>| figure.map_or(f32::NAN, |figure| figure as f32);
         let point = Point {
-            at_ms: u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis())
-                .unwrap_or(u64::MAX),
+            at_ms: milliseconds(at),
             figures: [
                 reading.players as f32,
                 reading.waiting as f32,
@@ -129,6 +162,21 @@ impl History {
             let mean = mean(&self.gathered);
             self.gathered.clear();
             push(&mut self.coarse, mean, COARSE_MAX);
+        }
+    }
+
+    /// Takes how long joins and gaps took, once in [`LATENCIES_EVERY`] however often it is called, and nothing before any shard
+    /// has shown figures.
+    pub(crate) fn take_latencies(&mut self, at: SystemTime, latencies: impl FnOnce() -> Latencies) {
+        let at_ms = milliseconds(at);
+        let is_due =
+            |(last_ms, _): &(u64, _)| u128::from(at_ms.abs_diff(*last_ms)) >= LATENCIES_EVERY.as_millis();
+        if self.latencies.back().is_some_and(|last| !is_due(last)) {
+            return;
+        }
+        let latencies = latencies();
+        if !latencies.join.buckets.is_empty() {
+            push(&mut self.latencies, (at_ms, latencies), LATENCIES_MAX);
         }
     }
 
@@ -157,11 +205,30 @@ impl History {
             ingress_bps: column(7),
             download_bps: column(8),
             upload_bps: column(9),
+            join: self.observed(since_ms, |latencies| &latencies.join),
+            gap: self.observed(since_ms, |latencies| &latencies.gap),
         }
+    }
+
+    fn observed(&self, since_ms: u128, of: fn(&Latencies) -> &Histogram) -> Observed {
+        let shown = self.latencies.iter().filter(|(at_ms, _)| u128::from(*at_ms) >= since_ms);
+        let mut observed = Observed::default();
+        for (at_ms, latencies) in shown {
+            let buckets = &of(latencies).buckets;
+            let Some((_, bounded)) = buckets.split_last() else { continue };
+            observed.bounds = bounded.iter().map(|(bound, _)| *bound).collect();
+            observed.at.push(*at_ms);
+            observed.counts.push(buckets.iter().map(|(_, count)| *count).collect());
+        }
+        observed
     }
 }
 
-fn push(ring: &mut VecDeque<Point>, point: Point, most: usize) {
+fn milliseconds(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn push<T>(ring: &mut VecDeque<T>, point: T, most: usize) {
     if ring.len() >= most {
         ring.pop_front();
     }
@@ -235,6 +302,28 @@ mod tests {
         // Before the fine ring has been full it knows everything there is to know.
         let young = until(600).read(at(600), Duration::from_secs(86_400));
         assert_eq!((young.every_seconds, young.at.len()), (5, 121));
+    }
+
+    /// Guards: how long joins and gaps took is told for the minutes of a window and kept for an hour, each in its own place.
+    #[test]
+    fn an_hour_of_latencies_is_kept() {
+        let of = |count| Histogram {
+            buckets: vec![(0.5, count), (1.0, 2 * count), (f64::INFINITY, 3 * count)],
+            ..Histogram::default()
+        };
+        let mut history = History::default();
+        history.take_latencies(at(57), Latencies::default);
+        assert_eq!(history.read(at(57), Duration::from_secs(60)).gap, Observed::default());
+        for second in 60..=6000 {
+            let minute = second / 60;
+            history.take_latencies(at(second), || Latencies { join: of(minute), gap: of(10 * minute) });
+        }
+        assert_eq!(history.latencies.len(), LATENCIES_MAX);
+        let shown = history.read(at(6000), Duration::from_secs(120));
+        assert_eq!((&shown.join.bounds, shown.join.at.len()), (&vec![0.5, 1.0], 3));
+        assert_eq!(shown.join.counts, [[98, 196, 294], [99, 198, 297], [100, 200, 300]]);
+        assert_eq!(shown.gap.counts.last().unwrap(), &[1000, 2000, 3000]);
+        assert_eq!(u128::from(shown.gap.at[0]), (START + Duration::from_secs(5880)).as_millis());
     }
 
     /// Guards: no rate is made up where counters began anew, over a hole, or when the clock was set back.

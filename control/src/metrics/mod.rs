@@ -5,6 +5,7 @@
 //! dashboards of earlier programs know in [`published`].
 
 mod board;
+mod each;
 mod history;
 mod own;
 mod process;
@@ -15,9 +16,12 @@ mod writer;
 
 pub(crate) use history::Columns;
 
+/// Figures over time, which outlive the plane that began them.
+pub(crate) type Past = Mutex<history::History>;
+
 use crate::shards::Shards;
 use crate::{diagnosis, engines, events, resolve, store, streams};
-use history::{FINE_EVERY, History, Reading};
+use history::{FINE_EVERY, History};
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -26,7 +30,7 @@ use prometheus_client::registry::Registry;
 use published::Published;
 use sluice_contract::Directory;
 use sluice_contract::snapshot::Board;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Where the numbers come from.
@@ -136,9 +140,12 @@ pub(crate) async fn observe(metrics: Arc<Metrics>) -> &'static str {
     for tick in 0_u64.. {
         ticks.tick().await;
         metrics.published.observe();
+        let now = SystemTime::now();
         if tick % (FINE_EVERY.as_secs() / EVERY.as_secs()) == 0 {
-            metrics.remember(SystemTime::now(), metrics.published.reading());
+            let reading = metrics.published.reading();
+            metrics.past().take(now, reading);
         }
+        metrics.past().take_latencies(now, || metrics.published.latencies());
     }
     "metrics"
 }
@@ -146,16 +153,18 @@ pub(crate) async fn observe(metrics: Arc<Metrics>) -> &'static str {
 /// The plane's counters and the way to read everything.
 pub(crate) struct Metrics {
     registry: Registry,
+    engines: engines::Handle,
+    each: each::Each,
     published: Published,
-    history: Mutex<History>,
+    past: Arc<Past>,
     requests: Family<StatusLabel, Counter>,
     ends: Family<ReasonLabel, Counter>,
     provisions: Family<KindLabel, Counter>,
 }
 
 impl Metrics {
-    /// Registers everything.
-    pub(crate) fn new(sources: Sources) -> Self {
+    /// Registers everything; figures over time go on where they were.
+    pub(crate) fn new(sources: Sources, past: Arc<Past>) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         registry.register(
@@ -182,19 +191,20 @@ impl Metrics {
             Published::new(sources.board.clone(), sources.engines.clone(), sources.streams.clone());
         registry.register_collector(Box::new(board::Shards(sources.board.clone())));
         registry.register_collector(Box::new(published.clone()));
+        let engines = sources.engines.clone();
         registry.register_collector(Box::new(own::Plane(sources)));
         registry.register_collector(Box::new(process::Process));
-        Self { registry, published, history: Mutex::default(), requests, ends, provisions }
+        Self { registry, engines, each: each::Each::default(), published, past, requests, ends, provisions }
     }
 
-    fn remember(&self, at: SystemTime, reading: Reading) {
+    fn past(&self) -> MutexGuard<'_, History> {
         // A panic cannot leave a point half made.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).take(at, reading);
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What charts show of the time before now.
     pub(crate) fn history(&self, window: Duration) -> Columns {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).read(SystemTime::now(), window)
+        self.past().read(SystemTime::now(), window)
     }
 
     /// Counts an answered request.
@@ -214,18 +224,20 @@ impl Metrics {
 
     /// Writes everything in the OpenMetrics format, or in the older Prometheus one that every scraper and `curl` reads.
     pub(crate) fn expose(&self, as_openmetrics: bool) -> Exposition {
-        let mut text = String::new();
+        let mut text = String::with_capacity(64 * 1024);
         // Writing to a string cannot fail, and no collector makes an error of its own.
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             tracing::error!("the metrics could not be written; this is a bug");
         }
+        let each = self.each.text(&self.engines.standing());
         if as_openmetrics {
+            let rest = text.trim_end_matches("# EOF\n").len();
+            text.insert_str(rest, &each);
             Exposition { content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8", text }
         } else {
-            Exposition {
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
-                text: text::classic(&text),
-            }
+            let mut text = text::classic(&text, each.len());
+            text.push_str(&each);
+            Exposition { content_type: "text/plain; version=0.0.4; charset=utf-8", text }
         }
     }
 }

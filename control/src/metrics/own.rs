@@ -1,10 +1,9 @@
-//! What this plane shows of itself: engines, leases, resolves, queues.
+//! What this plane shows of itself: leases, resolves, queues. Each engine's own metrics are in [`super::each`].
 
 use super::Sources;
 use super::writer::{Labels, Writer};
 use crate::engines::breaker::BreakerState;
 use crate::engines::fleet::Phase;
-use crate::engines::health::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -33,33 +32,6 @@ impl Collector for Plane {
 impl Plane {
     fn engines(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let standing = self.0.engines.standing();
-        let engine = |id: &sluice_contract::EngineId| vec![("engine", id.to_string())];
-        writer.gauges(
-            "sluice_engine_leases",
-            "Leases out, by engine",
-            standing.engines.iter().map(|e| (engine(&e.id), e.leases as f64)),
-        )?;
-        writer.gauges(
-            "sluice_engine_starts",
-            "Stream starts in flight, by engine",
-            standing.engines.iter().map(|e| (engine(&e.id), e.starts as f64)),
-        )?;
-        writer.gauges(
-            "sluice_engine_health",
-            "1 for the state an engine is in, 0 for the others",
-            standing.engines.iter().flat_map(|e| {
-                State::ALL.map(|state| {
-                    let mut labels = engine(&e.id);
-                    labels.push(("state", state.as_str().to_owned()));
-                    (labels, f64::from(u8::from(state == e.state)))
-                })
-            }),
-        )?;
-        writer.gauges(
-            "sluice_engine_silent_leases",
-            "Leases whose source is silent, by engine",
-            standing.engines.iter().map(|e| (engine(&e.id), e.silent as f64)),
-        )?;
         writer.gauges(
             "sluice_engine_group_silent",
             "1 for each group of engines, such as a VPN node's, that is silent as a whole",

@@ -3,17 +3,16 @@
 //! Their units are kept where names mislead (`_mbps` are MiB/s, byte sums are gauges); beside each such name stands a
 //! twin whose name is right.
 
-use super::history::Reading;
-use super::transfer::{Bytes, Transfer};
+use super::history::{Latencies, Reading};
+use super::transfer::Transfer;
 use super::writer::{Labels, Writer, plain};
 use crate::api::health_status;
 use crate::engines;
-use crate::streams::{self, Filter, Sample, Shown};
+use crate::streams::{self, Moved, Reported};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use sluice_contract::metric::{Histogram, Value, published};
 use sluice_contract::snapshot::{Board, EngineStat, Session, Shard};
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,72 +42,68 @@ impl Published {
         Self { board, engines, streams, transfer: Arc::default() }
     }
 
-    /// Streams that other proxies play.
-    fn reported(&self) -> Vec<Arc<Shown>> {
-        let mut reported = self.streams.list(&Filter { is_active: Some(true), container_id: None });
-        reported.retain(|shown| !shown.stream.is_own());
-        reported
-    }
-
     /// Looks at the figures of every session, so that one that ends between two scrapes has counted.
-    pub(crate) fn observe(&self) -> Bytes {
-        self.observe_in(&self.board.read(), &self.reported())
+    pub(crate) fn observe(&self) -> Moved {
+        self.observe_in(&self.board.read(), &self.streams.reported_sums())
     }
 
     /// The figures charts show over time.
     pub(super) fn reading(&self) -> Reading {
-        let (shards, reported) = (self.board.read(), self.reported());
+        let (shards, reported) = (self.board.read(), self.streams.reported_sums());
         let mut reading = Reading {
             bytes_out: sum(&shards, published::CLIENT_BYTES),
             bytes_in: sum(&shards, published::ENGINE_BYTES),
             ..Reading::default()
         };
-        let speed = |kib: i64| kib as f64 * KIB * 8.0;
+        let speed = |kib: i128| kib as f64 * KIB * 8.0;
         for session in shards.iter().flat_map(|shard| &shard.sessions) {
             reading.players += session.clients.len() as f64;
             reading.waiting += session.waiting as f64;
             reading.streams += 1.0;
             if let Some(stat) = &session.stat {
                 reading.peers += stat.peers as f64;
-                reading.download += speed(stat.speed_down);
-                reading.upload += speed(stat.speed_up);
+                reading.download += speed(stat.speed_down.into());
+                reading.upload += speed(stat.speed_up.into());
             }
         }
-        for sample in reported.iter().filter_map(|shown| shown.latest.as_ref()) {
-            reading.peers += sample.peers.unwrap_or(0) as f64;
-            reading.download += speed(sample.speed_down.unwrap_or(0));
-            reading.upload += speed(sample.speed_up.unwrap_or(0));
-        }
+        reading.peers += reported.peers as f64;
+        reading.download += speed(reported.speed_down);
+        reading.upload += speed(reported.speed_up);
         let standing = self.engines.standing();
         reading.engines = standing.engines.len() as f64;
         reading.engines_used = standing.engines.iter().filter(|engine| engine.leases > 0).count() as f64;
         reading
     }
 
-    fn observe_in(&self, shards: &[Arc<Shard>], reported: &[Arc<Shown>]) -> Bytes {
+    /// How long joins and gaps have taken since shards began.
+    pub(super) fn latencies(&self) -> Latencies {
+        let shards = self.board.read();
+        Latencies {
+            join: whole(&shards, published::JOIN_SECONDS),
+            gap: whole(&shards, published::DELIVERY_GAP_SECONDS),
+        }
+    }
+
+    fn observe_in(&self, shards: &[Arc<Shard>], reported: &Reported) -> Moved {
         let figures = |session: &Arc<Session>| {
             let (engine, stat) = (session.engine.as_ref()?, session.stat.as_ref()?);
             let name = format!("{}|{}", engine.id, engine.playback_session_id.as_deref()?);
-            Some((name, Bytes { downloaded: number(stat.downloaded), uploaded: number(stat.uploaded) }))
+            Some((name, Moved { downloaded: number(stat.downloaded), uploaded: number(stat.uploaded) }))
         };
-        let of_others = |shown: &Arc<Shown>| {
-            let (start, latest) = (&shown.stream.start, shown.latest.as_ref()?);
-            // The id may come again with another playback, whose figures begin anew.
-            let name = format!("{}|{}|{}", start.engine.id, start.id, start.playback_session_id);
-            let bytes = |figure: Option<i64>| number(figure.unwrap_or(0));
-            Some((name, Bytes { downloaded: bytes(latest.downloaded), uploaded: bytes(latest.uploaded) }))
-        };
-        let ours = shards.iter().flat_map(|shard| &shard.sessions).filter_map(figures);
-        let shown = ours.chain(reported.iter().filter_map(of_others));
+        let shown = shards.iter().flat_map(|shard| &shard.sessions).filter_map(figures);
         // A panic cannot leave sums half made.
-        self.transfer.lock().unwrap_or_else(PoisonError::into_inner).observe(shown)
+        let ours = self.transfer.lock().unwrap_or_else(PoisonError::into_inner).observe(shown);
+        Moved {
+            downloaded: ours.downloaded.saturating_add(reported.moved.downloaded),
+            uploaded: ours.uploaded.saturating_add(reported.moved.uploaded),
+        }
     }
 }
 
 impl Collector for Published {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let (shards, reported) = (self.board.read(), self.reported());
+        let (shards, reported) = (self.board.read(), self.streams.reported_sums());
         self.transfers(&mut writer, &shards, &reported)?;
         self.engines(&mut writer, &shards, &reported)?;
         self.happened(&mut writer)?;
@@ -118,22 +113,16 @@ impl Collector for Published {
 }
 
 impl Published {
-    fn transfers(
-        &self,
-        writer: &mut Writer<'_>,
-        shards: &[Arc<Shard>],
-        reported: &[Arc<Shown>],
-    ) -> fmt::Result {
+    fn transfers(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>], reported: &Reported) -> fmt::Result {
         let total = self.observe_in(shards, reported);
-        let sum = |figure: fn(&EngineStat) -> i64, of_others: fn(&Sample) -> Option<i64>| -> i64 {
+        let sum = |figure: fn(&EngineStat) -> i64, of_others: i128| -> f64 {
             let sessions = shards.iter().flat_map(|shard| &shard.sessions);
-            let ours: i64 = sessions.filter_map(|session| session.stat.as_ref()).map(figure).sum();
-            let latest = reported.iter().filter_map(|shown| shown.latest.as_ref());
-            ours + latest.filter_map(|sample| of_others(sample)).sum::<i64>()
+            let ours = sessions.filter_map(|session| session.stat.as_ref()).map(figure).map(i128::from);
+            (ours.sum::<i128>() + of_others) as f64
         };
-        let down = sum(|stat| stat.speed_down, |sample| sample.speed_down) as f64;
-        let up = sum(|stat| stat.speed_up, |sample| sample.speed_up) as f64;
-        let peers = sum(|stat| stat.peers, |sample| sample.peers) as f64;
+        let down = sum(|stat| stat.speed_down, reported.speed_down);
+        let up = sum(|stat| stat.speed_up, reported.speed_up);
+        let peers = sum(|stat| stat.peers, reported.peers);
         for (name, help, bytes) in [
             ("orch_total_uploaded_bytes", "Uploaded by engines since the start, bytes", total.uploaded),
             ("orch_total_downloaded_bytes", "Downloaded by engines since the start, bytes", total.downloaded),
@@ -172,12 +161,7 @@ impl Published {
         Ok(())
     }
 
-    fn engines(
-        &self,
-        writer: &mut Writer<'_>,
-        shards: &[Arc<Shard>],
-        reported: &[Arc<Shown>],
-    ) -> fmt::Result {
+    fn engines(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>], reported: &Reported) -> fmt::Result {
         let opened = || {
             let engines = shards.iter().flat_map(|shard| &shard.sessions).filter_map(|s| s.engine.as_ref());
             engines.filter(|engine| engine.playback_session_id.is_some())
@@ -187,9 +171,10 @@ impl Published {
             let found = standing.engines.iter().filter(|engine| health_status(engine) == wanted);
             found.count() as f64
         };
-        let of_others = reported.iter().map(|shown| &*shown.stream.start.engine.id);
-        let used = opened().map(|engine| &*engine.id.0).chain(of_others).collect::<HashSet<&str>>().len();
-        let active = (opened().count() + reported.len()) as f64;
+        let mut used = self.streams.engines_used();
+        used.extend(opened().map(|engine| engine.id.0.clone()));
+        let used = used.len();
+        let active = (opened().count() + reported.streams) as f64;
         // Nobody keeps a least number of engines that were named.
         let least = self.engines.fleet().map_or(usize::MAX, |fleet| fleet.limits.min);
         let extra = standing.engines.len().saturating_sub(least) as f64;
@@ -268,7 +253,7 @@ fn proxy(writer: &mut Writer<'_>, shards: &[Arc<Shard>]) -> fmt::Result {
     writer.histogram(
         "proxy_session_duration_seconds",
         "From the first request for a stream to the end of its session",
-        &durations(shards),
+        &whole(shards, published::SESSION_SECONDS),
     )
 }
 
@@ -282,11 +267,11 @@ fn sum(shards: &[Arc<Shard>], name: &str) -> u64 {
 }
 
 /// The shards' histograms as one; they share their bounds.
-fn durations(shards: &[Arc<Shard>]) -> Histogram {
+fn whole(shards: &[Arc<Shard>], name: &str) -> Histogram {
     let mut whole = Histogram::default();
     for sample in shards.iter().flat_map(|shard| &shard.metrics) {
         let Value::Histogram(histogram) = &sample.value else { continue };
-        if sample.name.name != published::SESSION_SECONDS {
+        if sample.name.name != name {
             continue;
         }
         if whole.buckets.is_empty() {

@@ -3,9 +3,9 @@
 //! The samples are the same; only there a counter's `HELP` and `TYPE` lines carry the `_total` that its samples have,
 //! and there is no end marker.
 
-/// Rewrites an exposition.
-pub(crate) fn classic(openmetrics: &str) -> String {
-    let mut classic = String::with_capacity(openmetrics.len() + openmetrics.len() / 16);
+/// Rewrites an exposition, with room for so many bytes more.
+pub(crate) fn classic(openmetrics: &str, room: usize) -> String {
+    let mut classic = String::with_capacity(openmetrics.len() + openmetrics.len() / 16 + room);
     let mut help: Option<(&str, &str)> = None;
     for line in openmetrics.lines() {
         if line == "# EOF" || line.starts_with("# UNIT ") {
@@ -40,6 +40,6 @@ mod tests {
             # HELP c Other.\n# TYPE c gauge\nc 2.5\n# EOF\n";
         let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"# EOF\"} 1\n\
             # HELP c Other.\n# TYPE c gauge\nc 2.5\n";
-        assert_eq!(classic(openmetrics), expected);
+        assert_eq!(classic(openmetrics, 0), expected);
     }
 }

@@ -545,6 +545,47 @@ mod tests {
     use super::*;
     use std::time::Instant;
 
+    fn options() -> Options {
+        Options {
+            environment: BTreeMap::new(),
+            base: Base { tuning: Tuning::default(), join_behind_max: None },
+            streams_per_engine: None,
+            fleet: None,
+            looping: LoopDetection::default(),
+            is_pinned: false,
+        }
+    }
+
+    /// Guards templates that load themselves: with the custom variant in use and none in force the lowest one is, and what
+    /// engines are made from is what it says, under its name; one that is in force stays, and nothing is loaded where the custom
+    /// variant is not used.
+    #[tokio::test]
+    async fn the_first_template_is_loaded_where_none_is_in_force() {
+        for (is_used, active, expected) in
+            [(true, None, Some(3)), (true, Some(7), Some(7)), (false, None, None)]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let stored = store::Options { directory: Some(directory.path().to_owned()), pages_max: None };
+            let settings = start(options(), store::open(&stored).unwrap().0, Arc::default(), None);
+            let variant = Variant { enabled: is_used, platform: "amd64".to_owned(), ..Variant::default() };
+            settings.set_variant(&variant).await.unwrap();
+            for (slot, memory) in [(7, "128m"), (3, "64m")] {
+                let variant = Variant { memory_limit: Some(memory.to_owned()), ..variant.clone() };
+                settings.set_template(slot, &format!("Number {slot}"), &variant).await.unwrap();
+            }
+            if let Some(slot) = active {
+                settings.activate_template(slot).await.unwrap();
+            }
+            settings.choose_template().await;
+            assert_eq!(settings.active_template(), expected);
+            let custom = settings.watch().borrow().custom.clone();
+            let told = custom.map(|custom| (custom.name, custom.memory_bytes));
+            let memory = if expected == Some(3) { 64 << 20 } else { 128 << 20 };
+            let meant = expected.map(|slot| (format!("Number {slot}"), Some(Some(memory))));
+            assert_eq!(told, meant);
+        }
+    }
+
     /// Guards what engines are labelled with after a restart: the name of the template in force is there in the first thing
     /// engines are told, not only once somebody has asked for it.
     #[tokio::test]
@@ -552,14 +593,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let stored = store::Options { directory: Some(directory.path().to_owned()), pages_max: None };
         let open = || store::open(&stored).unwrap().0;
-        let options = Options {
-            environment: BTreeMap::new(),
-            base: Base { tuning: Tuning::default(), join_behind_max: None },
-            streams_per_engine: None,
-            fleet: None,
-            looping: LoopDetection::default(),
-            is_pinned: false,
-        };
+        let options = options();
         let store = open();
         let before = start(options.clone(), store.clone(), Arc::default(), None);
         let variant = Variant { enabled: true, platform: "amd64".to_owned(), ..Variant::default() };

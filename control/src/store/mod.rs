@@ -29,6 +29,7 @@ pub(crate) use load::Loaded;
 pub(crate) use record::{
     EventRow, LoopingRow, Record, Resolution, SampleRow, SettingRow, StreamRow, TemplateRow,
 };
+pub(crate) use writer::WAIT_MAX;
 
 use std::path::PathBuf;
 use std::time::SystemTime;

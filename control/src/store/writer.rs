@@ -17,6 +17,8 @@ use tokio::sync::{oneshot, watch};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// What comes together is committed together.
 const GATHER: Duration = Duration::from_millis(20);
+/// Nothing waits longer for its commit, as long as the disk takes them.
+pub(crate) const WAIT_MAX: Duration = INTERVAL.saturating_add(GATHER);
 /// A batch this large is committed at once.
 const BATCH_MAX: usize = 8192;
 /// How often what only grows is cut back.
@@ -68,6 +70,35 @@ pub(super) struct Writer {
     pub(super) sound: Standing,
 }
 
+/// When what waits is committed. Pure.
+struct Schedule {
+    due: Option<Instant>,
+    /// Not before, unless somebody waits for it.
+    rested_at: Instant,
+}
+
+impl Schedule {
+    fn new(now: Instant) -> Self {
+        Self { due: None, rested_at: now }
+    }
+
+    /// Something waits.
+    fn wait(&mut self, now: Instant) {
+        self.due.get_or_insert_with(|| self.rested_at.max(now + GATHER));
+    }
+
+    /// How long until the next commit; `None` while nothing waits.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// There was a commit; what could not be stored is tried again after the interval, not at once.
+    fn committed(&mut self, now: Instant, is_all_stored: bool) {
+        self.rested_at = now + INTERVAL;
+        self.due = (!is_all_stored).then_some(self.rested_at);
+    }
+}
+
 /// Whether the thread goes on.
 enum Next {
     On,
@@ -80,13 +111,12 @@ impl Writer {
     pub(super) fn run(mut self) {
         priority::lower();
         let mut batch = Batch::default();
-        let mut due: Option<Instant> = None;
+        let mut schedule = Schedule::new(Instant::now());
         let mut pruned_at = Instant::now();
-        let mut rested_at = Instant::now();
         let stopped = loop {
-            let command = match due {
+            let command = match schedule.left(Instant::now()) {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => self.commands.recv_timeout(due.saturating_duration_since(Instant::now())),
+                Some(left) => self.commands.recv_timeout(left),
             };
             let next = match command {
                 Ok(command) => {
@@ -96,17 +126,16 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => Next::Commit,
                 Err(RecvTimeoutError::Disconnected) => Next::Stop(None),
             };
+            let now = Instant::now();
             if !batch.is_empty() {
-                due.get_or_insert_with(|| rested_at.max(Instant::now() + GATHER));
+                schedule.wait(now);
             }
-            let is_overdue = batch.len() >= BATCH_MAX || due.is_some_and(|due| due <= Instant::now());
+            let is_overdue = batch.len() >= BATCH_MAX || schedule.left(now) == Some(Duration::ZERO);
             match next {
                 Next::On if !is_overdue => {}
                 Next::On | Next::Commit => {
                     self.commit(&mut batch);
-                    rested_at = Instant::now() + INTERVAL;
-                    // A batch that could not be stored is tried again after the interval, not at once.
-                    due = (!batch.is_empty()).then_some(rested_at);
+                    schedule.committed(Instant::now(), batch.is_empty());
                     if pruned_at.elapsed() >= PRUNE_INTERVAL {
                         pruned_at = Instant::now();
                         self.prune();
@@ -191,5 +220,56 @@ impl Writer {
         if let Err(error) = apply::prune(&self.connection, apply::SAMPLES_MAX) {
             tracing::debug!(%error, "old rows stay for now");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Guards: whenever records come, each is committed within the time that the rest of the way to the disk leaves of a second,
+        /// and commits keep their distance.
+        #[test]
+        fn nothing_waits_long_for_its_commit(gaps in proptest::collection::vec(0..1500_u64, 1..60)) {
+            let start = Instant::now();
+            let (mut schedule, mut now) = (Schedule::new(start), start);
+            let (mut waiting, mut committed_at) = (Vec::new(), None);
+            let mut commit = |schedule: &mut Schedule, now: Instant, waiting: &mut Vec<Instant>| {
+                for put in waiting.drain(..) {
+                    prop_assert!(now - put <= WAIT_MAX, "{:?} until its commit", now - put);
+                }
+                if let Some(before) = committed_at.replace(now) {
+                    prop_assert!(now - before >= INTERVAL);
+                }
+                schedule.committed(now, true);
+                Ok(())
+            };
+            for gap in gaps {
+                let next = now + Duration::from_millis(gap);
+                while let Some(left) = schedule.left(now).filter(|left| now + *left <= next) {
+                    now += left;
+                    commit(&mut schedule, now, &mut waiting)?;
+                }
+                now = next;
+                waiting.push(now);
+                schedule.wait(now);
+            }
+            now += schedule.left(now).expect("the last one waits");
+            commit(&mut schedule, now, &mut waiting)?;
+            prop_assert!(schedule.left(now).is_none());
+        }
+    }
+
+    /// Guards: what could not be stored is tried again after the interval and not at once.
+    #[test]
+    fn a_failed_commit_is_tried_again_later() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(now);
+        schedule.wait(now);
+        assert_eq!(schedule.left(now), Some(GATHER));
+        schedule.committed(now + GATHER, false);
+        assert_eq!(schedule.left(now + GATHER), Some(INTERVAL));
     }
 }

@@ -7,9 +7,11 @@
 use super::aggregate::{Aggregates, Rows};
 use super::sample::Sample;
 use super::stream::{End, Shown, Source, Start, Stream};
+use super::tally::{Playing, Reported, Tally};
 use crate::store::{Resolution, StreamRow};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Active streams, all sources together.
@@ -65,6 +67,9 @@ pub(crate) struct Book {
     ended: VecDeque<i64>,
     newest_serial: i64,
     active: usize,
+    tally: Tally,
+    /// How often anything but figures changed; read by those who answer without waiting for the book.
+    version: Arc<AtomicU64>,
     held: usize,
     history_max: usize,
     /// Streams with new figures since rows were last taken.
@@ -82,7 +87,10 @@ impl Book {
             let Some((stream, last)) = Stream::from_row(row) else { continue };
             let shown = Shown::new(Arc::new(stream), last.map(Arc::new));
             book.serials.insert(shown.stream.id().to_owned(), shown.stream.serial);
-            book.active += usize::from(shown.stream.is_active());
+            if shown.stream.is_active() {
+                book.active += 1;
+                book.tally.enter(&shown, None);
+            }
             book.insert(Arc::new(shown));
         }
         let mut ended: Vec<_> = book
@@ -122,8 +130,14 @@ impl Book {
             return Err(Full);
         }
         let serial = known.as_ref().map_or(self.newest_serial + 1, |known| known.stream.serial);
+        let is_same_playback = known
+            .as_ref()
+            .is_some_and(|known| known.stream.start.playback_session_id == start.playback_session_id);
+        let counted = known.as_ref().filter(|_| was_active).and_then(|known| self.tally.leave(known));
         let stream = Arc::new(Stream { serial, start, started_at: now, end: None });
         let shown = Arc::new(Shown::new(stream, known.and_then(|known| known.latest.clone())));
+        self.tally.enter(&shown, counted.filter(|_| is_same_playback));
+        note_change(&self.version);
         self.active += usize::from(!was_active);
         self.newest_serial = self.newest_serial.max(serial);
         match self.entries.get_mut(&serial) {
@@ -143,6 +157,8 @@ impl Book {
         let end = Some(End { at, reason: reason.map(str::to_owned) });
         let stream = Arc::new(Stream { end, ..Stream::clone(&entry.shown.stream) });
         let shown = Arc::new(Shown::new(stream, entry.shown.latest.clone()));
+        self.tally.leave(&entry.shown);
+        note_change(&self.version);
         entry.shown = shown.clone();
         entry.aggregates.close(id, &mut self.rows);
         self.active -= 1;
@@ -157,6 +173,8 @@ impl Book {
         stream.start.infohash = Some(infohash);
         let shown = Arc::new(Shown::new(Arc::new(stream), entry.shown.latest.clone()));
         entry.shown = shown.clone();
+        self.tally.touch(&shown.stream.start.engine.id);
+        note_change(&self.version);
         Some(shown)
     }
 
@@ -185,6 +203,10 @@ impl Book {
 
     /// Streams in the order of their registration.
     pub(crate) fn list(&self, filter: &Filter) -> Vec<Arc<Shown>> {
+        // Asked of each engine by proxies that look for one to play on.
+        if let (Some(true), Some(engine)) = (filter.is_active, &filter.container_id) {
+            return self.on_engine(engine);
+        }
         let takes = |shown: &&Arc<Shown>| {
             filter.is_active.is_none_or(|wanted| shown.stream.is_active() == wanted)
                 && filter.container_id.as_deref().is_none_or(|id| &*shown.stream.start.engine.id == id)
@@ -195,6 +217,43 @@ impl Book {
     /// Streams that play.
     pub(crate) fn active(&self) -> impl Iterator<Item = &Arc<Shown>> {
         self.entries.values().map(|entry| &entry.shown).filter(|shown| shown.stream.is_active())
+    }
+
+    /// Streams that play on an engine.
+    pub(crate) fn on_engine(&self, engine: &str) -> Vec<Arc<Shown>> {
+        let entries = self.tally.on(engine).filter_map(|serial| self.entries.get(&serial));
+        entries.map(|entry| entry.shown.clone()).collect()
+    }
+
+    /// What plays on every engine that plays something; what did not change is the same value as before.
+    pub(crate) fn playing(&mut self) -> HashMap<Arc<str>, Playing> {
+        let Self { tally, entries, .. } = self;
+        tally.playing(|serial| entries.get(&serial).map(|entry| entry.shown.stream.clone()))
+    }
+
+    /// Engines that play something.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tally.engines()
+    }
+
+    /// Streams of our own sessions that play.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &Arc<Shown>> {
+        self.tally.own().filter_map(|serial| self.entries.get(&serial)).map(|entry| &entry.shown)
+    }
+
+    /// What other proxies play, added up.
+    pub(crate) fn reported(&self) -> Reported {
+        self.tally.reported()
+    }
+
+    /// How often anything but figures changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The same, for whoever has no book at hand.
+    pub(crate) fn versions(&self) -> Arc<AtomicU64> {
+        self.version.clone()
     }
 
     /// How many play, and how many are listed in all.
@@ -215,9 +274,12 @@ impl Book {
         let serial = shown.stream.serial;
         let Some(entry) = self.entries.get_mut(&serial) else { return };
         let present = &entry.shown.stream;
-        if present.id() != shown.stream.id() || !present.is_active() {
+        let is_meant = present.id() == shown.stream.id()
+            && present.start.playback_session_id == shown.stream.start.playback_session_id;
+        if !is_meant || !present.is_active() {
             return;
         }
+        self.tally.figures(present, entry.shown.latest.as_deref(), &sample);
         entry.shown = if Arc::ptr_eq(present, &shown.stream) {
             Arc::new(shown)
         } else {
@@ -257,17 +319,21 @@ impl Book {
         Some(entry.history.iter().filter(takes).cloned().collect())
     }
 
-    /// Rows for the disk since they were last taken.
-    pub(crate) fn take_rows(&mut self) -> Rows {
+    /// Rows for the disk since they were last taken, those of so many streams at a time; `None` when there are no more.
+    pub(crate) fn take_rows(&mut self, streams_max: usize) -> Option<Rows> {
+        if self.rows.is_empty() && self.noted.is_empty() {
+            return None;
+        }
         let mut rows = std::mem::take(&mut self.rows);
-        for serial in std::mem::take(&mut self.noted) {
+        let left = self.noted.len().saturating_sub(streams_max);
+        for serial in self.noted.split_off(left) {
             if let Some(entry) = self.entries.get_mut(&serial) {
                 entry.is_noted = false;
                 let present = entry.aggregates.present(entry.shown.stream.id());
                 rows.extend(present.map(|row| (Resolution::TenSeconds, row)));
             }
         }
-        rows
+        Some(rows)
     }
 
     /// Ends every span, because the plane stops; the rows are taken with [`Book::take_rows`].
@@ -302,8 +368,15 @@ impl Book {
                 gone.push(id);
             }
         }
+        if !gone.is_empty() {
+            note_change(&self.version);
+        }
         gone
     }
+}
+
+fn note_change(version: &AtomicU64) {
+    version.fetch_add(1, Ordering::Release);
 }
 
 #[cfg(test)]
@@ -530,6 +603,76 @@ mod tests {
         assert_eq!(second.sweep(at(6) + ENDED_FOR), ["b"]);
     }
 
+    /// Guards: what other proxies play is added up as the contract has it while streams come, go and start again, our own sessions
+    /// left out: present figures of those that play, bytes by what each playback adds.
+    #[test]
+    fn what_others_play_is_added_up() {
+        let mut book = book();
+        let observe = |book: &mut Book, id: &str, peers: i64, downloaded: Option<i64>| {
+            let sample = Sample { peers: Some(peers), downloaded, ..Sample::empty(at(1)) };
+            let stream = book.get(id).unwrap().stream.clone();
+            book.observe(Shown::new(stream, Some(Arc::new(sample))));
+            let Reported { streams, peers, moved, .. } = book.reported();
+            (streams, peers, moved.downloaded)
+        };
+        begin(&mut book, 0, start("a"));
+        begin(&mut book, 0, start("b"));
+        begin(&mut book, 0, Start { source: Source::Session, ..start("own") });
+        assert_eq!(observe(&mut book, "a", 3, Some(100)), (2, 3, 100), "the first counts whole");
+        assert_eq!(observe(&mut book, "b", 5, Some(10)), (2, 8, 110));
+        assert_eq!(observe(&mut book, "own", 9, Some(1000)), (2, 8, 110));
+        assert_eq!(observe(&mut book, "a", 4, Some(150)), (2, 9, 160));
+        assert_eq!(observe(&mut book, "a", 4, Some(20)), (2, 9, 160), "a smaller one is a new base");
+        assert_eq!(observe(&mut book, "a", 4, None), (2, 9, 160), "what is not said is no figure");
+        assert_eq!(observe(&mut book, "a", 4, Some(30)), (2, 9, 170));
+        begin(&mut book, 2, start("a"));
+        assert_eq!(observe(&mut book, "a", 4, Some(30)), (2, 9, 170), "the same playback, told again");
+        begin(&mut book, 2, Start { playback_session_id: "q".into(), ..start("a") });
+        assert_eq!(observe(&mut book, "a", 4, Some(7)), (2, 9, 177), "another playback");
+        book.end(at(3), "b", None);
+        assert_eq!(observe(&mut book, "b", 5, Some(99)), (1, 4, 177), "figures of one that ended");
+        book.end(at(3), "a", None);
+        let gone = Reported { moved: book.reported().moved, ..Reported::default() };
+        assert_eq!((book.reported(), gone.moved.downloaded), (gone, 177));
+    }
+
+    /// Guards: what plays on each engine follows every change, and is the same value as long as nothing but figures changes,
+    /// so that what is made of it can be kept.
+    #[test]
+    fn what_plays_where_is_kept_until_it_changes() {
+        let mut book = book();
+        let elsewhere = EngineName { id: "other".into(), host: "o".into(), port: 2 };
+        begin(&mut book, 0, start("a"));
+        begin(&mut book, 0, Start { engine: elsewhere.clone(), ..start("b") });
+        let names = |book: &mut Book, engine: &str| {
+            let playing = book.playing().get(engine).cloned();
+            playing.map(|here| here.iter().map(|stream| stream.id().to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&mut book, "engine").unwrap(), ["a"]);
+        let (before, version) = (book.playing(), book.version());
+        sample(&mut book, "a", 1);
+        let after = book.playing();
+        assert!(Arc::ptr_eq(&before["engine"], &after["engine"]) && book.version() == version);
+
+        begin(&mut book, 1, start("c"));
+        assert_eq!(names(&mut book, "engine").unwrap(), ["a", "c"]);
+        assert!(Arc::ptr_eq(&before["other"], &book.playing()["other"]));
+        begin(&mut book, 2, Start { engine: elsewhere, ..start("a") });
+        assert_eq!(
+            (names(&mut book, "engine").unwrap(), names(&mut book, "other").unwrap().len()),
+            (vec!["c".to_owned()], 2)
+        );
+        let version = book.version();
+        book.learn("c", sluice_contract::Hex40::from_bytes([7; 20]));
+        assert!(book.playing()["engine"][0].start.infohash.is_some() && book.version() > version);
+        let (version, beside) = (book.version(), book.versions());
+        book.end(at(3), "c", None);
+        assert_eq!((names(&mut book, "engine"), book.engines().count()), (None, 1));
+        assert!(book.version() > version);
+        assert_eq!(beside.load(Ordering::Acquire), book.version(), "who has no book at hand is told as well");
+        assert_eq!(ids(&book.on_engine("other")), ["a", "b"]);
+    }
+
     /// Guards: each second has one row of every stream with new figures, the end of a stream or of the plane the rest.
     #[test]
     fn rows_are_taken_once() {
@@ -538,10 +681,10 @@ mod tests {
         sample(&mut book, "a", 0);
         sample(&mut book, "a", 1);
         let counts = |rows: &Rows| rows.iter().map(|(_, row)| row.count).collect::<Vec<_>>();
-        assert_eq!(counts(&book.take_rows()), [2]);
-        assert_eq!(counts(&book.take_rows()), [] as [u32; 0]);
+        assert_eq!(book.take_rows(9).as_ref().map(counts), Some(vec![2]));
+        assert_eq!(book.take_rows(9), None);
         sample(&mut book, "a", 2);
         book.close();
-        assert_eq!(counts(&book.take_rows()), [3, 3], "ten seconds and the minute");
+        assert_eq!(book.take_rows(9).as_ref().map(counts), Some(vec![3, 3]), "ten seconds and the minute");
     }
 }

@@ -118,8 +118,7 @@ impl Follower {
         playing: &HashSet<String>,
         changes: &mut Vec<Change>,
     ) {
-        let gone =
-            book.active().filter(|shown| shown.stream.is_own() && !playing.contains(shown.stream.id()));
+        let gone = book.own().filter(|shown| !playing.contains(shown.stream.id()));
         let sessions = || board.iter().flat_map(|shard| &shard.sessions);
         let mut ended: Option<HashMap<String, &EndedSession>> = None;
         for shown in gone {
@@ -178,6 +177,11 @@ fn came_and_went(ended: &EndedSession, book: &Book, worker: &str) -> Option<Vec<
     let start = Change::Start(Box::new(playback.start(infohash, worker)));
     let end = Change::End { id: playback.id, at, reason };
     Some([Some(start), figures, Some(end)].into_iter().flatten().collect())
+}
+
+/// What the stream of a session is called, once an engine plays it.
+pub(super) fn id_of(session: &Session) -> Option<String> {
+    Some(Playback::of(session.asked_as, session.engine.as_ref())?.id)
 }
 
 /// One playback of an engine.
@@ -256,34 +260,11 @@ mod tests {
     }
 
     fn session(n: u8, playback: Option<&str>) -> Session {
+        let key = StreamKey { name: StreamName::Infohash(number(n + 100)), options: Options::default() };
         Session {
-            key: StreamKey { name: StreamName::Infohash(number(n + 100)), options: Options::default() },
-            asked_as: Selector::ContentId(number(n)),
-            channel: None,
-            infohash: None,
-            shard: ShardId(0),
             state: SessionState::Playing,
             engine: Some(engine(playback)),
-            created_at: at(0),
-            started_at: None,
-            idle_since: None,
-            last_media_at: None,
-            clients: Vec::new(),
-            waiting: 0,
-            head: 0,
-            tail: 0,
-            window_s: 0.0,
-            rate: 0,
-            bytes_in: 0,
-            garbage_bytes: 0,
-            continuity_errors: 0,
-            discontinuities: 0,
-            failovers: 0,
-            splices: Default::default(),
-            stat: None,
-            stat_at: None,
-            formats: Vec::new(),
-            timeline: Default::default(),
+            ..Session::begun(key, Selector::ContentId(number(n)), ShardId(0), at(0))
         }
     }
 
@@ -317,6 +298,8 @@ mod tests {
             driver: None,
             taken_at: at(0),
             sessions: sessions.into_iter().map(Arc::new).collect(),
+            replicas: Vec::new(),
+            demand: 0,
             ended: Vec::new(),
             ended_sessions: ended.into_iter().map(Arc::new).collect(),
             metrics: Vec::new(),

@@ -1,7 +1,7 @@
 //! Every stream that plays or played a short while ago, whoever plays it: our own sessions, and those that other proxies
 //! report. Figures of each, second by second; finding streams that are dead or loop.
 //!
-//! [`book`] is what is known, [`follow`] tells it what the board shows of our own sessions, [`report`] what other proxies
+//! [`book`] is what is known and [`tally`] what it comes to, [`follow`] tells it what the board shows of our own sessions, [`report`] what other proxies
 //! say, [`poll`] asks engines about the latter's figures on connections that [`idle`] keeps, [`stale`] and [`looping`] find what does not go on, and [`service`]
 //! ties them together. The book, like everything that decides, is pure. Nothing here keeps an answer waiting: whoever asks
 //! is answered from the book, and the book is locked for as long as a look or one change takes.
@@ -21,6 +21,7 @@ mod sample;
 mod service;
 mod stale;
 mod stream;
+mod tally;
 mod turns;
 
 pub(crate) use book::Filter;
@@ -28,3 +29,4 @@ pub(crate) use report::{EndReport, Report};
 pub(crate) use sample::{LivePos, Sample};
 pub(crate) use service::{Handle, Settings, Sources, StopError, start};
 pub(crate) use stream::{KeyType, Shown, State};
+pub(crate) use tally::{Moved, Playing, Reported};

@@ -4,12 +4,13 @@
 //! under the same lock, so that the disk and the event log have changes in the order in which they happened.
 
 use super::book::{Book, Filter, Full, Started};
-use super::follow::{Change, Follower};
-use super::looping::{self, Detector, Entry, Found, List};
+use super::follow::{self, Change, Follower};
+use super::looping::{self, Detector, Entry, Found, List, Repeats};
 use super::remote::Target;
 use super::report::{EndReport, Report};
 use super::sample::Sample;
-use super::stream::{KeyType, Shown, Start};
+use super::stream::{KeyType, Shown, Start, Stream};
+use super::tally::{Playing, Reported};
 use super::{poll, stale};
 use crate::docker::ContainerId;
 use crate::events::{Draft, EventType, Kind};
@@ -30,10 +31,18 @@ use tokio::task::JoinSet;
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// How long new figures wait for others to be handed to the store with them.
 const STORE_DELAY: Duration = Duration::from_millis(100);
+/// A crash costs no more than the last second: figures wait for no longer than this on their way to the disk.
+const _: () = assert!(
+    FOLLOW_INTERVAL.as_millis() + STORE_DELAY.as_millis() + store::WAIT_MAX.as_millis() <= 1000,
+    "figures wait too long for the disk"
+);
 /// Rows of statistics in one record.
 const ROWS_MAX: usize = 256;
 /// How often what is old is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// New figures are written as soon as they come while somebody has asked for all streams within so much time.
+const LISTED_FOR: Duration = Duration::from_secs(10);
+const NEVER: u64 = u64::MAX;
 /// A stop is sent again while the session goes on.
 const STOP_RETRY: Duration = Duration::from_secs(1);
 /// The reason of a stream whose engine was removed from Docker.
@@ -52,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) history_max: usize,
     /// How long engines have to say that they do not know a playback until its stream ends.
     pub(crate) stale_after: Duration,
+    /// How long nothing may be heard of a reported stream whose engine is well.
+    pub(crate) unheard_after: Duration,
     /// How loops are looked for.
     pub(crate) looping: looping::Settings,
 }
@@ -103,6 +114,8 @@ pub(crate) struct Handle(Arc<Inner>);
 
 struct Inner {
     book: Mutex<Book>,
+    /// Of the book.
+    version: Arc<AtomicU64>,
     list: Mutex<List>,
     /// Locked before the book, wherever both are.
     follower: Mutex<Follower>,
@@ -115,6 +128,9 @@ struct Inner {
     unstored: Notify,
     /// Others play something else than before.
     untold: Notify,
+    began: Instant,
+    /// Milliseconds from then to when somebody wanted all streams last, or [`NEVER`].
+    listed: AtomicU64,
     /// Rounds of polling in which not every stream had its turn.
     late: AtomicU64,
     started: AtomicU64,
@@ -133,8 +149,10 @@ pub(crate) fn start(
 ) -> Handle {
     let list = List::from_stored(looping);
     sources.directory.block(list.numbers());
+    let book = Book::from_stored(streams, settings.history_max);
     let handle = Handle(Arc::new(Inner {
-        book: Mutex::new(Book::from_stored(streams, settings.history_max)),
+        version: book.versions(),
+        book: Mutex::new(book),
         list: Mutex::new(list),
         follower: Mutex::default(),
         followed: AtomicU64::new(u64::MAX),
@@ -142,6 +160,8 @@ pub(crate) fn start(
         settings: watch::Sender::new(settings),
         unstored: Notify::new(),
         untold: Notify::new(),
+        began: Instant::now(),
+        listed: AtomicU64::new(NEVER),
         late: AtomicU64::new(0),
         started: AtomicU64::new(0),
         ended: AtomicU64::new(0),
@@ -268,6 +288,46 @@ impl Handle {
         self.book().list(filter)
     }
 
+    /// Every stream in the order of their registration, meant to be written; and the version of the book they are of.
+    pub(crate) fn all(&self) -> (u64, Vec<Arc<Shown>>) {
+        self.note_listed();
+        self.refresh();
+        let book = self.book();
+        (book.version(), book.list(&Filter::default()))
+    }
+
+    /// How often anything but figures changed, as far as anybody knows. Does not wait for the book: whoever holds it may be without
+    /// a processor on a busy machine, for longer than an answer may take.
+    pub(crate) fn version(&self) -> u64 {
+        self.refresh();
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// What plays on every engine, and the version of the book that is of; what did not change is the same value as before.
+    pub(crate) fn playing(&self) -> (u64, HashMap<Arc<str>, Playing>) {
+        self.refresh();
+        let mut book = self.book();
+        (book.version(), book.playing())
+    }
+
+    /// Streams that play on an engine.
+    pub(crate) fn on_engine(&self, engine: &str) -> Vec<Arc<Shown>> {
+        self.refresh();
+        self.book().on_engine(engine)
+    }
+
+    /// Engines that play something, ours and others.
+    pub(crate) fn engines_used(&self) -> HashSet<Arc<str>> {
+        self.refresh();
+        self.book().engines().cloned().collect()
+    }
+
+    /// What other proxies play, added up.
+    pub(crate) fn reported_sums(&self) -> Reported {
+        self.refresh();
+        self.book().reported()
+    }
+
     /// How many streams play, and how many are listed in all.
     pub(crate) fn counts(&self) -> (usize, usize) {
         self.refresh();
@@ -365,12 +425,26 @@ impl Handle {
         self.take_off(List::clear);
     }
 
-    /// Reported streams that play and can be asked about, with the address of their figures.
-    pub(super) fn reported(&self) -> Vec<(String, String)> {
+    /// Reported streams that play.
+    pub(super) fn reported(&self) -> Vec<Arc<Stream>> {
         let book = self.book();
-        let reported = book.active().filter(|shown| !shown.stream.is_own());
-        let asked = reported.filter(|shown| !shown.stream.start.stat_url.is_empty());
-        asked.map(|shown| (shown.stream.start.id.clone(), shown.stream.start.stat_url.clone())).collect()
+        book.active().map(|shown| &shown.stream).filter(|stream| !stream.is_own()).cloned().collect()
+    }
+
+    /// Whether a stream plays.
+    pub(super) fn is_active(&self, id: &str) -> bool {
+        self.book().get(id).is_some_and(|shown| shown.stream.is_active())
+    }
+
+    /// Whether the engine of a stream is known here and answers.
+    pub(super) fn is_engine_well(&self, id: &str) -> bool {
+        let Some(known) = self.book().get(id) else { return false };
+        let engine = &known.stream.start.engine.id;
+        let standing = self.0.sources.engines.standing();
+        standing
+            .engines
+            .iter()
+            .any(|shown| *shown.id.0 == **engine && shown.state == engines::health::State::Healthy)
     }
 
     /// Tells who gives engines away what other proxies play on them.
@@ -395,19 +469,49 @@ impl Handle {
     }
 
     /// Takes new figures of a stream in.
-    pub(super) fn observe(&self, id: &str, sample: Sample) {
-        let Some(known) = self.book().get(id) else { return };
-        let shown = Shown::new(known.stream.clone(), Some(Arc::new(sample)));
-        // Written here, so that nobody who lists thousands of streams waits for all of them to be written.
-        shown.json();
+    pub(super) fn observe(&self, stream: &Arc<Stream>, sample: Sample) {
+        let shown = Shown::new(stream.clone(), Some(Arc::new(sample)));
+        // Written here while somebody lists streams, so that who does never waits for thousands of them to be written.
+        if self.is_listed() {
+            shown.json();
+        }
         self.book().observe(shown);
         self.0.unstored.notify_one();
+    }
+
+    fn observe_of(&self, id: &str, sample: Sample) {
+        let known = self.book().get(id);
+        if let Some(known) = known {
+            self.observe(&known.stream, sample);
+        }
+    }
+
+    /// Notes that somebody wants all streams written.
+    fn note_listed(&self) {
+        let since = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.listed.store(since, Ordering::Relaxed);
+    }
+
+    /// Whether somebody wanted that a short while ago.
+    fn is_listed(&self) -> bool {
+        let listed = self.0.listed.load(Ordering::Relaxed);
+        listed != NEVER && self.0.began.elapsed().saturating_sub(Duration::from_millis(listed)) < LISTED_FOR
     }
 
     /// Ends a stream that its engine does not know any more.
     pub(super) fn end_stale(&self, id: &str) {
         tracing::info!(stream = id, "an engine does not know the playback of a stream any more");
         self.finish(&mut self.book(), SystemTime::now(), id, Some(stale::REASON), None);
+    }
+
+    /// Ends a stream of which nothing has been heard for too long.
+    pub(super) fn end_unheard(&self, id: &str, silent: Duration) {
+        tracing::warn!(
+            stream = id,
+            ?silent,
+            "nothing was heard of a reported stream; it no longer counts as use of its engine"
+        );
+        self.finish(&mut self.book(), SystemTime::now(), id, Some(stale::UNHEARD), None);
     }
 
     /// Writes what memory has of statistics, because the plane stops.
@@ -480,10 +584,13 @@ impl Handle {
     }
 
     fn store_rows(&self) {
-        let mut rows = self.book().take_rows();
-        while !rows.is_empty() {
-            let rest = rows.split_off(rows.len().min(ROWS_MAX));
-            self.0.sources.store.put(Record::Samples(std::mem::replace(&mut rows, rest)));
+        // Some at a time, so that whoever wants something of the book meanwhile does not wait for thousands of rows to be made.
+        let take = || self.book().take_rows(ROWS_MAX);
+        while let Some(mut rows) = take() {
+            while !rows.is_empty() {
+                let rest = rows.split_off(rows.len().min(ROWS_MAX));
+                self.0.sources.store.put(Record::Samples(std::mem::replace(&mut rows, rest)));
+            }
         }
     }
 
@@ -505,7 +612,7 @@ impl Handle {
             }
             self.0.followed.store(published, Ordering::Release);
         }
-        figures.into_iter().for_each(|(id, sample)| self.observe(&id, sample));
+        figures.into_iter().for_each(|(id, sample)| self.observe_of(&id, sample));
     }
 
     fn apply(&self, change: Change) {
@@ -524,7 +631,9 @@ impl Handle {
                     self.keep(&book, &shown);
                 }
             }
-            Change::Figures { id, sample } | Change::LastFigures { id, sample } => self.observe(&id, sample),
+            Change::Figures { id, sample } | Change::LastFigures { id, sample } => {
+                self.observe_of(&id, sample)
+            }
             Change::Failed { key, reason } => {
                 let text = format!("a play of {key} failed before any media came: {reason}");
                 let draft = Draft::new(EventType::Stream, "failed", text);
@@ -589,9 +698,12 @@ impl Handle {
             return *detector = Detector::default();
         }
         let all: Vec<Arc<Shown>> = self.book().active().cloned().collect();
-        let live = all.iter().filter(|shown| shown.stream.start.is_live);
-        let figures = live.filter_map(|shown| Some((shown.stream.id(), shown.latest.as_deref()?)));
-        let found = detector.check(SystemTime::now(), threshold, figures);
+        let live = || all.iter().filter(|shown| shown.stream.start.is_live);
+        let live_ids: HashSet<&str> = live().map(|shown| shown.stream.id()).collect();
+        let figures = live().filter_map(|shown| Some((shown.stream.id(), shown.latest.as_deref()?)));
+        let is_live = |id: &String| live_ids.contains(id.as_str());
+        let repeats = self.repeats().into_iter().filter(|repeats| is_live(&repeats.id)).collect();
+        let found = detector.check(SystemTime::now(), threshold, figures, repeats);
         let mut commands = JoinSet::new();
         for found in found {
             if let Some(ended) = self.block(&found, threshold) {
@@ -602,6 +714,17 @@ impl Handle {
             }
         }
         commands.join_all().await;
+    }
+
+    /// What our own sessions see of media that repeats.
+    fn repeats(&self) -> Vec<Repeats> {
+        let shards = self.0.sources.board.read();
+        let sessions = shards.iter().flat_map(|shard| &shard.sessions);
+        let repeating = sessions.filter_map(|session| {
+            let id = follow::id_of(session)?;
+            Some(Repeats { id, since: session.repeats_since?, until: session.last_media_at? })
+        });
+        repeating.collect()
     }
 
     /// Puts what a stream plays on the list and ends the stream; answers it if its engine has to be told.

@@ -1,8 +1,9 @@
 //! Notices playbacks that their engine does not have any more. Pure.
 //!
-//! A stream that another proxy reported and never took back would stay for ever. It is over when its engine says several
-//! times in a row, over some time, that it does not know the playback. An engine that is slow, unreachable or confused
-//! says nothing, and ends nothing.
+//! A stream that another proxy reported and never took back would stay for ever, and its engine with it. It is over when its
+//! engine says several times in a row, over some time, that it does not know the playback. An engine that is slow,
+//! unreachable or confused says nothing, and ends nothing soon: how long nothing was heard of a stream is told, and whoever
+//! knows whether its engine is well decides when that is too long.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,10 @@ use std::time::{Duration, SystemTime};
 const ANSWERS_MIN: u32 = 5;
 /// The reason of a stream that ends so.
 pub(super) const REASON: &str = "stale_stream_detected";
+/// The reason of a stream of which nothing was heard for too long.
+pub(super) const UNHEARD: &str = "no_sign_of_life";
+/// Without a word of its engine's health a stream of which nothing is heard stays for so many times as long.
+pub(super) const UNKNOWN_TIMES: u32 = 24;
 
 /// Streams in doubt.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct Stale {
     /// Time it takes from the first of the answers on.
     after: Duration,
     doubts: HashMap<String, Doubt>,
+    /// Those of which nothing is heard.
+    silent: HashMap<String, Doubt>,
 }
 
 #[derive(Debug)]
@@ -29,31 +36,50 @@ struct Doubt {
 impl Stale {
     /// Nothing is in doubt yet.
     pub(super) fn new(after: Duration) -> Self {
-        Self { after, doubts: HashMap::new() }
+        Self { after, doubts: HashMap::new(), silent: HashMap::new() }
     }
 
     /// The engine does not know the playback. Answers whether the stream is over.
     pub(super) fn unknown(&mut self, id: &str, now: SystemTime) -> bool {
-        let doubt = self.doubts.entry(id.to_owned()).or_insert(Doubt { since: now, answers: 0 });
-        doubt.answers += 1;
-        // A clock that was set back begins the wait anew and ends nothing early.
-        doubt.since = doubt.since.min(now);
-        let is_over = doubt.answers >= ANSWERS_MIN
-            && now.duration_since(doubt.since).is_ok_and(|waited| waited >= self.after);
+        self.silent.remove(id);
+        let lasted = Doubt::lasted(&mut self.doubts, id, now);
+        let is_over = lasted.is_some_and(|waited| waited >= self.after);
         if is_over {
             self.doubts.remove(id);
         }
         is_over
     }
 
+    /// The engine said nothing of the playback, or nothing that can be understood, or cannot be asked. Answers for how long
+    /// that has been so, once it was tried several times.
+    pub(super) fn unheard(&mut self, id: &str, now: SystemTime) -> Option<Duration> {
+        Doubt::lasted(&mut self.silent, id, now)
+    }
+
     /// The engine knows the playback.
     pub(super) fn known(&mut self, id: &str) {
         self.doubts.remove(id);
+        self.silent.remove(id);
     }
 
     /// Forgets streams that are over.
     pub(super) fn retain(&mut self, is_active: impl Fn(&str) -> bool) {
         self.doubts.retain(|id, _| is_active(id));
+        self.silent.retain(|id, _| is_active(id));
+    }
+}
+
+impl Doubt {
+    /// Counts one more; answers for how long there has been doubt, once it was said often enough.
+    fn lasted(doubts: &mut HashMap<String, Self>, id: &str, now: SystemTime) -> Option<Duration> {
+        if !doubts.contains_key(id) {
+            doubts.insert(id.to_owned(), Self { since: now, answers: 0 });
+        }
+        let doubt = doubts.get_mut(id)?;
+        doubt.answers = doubt.answers.saturating_add(1);
+        // A clock that was set back begins the wait anew and ends nothing early.
+        doubt.since = doubt.since.min(now);
+        now.duration_since(doubt.since).ok().filter(|_| doubt.answers >= ANSWERS_MIN)
     }
 }
 
@@ -98,5 +124,22 @@ mod tests {
         assert!(!stale.unknown("a", at(50)));
         assert!(!stale.unknown("a", at(59)));
         assert!(stale.unknown("a", at(60)));
+    }
+
+    /// Guards: how long nothing was heard of a stream is told after several tries, from the first of them on; any word of its
+    /// engine, and a stream that is over, begins that anew.
+    #[test]
+    fn silence_is_told_and_a_word_ends_it() {
+        let mut stale = Stale::new(Duration::from_secs(10));
+        let tries: Vec<_> = (0..5).map(|n| stale.unheard("a", at(n * 900))).collect();
+        assert_eq!(tries, [None, None, None, None, Some(Duration::from_secs(3600))]);
+        assert_eq!(stale.unheard("a", at(7200)), Some(Duration::from_secs(7200)));
+        stale.known("a");
+        assert_eq!(stale.unheard("a", at(7201)), None);
+        assert!(!stale.unknown("a", at(7202)));
+        (0..4).for_each(|n| assert_eq!(stale.unheard("a", at(7203 + n)), None));
+        assert_eq!(stale.unheard("a", at(7210)), Some(Duration::from_secs(7)));
+        stale.retain(|_| false);
+        assert_eq!(stale.unheard("a", at(7211)), None);
     }
 }

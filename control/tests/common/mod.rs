@@ -115,6 +115,7 @@ impl Bench {
             dial: dial.clone(),
             variables,
             panel: Default::default(),
+            past: Default::default(),
         };
         let control = sluice_control::start(options, wiring).expect("control starts");
         let shards = receivers.into_iter().zip(0..).map(|(inbox, id)| Shard {
@@ -187,6 +188,8 @@ impl Bench {
             driver: None,
             taken_at: SystemTime::now(),
             sessions: sessions.into_iter().map(Arc::new).collect(),
+            replicas: Vec::new(),
+            demand: 0,
             ended: Vec::new(),
             ended_sessions: Vec::new(),
             metrics: Vec::new(),
@@ -314,10 +317,6 @@ impl Shard {
 /// A session without clients as a shard shows it.
 pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
     Session {
-        key: stream(n),
-        asked_as: Selector::ContentId(number(n)),
-        infohash: None,
-        shard: ShardId(0),
         state,
         engine: lease.map(|lease| SessionEngine {
             id: lease.engine.clone(),
@@ -328,27 +327,7 @@ pub fn session(n: u8, state: SessionState, lease: Option<&Lease>) -> Session {
             is_live: 1,
             is_encrypted: false,
         }),
-        created_at: SystemTime::UNIX_EPOCH,
-        started_at: None,
-        idle_since: None,
-        last_media_at: None,
-        clients: Vec::new(),
-        waiting: 0,
-        head: 0,
-        tail: 0,
-        window_s: 0.0,
-        rate: 0,
-        bytes_in: 0,
-        garbage_bytes: 0,
-        continuity_errors: 0,
-        discontinuities: 0,
-        channel: None,
-        failovers: 0,
-        splices: Default::default(),
-        stat: None,
-        stat_at: None,
-        formats: Vec::new(),
-        timeline: Default::default(),
+        ..Session::begun(stream(n), Selector::ContentId(number(n)), ShardId(0), SystemTime::UNIX_EPOCH)
     }
 }
 

@@ -5,6 +5,8 @@ use super::{
     packet::{PACKET, SYNC},
     section::crc32,
 };
+use crate::media::ts::{Scanner, Tables};
+use std::sync::Arc;
 
 pub(crate) const PMT_PID: u16 = 0x100;
 pub(crate) const VIDEO_PID: u16 = 0x101;
@@ -181,6 +183,13 @@ impl Writer {
     pub(crate) fn filler(&mut self) -> u64 {
         self.packet(Parts { pid: VIDEO_PID, payload: &[0xaa; PACKET - 4], ..Parts::default() })
     }
+}
+
+/// The tables of [`seconds`].
+pub(crate) fn tables() -> Arc<Tables> {
+    let mut scanner = Scanner::new();
+    scanner.scan(0, &seconds(1, 0), &mut |_| ());
+    scanner.current_tables().expect("a second has tables").clone()
 }
 
 /// A second of video in 25 pictures of 20 packets, then the next; tables in front of each, a key picture first.

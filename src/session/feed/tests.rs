@@ -154,6 +154,57 @@ fn a_replacement_joins_at_the_first_access_point_that_is_new() {
     assert!((5_500..6_500).contains(&behind.as_millis()), "media time does not go on: {behind:?}");
 }
 
+/// The first packet of an access unit that no other is like.
+fn unit(number: u64) -> [u8; PACKET] {
+    let mut packet = [0; PACKET];
+    let [high, low] = VIDEO_PID.to_be_bytes();
+    packet[..4].copy_from_slice(&[0x47, 0x40 | high, low, 0x10]);
+    packet[4..12].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+/// Guards: another broadcast is no replacement. Though its clock shows what was delivered, nothing of it is taken for that: it
+/// goes on at its first access point, flagged, and what repeated in the one before says nothing of it.
+#[test]
+fn another_broadcast_goes_on_at_its_first_access_point() {
+    let (now, mut feed) = (Instant::now(), feed());
+    let first = seconds(4, 0);
+    give(&mut feed, now, &first);
+    feed.follower_changed(now);
+    feed.source_changed(now);
+    let repeated: Vec<u8> = (0..2_000_u64).flat_map(unit).collect();
+    (0..2).for_each(|_| feed.echo.look(now, Some(VIDEO_PID), &repeated));
+    assert!(feed.repeats_since().is_some());
+    feed.broadcast_changed();
+    assert!(
+        feed.follower.is_none() && feed.replacement.is_none(),
+        "sources of the one before are still looked at"
+    );
+    assert_eq!(feed.repeats_since(), None);
+    feed.source_changed(now);
+    // It begins in the middle of what was delivered.
+    let other = seconds(4, 2 * SECOND);
+    give(&mut feed, now, &other);
+    let counts = feed.counts();
+    assert_eq!(counts.splices, Splices { random_access: 1, ..Splices::default() });
+    let content = content(&feed);
+    assert!(content.ends_with(&other[counts.discarded_bytes as usize..]));
+    assert!(
+        counts.discarded_bytes <= 2 * PACKET as u64,
+        "{} bytes of it are missing",
+        counts.discarded_bytes
+    );
+    assert_eq!((content[..first.len()] == first, seen_by_player(&content).0), (true, 0));
+    // The source that follows that one is looked for in it again.
+    feed.source_changed(now);
+    give(&mut feed, now, &seconds(4, 4 * SECOND));
+    assert_eq!(
+        feed.counts().splices.random_access,
+        1,
+        "its own next source was taken for yet another broadcast"
+    );
+}
+
 /// Guards: where the program clock wraps is not a way back.
 #[test]
 fn a_replacement_behind_the_wrap_of_the_clock_is_new() {

@@ -139,6 +139,12 @@ impl Machine {
         // The request is answered: whatever comes next, there is nothing to abandon.
         self.quest = Quest::None;
         match self.purpose {
+            // No other engine would help, and no waiting.
+            Purpose::Recovery if self.played && refusal.code == RefusalCode::LoopingStream => {
+                if self.clients == 0 || !self.fall_back(now, &refusal, actions) {
+                    self.end(EndReason::Looping, Some(refusal), actions);
+                }
+            }
             Purpose::Recovery if !self.played => {
                 let is_prompt = self.is_prompt(now.saturating_duration_since(since));
                 if !is_prompt || !self.fall_back(now, &refusal, actions) {
@@ -308,7 +314,10 @@ impl Machine {
             return actions.push(Action::Moved(false));
         }
         let follows_on = self.quest.source().and_then(|id| self.engine_of(id));
-        if follows_on.is_none() || wanted.is_some() && follows_on != wanted {
+        // What is being asked for, because the engine is silent, is what a move to anywhere asks for. Asked for twice, the
+        // first answer would be on its way while the second is thought about, and keep its engine from being that.
+        let is_asking = wanted.is_none() && matches!(self.quest, Quest::Leasing { .. });
+        if !is_asking && (follows_on.is_none() || wanted.is_some() && follows_on != wanted) {
             self.give_quest_up(actions);
         }
         self.purpose = Purpose::Move { until: now + self.limits.move_timeout };

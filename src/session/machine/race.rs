@@ -180,7 +180,7 @@ impl Machine {
     /// The present id was found to loop: those who watch are given the next one, if there is one; says whether there was.
     pub(super) fn leaves_loop(&mut self, now: Instant, actions: &mut Vec<Action>) -> bool {
         let loops = Refusal::new(RefusalCode::LoopingStream, "it was found to loop");
-        let is_watched = self.life == Life::Alive && self.playing.is_some() && self.clients > 0;
+        let is_watched = self.life == Life::Alive && self.played && self.clients > 0;
         is_watched && self.fall_back(now, &loops, actions)
     }
 

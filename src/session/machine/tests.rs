@@ -351,6 +351,25 @@ fn a_move_makes_before_it_breaks() {
     assert_eq!(life.closes(0), [back(0, None)]);
 }
 
+/// Guards: a session that falls silent and is asked to move in the same moment, as all behind a VPN node are, asks for one engine and
+/// not for two: its own first answer would keep the second from the best there is.
+#[test]
+fn a_move_goes_on_with_what_silence_asked_for() {
+    let mut life = Life::playing();
+    assert_eq!(life.next_deadline(), (3 * SECOND, vec![silent(0, true), avoiding(&[0])]));
+    assert_eq!(life.on(Event::Move(None)), []);
+    life.follow();
+    let expected = [silent(0, false), close(0), Action::Promote(SourceId(1)), Action::Moved(true)];
+    assert_eq!(life.on(Event::CaughtUp(SourceId(1))), expected);
+
+    // Who wants one engine asks for that one.
+    let mut life = Life::playing();
+    life.next_deadline();
+    let wanted = Some(lease(0, 2).engine);
+    let asks = Action::RequestLease { entry: 0, avoid: vec![lease(0, 0).engine], wanted: wanted.clone() };
+    assert_eq!(life.on(Event::Move(wanted)), [Action::AbandonLease, asks]);
+}
+
 /// Guards: a move that cannot be done leaves the first engine playing; one that cannot even begin is answered at once.
 #[test]
 fn a_move_that_fails_leaves_the_first_engine_playing() {
@@ -599,6 +618,22 @@ fn an_id_that_loops_is_left() {
     assert_eq!(reason(&Life::playing().on(Event::End(EndReason::Looping))), Some(EndReason::Looping));
 }
 
+/// Guards: a channel that leaves an id passes the next one over when control says that it loops, at once, and ends with that when
+/// none is left.
+#[test]
+fn an_id_that_loops_is_not_gone_on_with() {
+    let loops = Refusal::new(RefusalCode::LoopingStream, "it was found to loop and is not played");
+    let mut life = channel(false);
+    life.on(Event::Granted(lease(0, 0)));
+    life.on(Event::Opened(SourceId(0)));
+    life.on(Event::Media(SourceId(0)));
+    life.on(Event::End(EndReason::Looping));
+    let why = Some(loops.clone());
+    let actions = life.on(Event::Refused(loops.clone()));
+    assert_eq!(actions, [Action::Entry { from: 1, to: 2, why }, asking(2, &[])]);
+    assert_eq!(reason(&life.on(Event::Refused(loops))), Some(EndReason::Looping));
+}
+
 /// Guards: an id that plays is given up when its sources have failed five times, or when nothing of it could be had for
 /// twenty seconds, and the next one goes on under the same players; those that were given up are tried again once
 /// another has played well, and the end comes only when all are given up.
@@ -715,6 +750,30 @@ fn a_race_may_be_run_by_one() {
     let expected = [close(0), Action::Race(Race::Forfeited), goes_on_with(0, 1, &why)];
     assert_eq!(life.fails(0, EngineFault::Hung), expected);
     assert_eq!(life.on(Event::Granted(lease(1, 1))), [open_entry(1, 1, 1, 1)]);
+}
+
+/// Guards: whichever id of a race goes on alone has a count of engines of its own, in which the one it raced on is the first: three
+/// that failed end its turn, no sooner and no later, whether control had answered for it already or not.
+#[test]
+fn who_goes_on_alone_has_its_own_count_of_engines() {
+    for is_opened in [true, false] {
+        let mut life = channel(true);
+        life.on(Event::Granted(lease(0, 0)));
+        if is_opened {
+            life.on(Event::Granted(lease(1, 1)));
+        }
+        life.fails(0, EngineFault::Hung);
+        if !is_opened {
+            life.on(Event::Granted(lease(1, 1)));
+        }
+        assert_eq!(life.machine.entry(), 1);
+        for tried in 1..=3 {
+            let actions = life.fails(tried, EngineFault::Hung);
+            let is_left = actions.iter().any(|action| matches!(action, Action::Entry { from: 1, to: 2, .. }));
+            assert_eq!(is_left, tried == 3, "after {tried} engines: {actions:?}");
+            life.on(Event::Granted(lease(u64::from(tried) + 1, (tried + 1) % 4)));
+        }
+    }
 }
 
 /// Guards: a session is told only while nothing but what plays is open, and holding it brings that about: the follower is

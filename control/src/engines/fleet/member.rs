@@ -192,11 +192,16 @@ impl Member {
     /// Whether it carries streams now or soon: what capacity is counted in.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Provisioning | Phase::Uncertain | Phase::Starting)
-            || (self.phase == Phase::Ready && self.down_since.is_none())
+            || (self.phase == Phase::Ready && !self.is_down())
     }
 
     /// Whether it was ready and is down.
     pub(crate) fn is_sick(&self) -> bool {
-        self.phase == Phase::Ready && self.down_since.is_some()
+        self.phase == Phase::Ready && self.is_down()
+    }
+
+    /// Whether it does not answer, or its process is seen as ended.
+    fn is_down(&self) -> bool {
+        self.down_since.is_some() || self.ended_since.is_some()
     }
 }

@@ -48,6 +48,8 @@ const ENDED_CONFIRMED: Duration = Duration::from_secs(1);
 const EVENT_DELAY: Duration = Duration::from_millis(100);
 /// Docker tells of an end before its lists show it, on a busy host half a second before: it is looked at again then.
 const EVENT_SETTLED: Duration = Duration::from_secs(1);
+/// Until then what has just ended is looked at again so often.
+const END_LOOK: Duration = Duration::from_millis(200);
 /// First and longest pause after a failed start, a failed removal, or a list that came to nothing.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest pause between two looks for a daemon that is away: it may be back any moment, and looking costs it nothing.
@@ -133,6 +135,8 @@ pub(crate) struct Load {
     pub(crate) others: usize,
     /// Its health.
     pub(crate) health: Health,
+    /// When it was asked last nobody listened on its port.
+    pub(crate) is_deserted: bool,
     /// Somebody asked that it be given nothing more.
     pub(crate) is_drained: bool,
 }
@@ -202,6 +206,8 @@ pub(crate) struct Fleet {
     list_at: Instant,
     /// A list begun before this may not show yet what was noticed.
     settled_at: Instant,
+    /// Docker has told of an end, which lists are about to show until then.
+    ending_until: Instant,
     list_failures: u32,
     provision_at: Instant,
     replace_at: Option<Instant>,
@@ -241,6 +247,7 @@ impl Fleet {
             is_listed: false,
             list_at: now,
             settled_at: now,
+            ending_until: now,
             list_failures: 0,
             provision_at: now,
             replace_at: None,
@@ -305,11 +312,16 @@ impl Fleet {
     /// The process of an engine ended; Docker starts it again unless somebody stopped it.
     pub(crate) fn ended(&mut self, now: Instant, id: &ContainerId, exit_code: Option<i64>) {
         let Some((_, member)) = self.with_id(id) else { return };
+        let is_first = member.end.is_none_or(|end| now.saturating_duration_since(end.at) >= EVENT_SETTLED);
         // Docker tells of memory first and of the end right after.
         let is_out_of_memory = member.end.is_some_and(|end| {
             end.is_out_of_memory && now.saturating_duration_since(end.at) < END_TOLD_WITHIN
         });
         member.end = Some(End { at: now, exit_code, is_out_of_memory });
+        // One that ends over and over is not looked at more closely each time.
+        if is_first {
+            self.ending_until = now + EVENT_SETTLED;
+        }
     }
 
     fn with_id(&mut self, id: &ContainerId) -> Option<(String, &mut Member)> {
@@ -340,7 +352,8 @@ impl Fleet {
                 self.list_failures = 0;
                 self.list_at = now + self.limits.list_interval;
                 if begun < self.settled_at {
-                    self.list_at = self.list_at.min(self.settled_at);
+                    let next = if now < self.ending_until { now + END_LOOK } else { self.settled_at };
+                    self.list_at = self.list_at.min(next.min(self.settled_at));
                 }
                 if self.absence.take().is_some() {
                     tracing::info!("Docker answers again");
@@ -714,7 +727,10 @@ impl Fleet {
                     }
                     ready.push((name.clone(), took));
                 }
-                Phase::Starting if now >= member.since + self.limits.startup => late.push(name.clone()),
+                Phase::Starting if now >= member.since + self.limits.startup => {
+                    let is_deserted = load.is_some_and(|load| load.is_deserted);
+                    late.push((name.clone(), is_deserted.then_some(member.ports.http)));
+                }
                 Phase::Ready => {
                     let is_down = load.is_none_or(|load| load.health == Health::Down);
                     member.down_since = is_down.then(|| member.down_since.unwrap_or(now));
@@ -731,9 +747,20 @@ impl Fleet {
         for (name, took) in ready {
             self.happened(&name, What::Ready { took });
         }
-        for name in late {
-            let text = format!("{name} did not answer within {:?} of its start", self.limits.startup);
-            self.start_failed(now, &name, "engine_never_ready", text, REMEDY_LOGS);
+        for (name, deserted) in late {
+            let startup = self.limits.startup;
+            let (code, text, remedy) = match deserted {
+                Some(port) => {
+                    let text =
+                        format!("nothing listens on port {port} of {name}, {startup:?} after its start");
+                    ("engine_port_closed", text, REMEDY_PORT)
+                }
+                None => {
+                    let text = format!("{name} did not answer within {startup:?} of its start");
+                    ("engine_never_ready", text, REMEDY_LOGS)
+                }
+            };
+            self.start_failed(now, &name, code, text, remedy);
         }
         for (name, why) in empty {
             self.dismiss(now, &name, why);
@@ -801,6 +828,10 @@ const REMEDY_REMOVED: &str =
     "nothing to do: another is made where one is missing; to have fewer, lower MIN_REPLICAS";
 /// What to do about an engine that does not come up.
 const REMEDY_LOGS: &str = "look at the container's log, and at ENGINE_VARIANT and the image's version";
+
+/// What to do about an engine that does not listen where it was told to.
+const REMEDY_PORT: &str = "the image has to serve the port it is told: ENGINE_VARIANT has to be the one the image was made for; an \
+                           engine that is only slow needs a longer STARTUP_TIMEOUT_S";
 
 fn doubled(count: u32) -> Duration {
     RETRY.0.saturating_mul(1u32.checked_shl(count.saturating_sub(1)).unwrap_or(u32::MAX)).min(RETRY.1)

@@ -50,9 +50,11 @@ impl Fleet {
     pub(super) fn census(&self, now: Instant, view: &View) -> Census {
         let capacity = self.limits.streams_per_engine as usize;
         let mut census = Census { total: self.members.len(), ..Census::default() };
+        let do_return = self.do_ended_return(now);
         for member in self.members.values() {
+            let may_return = !self.is_overdue(now, member) && (do_return || member.ended_since.is_none());
             census.sick += usize::from(member.is_sick());
-            census.ailing += usize::from(member.is_sick() && !self.is_overdue(now, member));
+            census.ailing += usize::from(member.is_sick() && may_return);
             // One that was drained carries nothing, and is kept for whoever drained it.
             if !member.is_live() || Self::is_drained(member, view) {
                 continue;
@@ -68,12 +70,24 @@ impl Fleet {
         census
     }
 
+    /// Whether engines whose process was just seen as ended may be back by themselves. One that crashed is not seen so, since
+    /// Docker starts it again at once; all of them are when the daemon restarts, and for a while after that.
+    fn do_ended_return(&self, now: Instant) -> bool {
+        let there = self.members.values().filter(|member| member.phase == Phase::Ready);
+        let ended = there.clone().filter(|member| member.ended_since.is_some()).count();
+        self.is_settling(now) || 2 * ended > there.count()
+    }
+
+    /// Whether Docker has only just come back.
+    fn is_settling(&self, now: Instant) -> bool {
+        self.returned_at.is_some_and(|at| now < at + super::RETURN_SETTLED)
+    }
+
     /// Engines that are missing, whether they can be had or not.
     pub(super) fn missing(&self, now: Instant, view: &View, census: &Census) -> usize {
         let capacity = self.limits.streams_per_engine as usize;
         // Whoever waits is served by what is coming first; right after a daemon's return that is also what is down.
-        let is_settling = self.returned_at.is_some_and(|at| now < at + super::RETURN_SETTLED);
-        let returning = if is_settling { census.ailing } else { 0 };
+        let returning = if self.is_settling(now) { census.ailing } else { 0 };
         let waiting = view.unplaced.saturating_sub((census.coming + returning) * capacity);
         let for_waiting = waiting.div_ceil(capacity);
         // One that is down for a moment carries nothing and is not replaced either.
@@ -98,12 +112,22 @@ impl Fleet {
             }
             if let Err(error) = self.provision(now, Wish::default(), false) {
                 if let HandError::Failed { code, text, remedy } = error {
-                    self.note(now, code, text, remedy);
+                    self.cannot(now, code, text, remedy);
                 }
                 self.provision_at = now + super::RETRY.0;
                 return;
             }
         }
+    }
+
+    /// An engine is missing and cannot even be begun. It is tried again every second, and told once.
+    fn cannot(&mut self, now: Instant, code: &'static str, text: String, remedy: &'static str) {
+        if self.trouble.as_ref().is_none_or(|trouble| (trouble.code, &trouble.text) != (code, &text)) {
+            tracing::warn!(code, remedy, "no engine can be started: {text}");
+            let (name, pause) = (self.free_name(), super::RETRY.0);
+            self.happened(&name, What::Failed { code, text: text.clone(), remedy, pause });
+        }
+        self.note(now, code, text, remedy);
     }
 
     /// Whether pace and breaker allow a start now.

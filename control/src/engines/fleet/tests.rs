@@ -54,6 +54,8 @@ enum Fate {
     Fails(Error),
     Exits,
     Hangs,
+    /// Its image serves another port.
+    Elsewhere,
 }
 
 /// A container and what the engine in it does.
@@ -130,7 +132,9 @@ impl World {
             let is_known = known.iter().any(|engine| engine.id == id);
             let is_drained = self.drained.as_ref() == Some(&made.container.name);
             is_known.then(|| {
-                (id, Load { leases: made.streams, others: made.others, health: health(made), is_drained })
+                let is_deserted = self.fate == Fate::Elsewhere;
+                let (leases, others, health) = (made.streams, made.others, health(made));
+                (id, Load { leases, others, health, is_deserted, is_drained })
             })
         });
         let loads: HashMap<EngineId, Load> = loads.collect();
@@ -385,8 +389,18 @@ fn stopped_containers_are_accounted_for() {
     left.container.name = "acestream-9".to_owned();
     left.container.state = State::Exited;
     left.container.labels.remove(recipe::LABEL_INSTANCE);
+    // Docker shows no ports of a container that does not run; its labels name the one it comes back with.
+    left.container.labels.insert(recipe::LABEL_HOST_HTTP.to_owned(), "19011".to_owned());
+    left.container.host_ports.clear();
     world.containers.insert("acestream-9".to_owned(), left);
+    world.fleet.host_ports = Pool::new("PORT_RANGE_HOST", PortRange::new(19010, 19012).unwrap());
     world.pass(Duration::from_secs(60));
+    world.fleet.scale_by_hand(4);
+    world.pass(Duration::from_secs(60));
+    let ports = world.containers.values().flat_map(|made| made.container.host_ports.clone());
+    let mut new: Vec<u16> = ports.filter(|port| *port >= 19_010).collect();
+    new.sort_unstable();
+    assert_eq!(new, [19_010, 19_012]);
     assert!(world.containers.contains_key("acestream-9"));
 }
 
@@ -447,6 +461,7 @@ fn a_lost_answer_is_cleared_up_by_the_list() {
             "{is_made} {is_started}"
         );
         assert_eq!(world.held_ports(), 1);
+        assert_eq!(world.fleet.standing(world.now).counts.failed, 0, "an absence is no failed start");
     }
 }
 
@@ -462,6 +477,7 @@ fn failed_starts_leave_nothing() {
         (Fate::Fails(Error::NoNetwork { reason: reason() }), "no_network"),
         (Fate::Exits, "engine_exited"),
         (Fate::Hangs, "engine_never_ready"),
+        (Fate::Elsewhere, "engine_port_closed"),
     ] {
         let mut world = World::new(FleetLimits { startup: Duration::from_secs(10), ..limits() });
         world.fate = fate.clone();
@@ -596,6 +612,31 @@ fn a_container_removed_by_hand_is_replaced() {
     );
 }
 
+/// Guards an engine whose process somebody ended: its successor is begun as soon as a list shows that, and lists come quickly
+/// until one does; where most end at once, as with a daemon that is about to restart, nothing is made before that is certain.
+#[test]
+fn an_engine_that_ended_is_made_up_for_at_once() {
+    for (ended, is_at_once) in [(1, true), (2, true), (3, false)] {
+        let mut world = World::new(FleetLimits { min: 4, max: 9, min_free: 0, ..limits() });
+        world.pass(Duration::from_secs(20));
+        let names: Vec<String> = world.containers.keys().take(ended).cloned().collect();
+        for name in &names {
+            let id = world.containers[name].container.id.clone();
+            world.fleet.noticed(world.now);
+            world.fleet.ended(world.now, &id, Some(137));
+        }
+        // Lists show it a moment after the event.
+        world.pass(Duration::from_millis(250));
+        names.iter().for_each(|name| {
+            world.containers.get_mut(name).unwrap().container.state = State::Exited;
+        });
+        world.pass(Duration::from_millis(300));
+        assert_eq!(world.made, if is_at_once { 4 + ended } else { 4 }, "{ended} ended");
+        world.pass(START + Duration::from_secs(2));
+        assert_eq!((world.ready(), world.containers.len(), world.made), (4, 4, 4 + ended), "{ended} ended");
+    }
+}
+
 /// Guards replacement of an engine that hangs: another one first where there is room, and at `MAX_REPLICAS` the old one
 /// stops first, so that the bound holds; `MAX_SURGE` allows the other order there too.
 #[test]
@@ -639,6 +680,11 @@ fn an_exhausted_range_is_said() {
         let trouble = world.fleet.standing(world.now).trouble.unwrap();
         assert!(trouble.code == "port_range_exhausted" && trouble.text.contains(setting), "{trouble:?}");
         assert!(trouble.remedy.contains("widen"));
+        let told = world.fleet.take_happenings();
+        let told = told
+            .iter()
+            .filter(|told| matches!(&told.what, What::Failed { code, .. } if *code == trouble.code));
+        assert_eq!(told.count(), 1, "{setting}: it is told each time it is tried");
         let held = (world.held_ports(), world.fleet.https_ports.held());
         assert_eq!(held, (3, 3), "{setting}: half a reservation was kept");
     }
@@ -659,9 +705,11 @@ fn a_day_passes_without_flapping() {
             // From 4 streams at night to 60 in the evening, and one or two that come and go.
             let phase = f64::from(minute) / (24.0 * 60.0) * std::f64::consts::TAU;
             let noise = f64::from(u32::try_from(jitter.bits() % 3).unwrap());
-            let wanted = 32.0 - 28.0 * phase.cos() + noise;
-            rises += (wanted - highest_before).max(0.0);
-            highest_before = wanted;
+            let curve = 32.0 - 28.0 * phase.cos();
+            // What comes and goes within minutes is no rise: it is what flapping would follow.
+            rises += (curve - highest_before).max(0.0);
+            highest_before = curve;
+            let wanted = curve + noise;
             let playing: usize = world.containers.values().map(|made| made.streams).sum();
             let wanted = wanted as usize;
             if wanted > playing {
@@ -685,10 +733,7 @@ fn a_day_passes_without_flapping() {
             assert!(close.is_none(), "seed {seed}: an engine was made right after an idle one went");
         }
         let engines = world.created_at.len() as f64;
-        assert!(
-            engines <= 1.2 * rises / 3.0 + 1.0,
-            "seed {seed}: {engines} made for rises of {rises} streams"
-        );
+        assert!(engines <= 1.2 * rises / 3.0, "seed {seed}: {engines} made for rises of {rises} streams");
     }
 }
 

@@ -104,6 +104,12 @@ fn the_android_builds_get_a_command() {
              --disable-sentry --log-stdout --live-buffer 25 --disable-upnp --http-port 19000 --api-port 45000",
         ),
         (
+            Variant::AceServeArm32,
+            "ghcr.io/krinkuto11/acestream:latest-arm32",
+            "python main.py --bind-all --client-console --live-cache-type memory --live-mem-cache-size 104857600 \
+             --disable-sentry --log-stdout --http-port 19000 --api-port 45000",
+        ),
+        (
             Variant::AceServeArm64,
             "ghcr.io/krinkuto11/acestream:latest-arm64",
             "python main.py --bind-all --client-console --live-cache-type memory --live-mem-cache-size 104857600 \

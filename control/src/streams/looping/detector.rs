@@ -2,8 +2,9 @@
 //!
 //! A broadcaster that died leaves a swarm in which the last minutes are passed around; engines play them for ever and look
 //! healthy. What gives it away is the live edge: it falls behind the clock (`lag`), stands still although figures come
-//! (`frozen`), or moves within what was there before and never beyond it (`repeating`). Either has to last for the
-//! threshold and to be found again at the next check with newer figures, so that one odd answer blocks nobody.
+//! (`frozen`), or moves within what was there before and never beyond it (`repeating`). Of what Sluice plays itself, the media
+//! does too (`repeated`), whatever the engine says. Either has to last for the threshold and to be found again at the next check
+//! with newer figures, so that one odd answer blocks nobody.
 
 use crate::streams::Sample;
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub(crate) enum Evidence {
     Frozen,
     /// The live edge goes back again and again and never beyond where it was.
     Repeating,
+    /// The media itself has come before, byte for byte.
+    Repeated,
 }
 
 impl Evidence {
@@ -32,6 +35,7 @@ impl Evidence {
             Self::Lag => "lag",
             Self::Frozen => "frozen",
             Self::Repeating => "repeating",
+            Self::Repeated => "repeated",
         }
     }
 }
@@ -63,21 +67,41 @@ struct Track {
     strikes: u32,
 }
 
+/// What a session of ours sees of its own media: nothing new from one moment to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Repeats {
+    /// The stream.
+    pub(crate) id: String,
+    /// When something new came last.
+    pub(crate) since: SystemTime,
+    /// When media came last.
+    pub(crate) until: SystemTime,
+}
+
 /// The streams under watch.
 #[derive(Debug, Default)]
-pub(crate) struct Detector(HashMap<String, Track>);
+pub(crate) struct Detector {
+    edges: HashMap<String, Track>,
+    /// Streams whose media repeats: up to when they were looked at last, and how often they were found in a row.
+    media: HashMap<String, (SystemTime, u32)>,
+}
 
 impl Detector {
-    /// Looks at the newest figures of every live stream; those not among them are forgotten.
+    /// Looks at the newest figures of every live stream, and at what our own sessions see of their media; streams not among them
+    /// are forgotten.
     pub(crate) fn check<'a>(
         &mut self,
         now: SystemTime,
         threshold: Duration,
         streams: impl Iterator<Item = (&'a str, &'a Sample)>,
+        repeats: Vec<Repeats>,
     ) -> Vec<Found> {
-        let mut before = std::mem::take(&mut self.0);
-        let mut found = Vec::new();
+        let mut found = self.media(threshold, repeats);
+        let mut before = std::mem::take(&mut self.edges);
         for (id, sample) in streams {
+            if found.iter().any(|found| found.id == id) {
+                continue;
+            }
             let edge = sample.livepos.as_ref().and_then(|position| position.live_last);
             let Some(edge) = edge.filter(|edge| EDGES.contains(edge)) else { continue };
             let known = before.remove(id);
@@ -96,7 +120,27 @@ impl Detector {
                 Some((evidence, behind)) if strikes >= CHECKS_MIN => {
                     found.push(Found { id: id.to_owned(), behind, evidence });
                 }
-                _ => drop(self.0.insert(id.to_owned(), Track { strikes, ..track })),
+                _ => drop(self.edges.insert(id.to_owned(), Track { strikes, ..track })),
+            }
+        }
+        found
+    }
+
+    /// The same rules for media: nothing new for longer than the threshold, found twice, with newer media in between.
+    fn media(&mut self, threshold: Duration, repeats: Vec<Repeats>) -> Vec<Found> {
+        let before = std::mem::take(&mut self.media);
+        let mut found = Vec::new();
+        for Repeats { id, since, until } in repeats {
+            let behind = until.duration_since(since).unwrap_or_default();
+            if behind <= threshold {
+                continue;
+            }
+            let (looked_at, strikes) = before.get(&id).copied().unwrap_or((UNIX_EPOCH, 0));
+            let strikes = strikes + u32::from(until > looked_at);
+            if strikes >= CHECKS_MIN {
+                found.push(Found { id, behind, evidence: Evidence::Repeated });
+            } else {
+                self.media.insert(id, (until, strikes));
             }
         }
         found
@@ -155,7 +199,7 @@ mod tests {
         let mut detector = Detector::default();
         (0..seconds).step_by(10).find_map(|second| {
             let sample = sample(second, edge(second));
-            let found = detector.check(at(second), THRESHOLD, [("s", &sample)].into_iter());
+            let found = detector.check(at(second), THRESHOLD, [("s", &sample)].into_iter(), Vec::new());
             found.first().map(|found| (second, found.evidence))
         })
     }
@@ -198,7 +242,7 @@ mod tests {
         assert_eq!(found_at(5000, |second| if second == 500 { live(0) - 5000 } else { live(second) }), None);
         let (mut detector, old) = (Detector::default(), sample(0, live(0) - 5000));
         for second in 0..100 {
-            assert_eq!(detector.check(at(second), THRESHOLD, [("s", &old)].into_iter()), []);
+            assert_eq!(detector.check(at(second), THRESHOLD, [("s", &old)].into_iter(), Vec::new()), []);
         }
     }
 
@@ -210,7 +254,7 @@ mod tests {
         }
         let mut detector = Detector::default();
         let none = Sample::empty(at(0));
-        assert_eq!(detector.check(at(0), THRESHOLD, [("s", &none)].into_iter()), []);
+        assert_eq!(detector.check(at(0), THRESHOLD, [("s", &none)].into_iter(), Vec::new()), []);
     }
 
     /// Guards: a stream that is no longer there is forgotten, so that the watch is bounded by the streams that play.
@@ -218,9 +262,32 @@ mod tests {
     fn streams_that_are_gone_are_forgotten() {
         let mut detector = Detector::default();
         let one = sample(0, live(0));
-        detector.check(at(0), THRESHOLD, [("a", &one), ("b", &one)].into_iter());
-        assert_eq!(detector.0.len(), 2);
-        detector.check(at(10), THRESHOLD, [("b", &one)].into_iter());
-        assert_eq!(detector.0.len(), 1);
+        detector.check(at(0), THRESHOLD, [("a", &one), ("b", &one)].into_iter(), vec![repeats("c", 0, 900)]);
+        assert_eq!((detector.edges.len(), detector.media.len()), (2, 1));
+        detector.check(at(10), THRESHOLD, [("b", &one)].into_iter(), Vec::new());
+        assert_eq!((detector.edges.len(), detector.media.len()), (1, 0));
+    }
+
+    fn repeats(id: &str, since: u64, until: u64) -> Repeats {
+        Repeats { id: id.to_owned(), since: at(since), until: at(until) }
+    }
+
+    /// Guards: media that repeats is found by the rules of all evidence, whatever the engine says of the live edge: after the
+    /// threshold, twice, with newer media in between; once, even if the edge gives it away too.
+    #[test]
+    fn repeated_media_is_found() {
+        let mut detector = Detector::default();
+        let mut check = |until: u64, edge: i64| {
+            let sample = sample(until, edge);
+            let streams = [("s", &sample)].into_iter();
+            let found = detector.check(at(until), THRESHOLD, streams, vec![repeats("s", 100, until)]);
+            found.into_iter().map(|found| (found.behind.as_secs(), found.evidence)).collect::<Vec<_>>()
+        };
+        assert_eq!(check(700, live(700)), [], "not longer than the threshold");
+        assert_eq!(check(701, live(701)), []);
+        assert_eq!(check(701, live(701)), [], "the same media again confirms nothing");
+        assert_eq!(check(711, live(711)), [(611, Evidence::Repeated)]);
+        assert_eq!(check(720, live(0)), []);
+        assert_eq!(check(730, live(0)), [(630, Evidence::Repeated)]);
     }
 }

@@ -3,7 +3,7 @@
 mod detector;
 mod list;
 
-pub(crate) use detector::{Detector, Found};
+pub(crate) use detector::{Detector, Found, Repeats};
 pub(crate) use list::{Entry, List};
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ afterEach(() => history.replaceState(null, "", "/"));
 
 function show(scene: string, path = "") {
   history.replaceState(null, "", `/panel/${path}`);
-  return render(<App root={ROOT} services={services(new MockApi(scene, ROOT))} />);
+  return render(<App root={ROOT} services={services(new MockApi(scene, new URL("..", ROOT)))} />);
 }
 
 /** Guards: the whole panel stands on its API interface: nothing else is asked, or this test fails. */

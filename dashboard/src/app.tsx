@@ -16,6 +16,7 @@ import { Live } from "./stores/live";
 import { applyTheme, prefs } from "./stores/prefs";
 import { Session } from "./stores/session";
 import { useStore } from "./stores/store";
+import { Titles } from "./stores/titles";
 import { Work } from "./stores/work";
 
 const EnginePage = lazy(() => import("./pages/engine"));
@@ -27,7 +28,8 @@ const WatchPage = lazy(() => import("./pages/watch"));
 
 export function services(api: Api): Services {
   const live = new Live(api, prefs.get().intervalS * 1000);
-  return { api, live, session: new Session(api), work: new Work(api, live.changes) };
+  const isResting = () => document.visibilityState === "hidden" || live.state.get().isPaused;
+  return { api, live, session: new Session(api), work: new Work(api, live.changes), titles: new Titles(api, isResting) };
 }
 
 export function App({ root, services }: { root: URL; services: Services }) {

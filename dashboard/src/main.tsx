@@ -1,5 +1,4 @@
 // The panel on a real appliance.
-import { NetworkApi } from "./api/network";
 import { mount } from "./mount";
 
-mount((root) => new NetworkApi(new URL("..", root)));
+mount(() => new Worker(new URL("./api/network-worker.ts", import.meta.url), { type: "module" }));

@@ -5,6 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { start, type Appliance } from "./support/appliance";
 import { launch, open, until } from "./support/browser";
+import { player } from "./support/player";
 
 let browser: Browser;
 let appliance: Appliance;
@@ -26,13 +27,6 @@ async function raw(path: string, headers: Record<string, string> = {}): Promise<
   let bytes = 0;
   for await (const chunk of answer) bytes += (chunk as Buffer).length;
   return { status: answer.statusCode ?? 0, headers: answer.headers, bytes };
-}
-
-/** A player that takes bytes until it is ended. */
-function player(id: string, base = appliance.url): () => void {
-  const asked = request(new URL(`ace/getstream?id=${id}`, base), { agent: false, headers: { "User-Agent": "VLC/3.0.21 LibVLC/3.0.21" } }, (answer) => answer.resume());
-  asked.on("error", () => undefined);
-  return () => asked.destroy();
 }
 
 /** Guards: the panel comes compressed, is kept by the browser, and stays within the promised size. */
@@ -57,7 +51,7 @@ test("the panel comes small and is kept", async () => {
 /** Guards: whoever plays is seen: the stream with its engine and rate, the player with its agent, and after it left, why. */
 test("a player is seen, and why it left", async () => {
   const id = appliance.ids[0] ?? "";
-  const leave = player(id);
+  const { leave } = player(appliance.url, id);
   const { page, faults, close } = await open(browser, panel("streams"));
   const row = page.locator(".table-body .table-row").first();
   await row.getByText("Playing").waitFor();
@@ -169,10 +163,12 @@ test("follows on one connection", async () => {
   const own = await start({ PROXY_GRACE_PERIOD: "0", WARM_CHANNELS: "0" });
   const { page, close } = await open(browser, `${own.url}panel/log`);
   try {
-    await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
     const asked: string[] = [];
     page.on("request", (request) => asked.push(new URL(request.url()).pathname));
-    const leave = player(own.ids[0] ?? "", own.url);
+    await page.reload();
+    await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
+    expect(asked).toContain("/events/stream");
+    const { leave } = player(own.url, own.ids[0] ?? "");
     await page.getByText("The stream started").first().waitFor();
     leave();
     await page.getByText(/^The stream ended/).first().waitFor();
@@ -202,9 +198,37 @@ test("changes a setting of the appliance and takes it back", async () => {
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "Download the backup" }).click();
   const path = await (await download).path();
+  await page.getByLabel("Join distance").fill("4");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await until("it is another one", async () => (await held()) === 4);
   await page.getByLabel("Backup file (ZIP)").setInputFiles({ name: "backup.zip", mimeType: "application/zip", buffer: await readFile(path) });
   await page.getByRole("button", { name: "Restore what is chosen" }).click();
   await page.getByText(/^Restored: .*playing/).waitFor();
+  expect(await held()).toBe(10);
+  await page.locator(".toast", { hasText: "The backup is restored" }).getByRole("button", { name: "Undo" }).click();
+  await page.getByText("Everything is as it was before the backup").first().waitFor();
+  expect(await held()).toBe(4);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: parity 29: every setting the appliance has stands in the page, with its value, its default and its bounds; those that act on nothing any more too, apart. */
+test("shows every setting there is", async () => {
+  const { page, faults, close } = await open(browser, panel("settings"));
+  const { settings } = (await (await fetch(`${appliance.url}settings`)).json()) as { settings: { group: string; name: string; min: number | null; max: number | null; default: unknown; acts: boolean }[] };
+  await page.locator(".setting").first().waitFor();
+  await page.locator("summary", { hasText: /\d/ }).click();
+  for (const { group, name, min, max, default: usual, acts } of settings) {
+    const field = page.locator(`#setting-${group}-${name}`);
+    expect([name, await field.count()]).toEqual([name, 1]);
+    const row = page.locator(".setting", { has: field });
+    const said = (await row.textContent()) ?? "";
+    expect([name, usual === null || said.includes("Default")]).toEqual([name, true]);
+    if (min !== null && max !== null) expect([name, said]).toEqual([name, expect.stringMatching(/\d to \d/)]);
+    expect([name, await page.locator("details .setting", { has: field }).count()]).toEqual([name, acts ? 0 : 1]);
+  }
+  expect(settings.length).toBeGreaterThan(20);
+  expect(await page.locator(".setting").count()).toBe(settings.length);
   expect(faults).toEqual([]);
   await close();
 });

@@ -1,30 +1,16 @@
 // The pages where something is changed, on the mock: settings, engines, the custom variant, the log; and the journeys of somebody
 // who has never seen the panel.
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { launch, open, until } from "./support/browser";
-import { serve } from "./support/server";
+import { describe, expect, test } from "vitest";
+import { until } from "./support/browser";
+import { fact, mocked, told } from "./support/mocked";
 
-let browser: Browser;
-let site: Awaited<ReturnType<typeof serve>>;
-
-beforeAll(async () => {
-  browser = await launch();
-  site = await serve(new URL("../dist/mock", import.meta.url).pathname);
-});
-
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-
-const at = (path: string, scene = "small") => `${site.url}${path}${path.includes("?") ? "&" : "?"}scene=${scene}`;
-const told = (page: Page, text: string) => page.locator(".toasts").getByText(text).waitFor();
+const { at, open } = mocked();
+const loopValues = [["Threshold", "900"], ["Looked at every", "20"], ["Kept off for", "60"]] as const;
 
 describe("settings", () => {
   /** Guards: journey and parity 29: found by what it is called, with its default, range, effect and source; changed, told, undone. */
   test("the join distance is found, changed and undone", async () => {
-    const { page, faults, close } = await open(browser, at(""));
+    const { page, faults, close } = await open(at(""));
     await page.getByRole("link", { name: "Settings" }).click();
     await page.getByRole("searchbox").fill("join");
     const row = page.locator(".setting", { hasText: "Join distance" });
@@ -55,7 +41,7 @@ describe("settings", () => {
 
   /** Guards: what the appliance refuses stays as it was typed, with the appliance's own words beside it. */
   test("a refusal is shown where it belongs", async () => {
-    const { page, close } = await open(browser, at("settings"));
+    const { page, close } = await open(at("settings"));
     await page.getByLabel("Engines at least").fill("30");
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.locator(".setting", { hasText: "Engines at least" }).getByRole("alert").getByText("min_replicas must be <= max_replicas").waitFor();
@@ -67,7 +53,7 @@ describe("settings", () => {
 
   /** Guards: parity 3: a session that ends in the middle asks for the key, keeps what was typed, and then saves it. */
   test("a 401 in the middle keeps what was typed", async () => {
-    const { page, close } = await open(browser, at("settings", "locked"));
+    const { page, close } = await open(at("settings", "locked"));
     await page.getByLabel("Grace period").fill("30");
     await page.getByRole("button", { name: "Save", exact: true }).click();
     const dialog = page.getByRole("dialog", { name: "Sign in with the API key" });
@@ -82,13 +68,19 @@ describe("settings", () => {
 
   /** Guards: parity 30, 31, 32: delivery, loop detection and its list, backup and what was taken from one; a file that is none, and one that is too large, say so in place. */
   test("loops, delivery and backup", async () => {
-    const { page, close } = await open(browser, at("settings"));
+    const { page, close } = await open(at("settings"));
     await page.getByLabel("Delivery").selectOption("HLS");
     await page.getByLabel("Find loops").check();
-    await page.getByLabel("Threshold").fill("900");
+    for (const [name, value] of loopValues) await page.getByLabel(name).fill(value);
     await page.getByRole("button", { name: "Save", exact: true }).click();
-    await told(page, "3 settings are saved");
-    await page.getByRole("button", { name: /^Let it play/ }).click();
+    await told(page, "5 settings are saved");
+    for (const [name, value] of loopValues) await until(`${name} is kept`, async () => (await page.getByLabel(name).inputValue()) === value);
+    const loops = page.getByRole("region", { name: "Streams that looped" });
+    const kept = loops.getByRole("listitem");
+    expect(await kept.count()).toBe(3);
+    await kept.first().getByRole("button", { name: /^Let it play/ }).click();
+    await until("one is let go", async () => (await kept.count()) === 2);
+    await loops.getByRole("button", { name: "Let all play" }).click();
     await page.getByText("No stream is kept from playing.").waitFor();
     const download = page.waitForEvent("download");
     await page.getByRole("button", { name: "Download the backup" }).click();
@@ -105,6 +97,8 @@ describe("settings", () => {
     await choose("good.zip", Buffer.from("PK"));
     await backup.getByRole("button", { name: "Restore what is chosen" }).click();
     await backup.getByText("Restored: custom variant, engines, playing, loop detection").waitFor();
+    await page.locator(".toast", { hasText: "The backup is restored" }).getByRole("button", { name: "Undo" }).click();
+    await told(page, "Everything is as it was before the backup");
     await close();
   });
 });
@@ -112,13 +106,16 @@ describe("settings", () => {
 describe("engines", () => {
   /** Guards: journey and parity 6, 7, 9, 10, 12, 26, 27: room, breakers, figures and the VPN are seen; an engine is added, looked into and removed, each after a question that names the players. */
   test("an engine is added, looked into and removed", async () => {
-    const { page, faults, close } = await open(browser, at("engines"));
+    const { page, faults, close } = await open(at("engines"));
     const fleet = page.getByRole("region", { name: "Fleet" });
     await fleet.getByText("2 to 20").waitFor();
+    await fact(page, "In use").filter({ hasText: /^6 of 6$/ }).waitFor();
+    await fact(page, "Free").filter({ hasText: /^0$/ }).waitFor();
+    await fact(page, "Room for more").filter({ hasText: "Yes" }).waitFor();
     await fleet.getByText("3 of 3 failures").waitFor();
     await fleet.getByRole("button", { name: "Reset breakers" }).click();
     await fleet.getByText("0 of 3 failures").waitFor();
-    await page.getByText("Containers of 6 engines use").waitFor();
+    await page.getByText(/Containers of 6 engines use [1-9]\d* % of a core and [1-9].* [MG]iB/).waitFor();
     await page.getByRole("region", { name: "VPN" }).getByText("No VPN is used.").waitFor();
     await fleet.getByRole("button", { name: "Add engine" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Add engine" }).click();
@@ -141,7 +138,7 @@ describe("engines", () => {
 
   /** Guards: parity 7, 13: bounds hold, and what stands in the way is said. */
   test("bounds are said", async () => {
-    const { page, close } = await open(browser, at("settings"));
+    const { page, close } = await open(at("settings"));
     await page.getByLabel("Engines at most").fill("6");
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await told(page, "One setting is saved");
@@ -156,7 +153,7 @@ describe("engines", () => {
 
   /** Guards: journey and parity 14 to 18: a parameter is changed, compared with what is in force, saved and engines replaced; every player is said to stay, and how far it is is seen on any page. */
   test("a parameter is changed and engines are replaced", async () => {
-    const { page, faults, close } = await open(browser, at("engines"));
+    const { page, faults, close } = await open(at("engines"));
     await page.getByRole("link", { name: "Custom variant" }).click();
     await page.getByLabel("Use the custom variant").check();
     await page.getByRole("searchbox").fill("live-buffer");
@@ -181,9 +178,31 @@ describe("engines", () => {
 
   /** Guards: parity 15 to 18: all 35 parameters are there with their help; templates are made, named, exported, imported, put in force and deleted; arguments nobody knows can be given. */
   test("templates and every parameter", async () => {
-    const { page, faults, close } = await open(browser, at("variant"));
+    const { page, faults, close } = await open(at("variant"));
     await page.getByRole("region", { name: "Logging" }).waitFor();
     expect(await page.locator(".setting-words code").count()).toBe(35);
+    // Each has its help and its default, and is passed on or not; what is not is kept from being typed into.
+    const rows = page.locator(".setting", { has: page.locator(".setting-words code") });
+    const seen = () =>
+      rows.evaluateAll((all) =>
+        all.map((row) => ({
+          name: row.querySelector("code")?.textContent ?? "",
+          words: [...row.querySelectorAll(".setting-words p")].map((line) => line.textContent ?? ""),
+          isPassed: row.querySelector<HTMLInputElement>("[role=switch]")?.checked,
+          isLocked: row.querySelector<HTMLInputElement>(".setting-value input:not([type=checkbox]), select")?.disabled,
+        })),
+      );
+    const turn = () => rows.evaluateAll((all) => all.forEach((row) => row.querySelector<HTMLInputElement>("[role=switch]")?.click()));
+    const before = await seen();
+    await turn();
+    await page.getByRole("region", { name: "Unsaved changes" }).waitFor();
+    for (const [at, { name, words, isPassed, isLocked }] of (await seen()).entries()) {
+      expect([name, words]).toEqual([name, [expect.stringMatching(/\w{3}.*\.$/), expect.stringMatching(/^Default|^Not passed/)]]);
+      expect([name, isPassed, isLocked ?? !isPassed]).toEqual([name, !before[at]?.isPassed, !isPassed]);
+    }
+    await turn();
+    await rows.filter({ hasText: "--port" }).getByText("Behind a VPN leave it off").waitFor();
+    expect(await page.getByRole("region", { name: "Unsaved changes" }).count()).toBe(0);
     await page.getByRole("button", { name: "New: Template 3" }).click();
     await page.getByLabel("Name of the template").fill("Evening");
     await page.getByLabel("--max-peers", { exact: true }).fill("12");
@@ -223,9 +242,12 @@ describe("engines", () => {
 describe("what happened", () => {
   /** Guards: journey and parity 24, 25: why a stream ended is found in the list of the ended, on its own page and in the log, by kind and by words. */
   test("why a stream ended is found", async () => {
-    const { page, faults, close } = await open(browser, at("streams"));
+    const { page, faults, close } = await open(at("streams"));
     await page.getByRole("button", { name: /^Ended/ }).click();
     const row = page.locator("tbody tr", { hasText: "every attempt to replace it" }).first();
+    // When it started and ended, how long it lasted, and what it moved.
+    expect(await row.locator("time").count()).toBe(2);
+    expect(await row.locator("td.cell-number").allTextContents()).toEqual([expect.stringMatching(/\d (s|min|h)/), expect.stringMatching(/[KMG]iB/), expect.stringMatching(/[KMG]iB/)]);
     await row.getByRole("link").first().click();
     await page.getByRole("heading", { name: "What happened" }).waitFor();
     await page.getByText("failover_exhausted").first().waitFor();
@@ -246,7 +268,7 @@ describe("what happened", () => {
 
   /** Guards: journey: who is behind is found by sorting the players of a stream. */
   test("who is behind is found", async () => {
-    const { page, close } = await open(browser, at("streams"));
+    const { page, close } = await open(at("streams"));
     await page.locator(".table-body .table-row").first().click();
     const players = page.getByRole("table", { name: "Players" });
     await players.locator(".table-body .table-row").first().waitFor();
@@ -256,7 +278,7 @@ describe("what happened", () => {
 
   /** Guards: where nobody can follow the page says that it is not live, and goes on by asking. */
   test("a cut is said and asked around", async () => {
-    const { page, close } = await open(browser, at("", "cut"));
+    const { page, close } = await open(at("", "cut"));
     await page.getByText("Not live, asking").waitFor();
     await until("figures come all the same", async () => Number(await page.locator(".big").nth(1).textContent()) === 14);
     await page.locator(".live").click();

@@ -8,7 +8,7 @@ export interface Sample {
 /** Parsed figures of one scrape. */
 export class Figures {
   constructor(
-    private readonly samples: ReadonlyMap<string, Sample[]>,
+    readonly samples: ReadonlyMap<string, Sample[]>,
     /** The text itself, for the page that shows it. */
     readonly text: string,
   ) {}

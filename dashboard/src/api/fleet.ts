@@ -47,7 +47,11 @@ export interface Reprovision {
   status: string;
   phase: string | null;
   message: string | null;
+  startedAt: number | null;
+  /** When it last went on. */
   at: number | null;
+  /** What is being stopped, by the first digits of its id. */
+  current: string | null;
   total: number | null;
   stopped: number | null;
   provisioned: number | null;
@@ -122,7 +126,9 @@ export function readReprovision(value: unknown): Reprovision {
     status: read.text(raw.status) ?? "",
     phase: read.text(raw.current_phase),
     message: read.label(raw.message),
+    startedAt: read.time(raw.started_at),
     at: read.time(raw.timestamp),
+    current: read.label(raw.current_engine_id),
     total: read.count(raw.total_engines),
     stopped: read.count(raw.engines_stopped),
     provisioned: read.count(raw.engines_provisioned),

@@ -59,6 +59,8 @@ export interface Stream {
   downloaded: number | null;
   uploaded: number | null;
   engineStatus: string | null;
+  /** What the engine plays, on the broadcaster's clock; milliseconds since 1970. */
+  positionAt: number | null;
   /** Seconds the engine is behind the broadcaster's newest piece. */
   behindSeconds: number | null;
   bufferPieces: number | null;
@@ -195,6 +197,7 @@ export function readStream(value: unknown, now: number): Stream {
     downloaded: read.count(stat?.["downloaded"]),
     uploaded: read.count(stat?.["uploaded"]),
     engineStatus: read.label(stat?.["status"]),
+    positionAt: place === null ? null : place * 1000,
     behindSeconds: newest !== null && place !== null ? Math.max(0, newest - place) : null,
     bufferPieces: read.position(livepos?.["buffer_pieces"]),
     failovers: read.count(raw.failovers),

@@ -1,5 +1,6 @@
 // The API over HTTP, at the place the page itself came from.
-import type { Api, Dated, Delivery, Standing } from "./api";
+import { Addresses } from "./addresses";
+import type { Api, Dated, Standing } from "./api";
 import { parse } from "./exposition";
 import { readEngine } from "./engine";
 import { readBreakers, readFleet, readReprovision, readUsage, readVpn } from "./fleet";
@@ -76,20 +77,12 @@ function kindOf(status: number, message: string, raw: read.Fields | null): Fault
   }
 }
 
-export class NetworkApi implements Api {
-  /** `root` is where the API is: one above the panel. */
+export class NetworkApi extends Addresses implements Api {
   constructor(
-    private readonly root: URL,
+    root: URL,
     private readonly fetched: typeof fetch = (...call) => fetch(...call),
-  ) {}
-
-  url(path: string): string {
-    return new URL(path, this.root).href;
-  }
-
-  playUrl(id: string, delivery: Delivery): string {
-    const route = delivery === "hls" ? "ace/manifest.m3u8" : "ace/getstream";
-    return this.url(`${route}?id=${encodeURIComponent(id)}`);
+  ) {
+    super(root);
   }
 
   private async call(path: string, init: RequestInit, signal?: AbortSignal, deadlineMs = DEADLINE_MS): Promise<Outcome<Answer>> {

@@ -1,10 +1,20 @@
 // What an appliance remembers: figures over time, what lies where in a stream's window, and how the stream started.
+import type { Histogram } from "./exposition";
 import * as read from "./read";
+
+/** How often something had taken how long by a moment. */
+export interface ObservedPoint {
+  at: number;
+  histogram: Histogram;
+}
 
 /** Figures over time, oldest first; `null` is what the appliance does not know. Rates are bit/s. */
 export interface Past {
   everyS: number;
   points: PastPoint[];
+  /** Minute by minute, of at most an hour. */
+  join: ObservedPoint[];
+  gap: ObservedPoint[];
 }
 
 export const PAST_FIGURES = ["players", "waiting", "streams", "engines", "engines_used", "peers", "egress_bps", "ingress_bps", "download_bps", "upload_bps"] as const;
@@ -20,7 +30,24 @@ export function readPast(value: unknown): Past {
     if (time === null) return [];
     return [{ at: time, ...Object.fromEntries(columns.map(([name, column]) => [name, read.count(column[place])])) } as PastPoint];
   });
-  return { everyS: read.count(raw["every_seconds"]) ?? 0, points };
+  return { everyS: read.count(raw["every_seconds"]) ?? 0, points, join: readObserved(raw["join"]), gap: readObserved(raw["gap"]) };
+}
+
+/** Rows that are not whole are left out. */
+function readObserved(value: unknown): ObservedPoint[] {
+  const raw = read.fields(value);
+  const listed = (name: string): unknown[] => (Array.isArray(raw?.[name]) ? (raw[name] as unknown[]) : []);
+  const bounds = [...listed("bounds").map(read.number), Number.POSITIVE_INFINITY];
+  const rows = listed("counts");
+  return listed("at").flatMap((moment, place) => {
+    const [at, row] = [read.count(moment), rows[place]];
+    if (at === null || !Array.isArray(row) || row.length !== bounds.length) return [];
+    const histogram = bounds.flatMap((bound, column) => {
+      const count = read.count(row[column]);
+      return bound === null || count === null ? [] : [{ bound, count }];
+    });
+    return histogram.length === bounds.length ? [{ at, histogram }] : [];
+  });
 }
 
 export interface Mark {

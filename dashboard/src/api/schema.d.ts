@@ -728,8 +728,8 @@ export interface paths {
         };
         /**
          * Figures of the last minutes or hours
-         * @description One point every five seconds for an hour, means of every minute for a day, kept in fixed memory since control started.
-         *     What is not known is `null`.
+         * @description One point every five seconds for an hour, means of every minute for a day, and how long joins and gaps took, minute by minute
+         *     for an hour; kept in fixed memory since the process started. What is not known is `null`.
          */
         get: operations["metrics_history"];
         put?: never;
@@ -1788,8 +1788,12 @@ export interface components {
              * @description Seconds between two points.
              */
             every_seconds: number;
+            /** @description How long players waited between two deliveries. */
+            gap: components["schemas"]["MetricsObserved"];
             /** @description What engines gave. */
             ingress_bps: (number | null)[];
+            /** @description How long joins to running streams took. */
+            join: components["schemas"]["MetricsObserved"];
             /** @description Peers of all streams. */
             peers: (number | null)[];
             /** @description Players connected. */
@@ -1800,6 +1804,18 @@ export interface components {
             upload_bps: (number | null)[];
             /** @description Players that wait for the start of their stream. */
             waiting: (number | null)[];
+        };
+        /**
+         * @description How often something had taken how long, a row for every minute of at most an hour, oldest first. What lies between two moments
+         *     is the difference of their rows; a row with a smaller count than the one before means that counting began anew.
+         */
+        MetricsObserved: {
+            /** @description Milliseconds since 1970. */
+            at: number[];
+            /** @description Upper bounds, seconds. */
+            bounds: number[];
+            /** @description For each moment how many there had been within each bound, and as the last how many at all. */
+            counts: number[][];
         };
         /** @description What an unknown engine is answered. */
         Named: {
@@ -2114,8 +2130,10 @@ export interface components {
             engines_stopped: number;
             in_progress: boolean;
             message?: string | null;
+            started_at?: string | null;
             /** @description `idle`, `in_progress`, `success` or `error`. */
             status: string;
+            /** @description When it last went on. */
             timestamp?: string | null;
             total_engines: number;
         };

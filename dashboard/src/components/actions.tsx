@@ -8,6 +8,7 @@ import { notify } from "../stores/notices";
 import { useLive, useServices } from "./context";
 import { Dialog } from "./dialog";
 import { faultText } from "./status";
+import { StreamName } from "./stream-name";
 
 export type Asked = { what: "move" | "stop"; streams: Stream[] } | null;
 
@@ -95,7 +96,7 @@ function StopQuestion({ streams, onDone }: { streams: Stream[]; onDone: () => vo
       <ul className="plain-list">
         {streams.slice(0, 5).map((stream) => (
           <li key={stream.key}>
-            <code>{short(stream.id)}</code>
+            <StreamName stream={stream} />
           </li>
         ))}
         {streams.length > 5 && <li>…</li>}

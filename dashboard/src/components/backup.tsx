@@ -2,11 +2,21 @@
 import { useState } from "react";
 import type { Fault } from "../api/outcome";
 import { PARTS, type Imported, type Part } from "../api/settings";
+import type { Slots } from "../api/variant";
 import { t } from "../messages";
+import { notify } from "../stores/notices";
 import { saveFile, useAct } from "./asking";
 import { useServices } from "./context";
 import { Button } from "./parts";
 import { faultText } from "./status";
+
+interface Before {
+  all: Blob;
+  /** Slots that hold a template. */
+  slots: readonly number[];
+}
+
+const filled = ({ slots }: Slots) => slots.filter(({ exists }) => exists).map(({ slot }) => slot);
 
 export function Backup({ onTaken }: { onTaken: () => void }) {
   const { api } = useServices();
@@ -22,8 +32,27 @@ export function Backup({ onTaken }: { onTaken: () => void }) {
   const take = async () => {
     if (!file) return;
     setBusy(true);
-    setResult(await act(() => api.importSettings(file, parts), t("backup.import.failed")));
+    const before = await kept();
+    const found = await act(() => api.importSettings(file, parts), t("backup.import.failed"));
+    setResult(found);
     setBusy(false);
+    if (found && "value" in found && found.value.taken.length > 0) notify("done", t("backup.done"), null, before && (() => void back(before, found.value.taken)));
+    onTaken();
+  };
+  /** What a backup is about to replace; without it that cannot be taken back. */
+  const kept = async (): Promise<Before | null> => {
+    const { signal } = new AbortController();
+    const [all, slots] = await Promise.all([api.exportSettings(), api.slots(signal)]);
+    return all.status === "success" && slots.status === "success" ? { all: all.value, slots: filled(slots.value) } : null;
+  };
+  const back = async ({ all, slots }: Before, taken: readonly Part[]) => {
+    const found = await act(() => api.importSettings(all, taken), t("backup.undo.failed"));
+    const now = await api.slots(new AbortController().signal);
+    // What lay in no slot before is not in the file either.
+    const more = now.status === "success" && taken.includes("templates") ? filled(now.value).filter((slot) => !slots.includes(slot)) : [];
+    for (const slot of more) await act(() => api.removeTemplate(slot), t("backup.undo.failed"));
+    if (found && "value" in found) notify("done", t("backup.undone"));
+    setResult(null);
     onTaken();
   };
   return (

@@ -16,6 +16,13 @@ export interface Line {
 /** Over more than this nobody looks for seconds. */
 const LONG_S = 1200;
 
+/** Where nobody points the legend tells the newest values. */
+function newest(plot: uPlot): void {
+  const last = plot.data[0].length - 1;
+  const isPointedAt = (plot.cursor.left ?? -1) >= 0;
+  if (!isPointedAt && last >= 0) plot.setLegend({ idx: last });
+}
+
 /** `times` in milliseconds. */
 export function Chart({ label, times, lines, format, height = 200 }: { label: string; times: number[]; lines: Line[]; format: (value: number | null) => string; height?: number }) {
   const box = useRef<HTMLDivElement>(null);
@@ -36,8 +43,9 @@ export function Chart({ label, times, lines, format, height = 200 }: { label: st
         width: element.clientWidth || 400,
         height,
         cursor: { drag: { setScale: false } },
+        hooks: { setCursor: [newest] },
         scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1e-9)] } },
-        axes: [{ ...axis, values: (_plot, at) => at.map((second) => of(at).format(second * 1000)), space: 90 }, { ...axis, values: (_plot, at) => at.map((value) => format(value)), size: 74 }],
+        axes: [{ ...axis, values: (_plot, at) => at.map((second) => of(at).format(second * 1000)), space: 90, size: 32 }, { ...axis, values: (_plot, at) => at.map((value) => format(value)), size: 74 }],
         series: [
           { value: (_plot, at) => (at === null || at === undefined ? "–" : clock.format(at * 1000)) },
           ...lines.map((line) => ({ label: line.name, stroke: colour(`--chart-${line.colour}`), width: 1.5, points: { show: false }, value: (_plot: uPlot, value: number | null) => format(value ?? null) })),
@@ -57,7 +65,10 @@ export function Chart({ label, times, lines, format, height = 200 }: { label: st
     // Made anew when what is drawn changes, not when its values do.
   }, [names, height, theme]);
   useEffect(() => {
-    plot.current?.setData([times.map((at) => at / 1000), ...lines.map((line) => line.values)]);
+    const made = plot.current;
+    if (!made) return;
+    made.setData([times.map((at) => at / 1000), ...lines.map((line) => line.values)]);
+    newest(made);
   }, [times, lines, theme]);
   return <div ref={box} className="chart" role="img" aria-label={label} />;
 }

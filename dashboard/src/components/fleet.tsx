@@ -183,7 +183,7 @@ export function FleetQuestion({ wanted, total, onDone }: { wanted: Wanted; total
     <Dialog title={t("fleet.remove.title", { name })} tone="danger" confirm={t("fleet.remove")} isBusy={isBusy} onConfirm={() => void during(go)} onClose={onDone}>
       <p>{t("fleet.remove.text")}</p>
       <p>
-        <strong>{on.length === 0 ? t("fleet.remove.idle") : t("fleet.remove.streams", { n: on.length, players })}</strong>
+        <strong>{on.length === 0 ? t("fleet.remove.idle") : t("fleet.remove.streams", { n: on.length, players: t("players.shown", { n: players }) })}</strong>
       </p>
       {isBusy && <p role="status">{t("fleet.remove.busy")}</p>}
       {trouble}
@@ -208,7 +208,7 @@ function DrainQuestion({ engine, streams, isBusy, trouble, onGo, tell, onDone }:
     <Dialog title={t("fleet.drain.title", { name })} confirm={t("fleet.drain")} isBusy={isBusy} onConfirm={() => onGo(go)} onClose={onDone}>
       <p>{t("fleet.drain.text")}</p>
       <p>
-        <strong>{on.length === 0 ? t("fleet.remove.idle") : t("fleet.drain.streams", { n: on.length, players })}</strong>
+        <strong>{on.length === 0 ? t("fleet.remove.idle") : t("fleet.drain.streams", { n: on.length, players: t("players.shown", { n: players }) })}</strong>
       </p>
       {trouble}
       <p className="dim">

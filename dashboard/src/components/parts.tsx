@@ -6,7 +6,7 @@ import { duration } from "../format/units";
 import { t } from "../messages";
 import { notify } from "../stores/notices";
 import type { Reading } from "../stores/live";
-import { isStale, useLive, useNow } from "./context";
+import { isStale, useLive, useNow, useTheirNow } from "./context";
 import { Icon, type IconName } from "./icon";
 
 export function Button({
@@ -79,6 +79,11 @@ export function Moment({ at }: { at: number | null }) {
 /** How long ago a moment was by the appliance's clock; the moment on hover. */
 export function Since({ at, now }: { at: number | null; now: number }) {
   return at === null ? <span>–</span> : <time dateTime={new Date(at).toISOString()} title={exact(at)}>{duration(now - at)}</time>;
+}
+
+/** The same, by the clock of the page: a list is not drawn anew because a second went by. */
+export function Age({ at }: { at: number | null }) {
+  return <Since at={at} now={useTheirNow()} />;
 }
 
 /** Greys what is no longer fresh, and says how old it is. */

@@ -2,7 +2,7 @@
 import { useEffect, useState, type ReactNode } from "react";
 import { LANGUAGES, t, type Message } from "../messages";
 import { Link, usePlace } from "../router";
-import { clear, hide, notices } from "../stores/notices";
+import { clear, hide, notices, takeBack } from "../stores/notices";
 import { prefs, type Theme } from "../stores/prefs";
 import { useStore } from "../stores/store";
 import { useServices } from "./context";
@@ -178,6 +178,7 @@ function Notices() {
                       <p className="dim small">
                         <Moment at={notice.at} />
                       </p>
+                      {notice.undo && <Button onClick={() => takeBack(notice.id)}>{t("settings.undo")}</Button>}
                     </div>
                   </li>
                 ))}
@@ -205,6 +206,7 @@ function Toasts() {
             </p>
             {notice.detail && <p className="small">{notice.detail}</p>}
           </div>
+          {notice.undo && <Button onClick={() => takeBack(notice.id)}>{t("settings.undo")}</Button>}
           <button type="button" className="icon-button" aria-label={t("notices.dismiss")} onClick={() => hide(notice.id)}>
             <Icon name="close" />
           </button>

@@ -31,6 +31,19 @@ export function SlotGrid({ slots, edited, isTouched, onEdit, onChanged }: { slot
     setAsked(null);
     onChanged();
   };
+  /** Removes a template and keeps it here, so that it can be put back. */
+  const remove = async ({ slot, name }: Slot) => {
+    const held = await api.template(slot, new AbortController().signal);
+    const found = await act(() => api.removeTemplate(slot), t("slot.remove.failed"));
+    if (!found || !("value" in found)) return;
+    const back = async () => {
+      if (held.status !== "success") return;
+      const saved = await act(() => api.saveTemplate(slot, held.value), t("slot.back.failed"));
+      if (saved && "value" in saved) notify("done", t("slot.back", { name }));
+      onChanged();
+    };
+    notify("done", t("slot.removed", { name }), null, held.status === "success" ? () => void back() : null);
+  };
   const confirm = () => {
     if (!asked) return;
     const { what, slot } = asked;
@@ -40,7 +53,7 @@ export function SlotGrid({ slots, edited, isTouched, onEdit, onChanged }: { slot
     }
     const tell = (done: string) => (found: { value: unknown } | { fault: unknown } | null) => found && "value" in found && notify("done", done);
     if (what === "activate") void during(() => act(() => api.activateTemplate(slot.slot), t("slot.activate.failed")).then(tell(t("slot.activated", { name: slot.name }))));
-    if (what === "remove") void during(() => act(() => api.removeTemplate(slot.slot), t("slot.remove.failed")).then(tell(t("slot.removed", { name: slot.name }))));
+    if (what === "remove") void during(() => remove(slot));
     if (what === "rename") void during(() => act(() => api.renameTemplate(slot.slot, name), t("slot.rename.failed")).then(tell(t("slot.renamed", { name }))));
     if (what === "export") {
       const save = async () => {

@@ -14,7 +14,7 @@ export const SOURCES = ["streams", "figures", "health", "engines"] as const;
 type Source = (typeof SOURCES)[number];
 
 export function faultText(fault: Fault): string {
-  const words = t(`fault.${fault.kind}` as Message);
+  const words = fault.kind === "broken" && fault.status !== undefined ? t("fault.failed") : t(`fault.${fault.kind}` as Message);
   const isTold = fault.kind === "refused" || fault.kind === "broken" || fault.kind === "not_found";
   return isTold && fault.message ? `${words}: ${fault.message}` : words;
 }

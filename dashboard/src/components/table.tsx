@@ -1,7 +1,7 @@
 // A long table of which only what is seen is drawn. Rows have one height, columns give way by priority as the table gets
 // narrower, and on a phone each row is a card. Keys: up and down go through rows, Enter opens one, Space selects it.
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useLayoutEffect, useRef, useState, type CSSProperties, type KeyboardEvent, type ReactNode } from "react";
+import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent, type ReactNode, type RefObject } from "react";
 import { t } from "../messages";
 import { Icon } from "./icon";
 
@@ -101,12 +101,12 @@ export function Table<T>({
   }, []);
   const isCards = width > 0 && width < CARDS_BELOW_PX;
   const rowPx = isCards ? CARD_PX : ROW_PX;
-  const virtual = useWindowVirtualizer({ count: rows.length, estimateSize: () => rowPx, overscan: 12, scrollMargin: offset });
+  const virtual = useWindowVirtualizer({ count: rows.length, estimateSize: () => rowPx, overscan: 8, scrollMargin: offset });
   useEffect(() => virtual.measure(), [virtual, rowPx]);
 
-  const shown = columns.filter((column) => (isCards ? column.card !== "none" : width === 0 || width >= (column.from ?? 0)));
+  const shown = useMemo(() => columns.filter((column) => (isCards ? column.card !== "none" : width === 0 || width >= (column.from ?? 0))), [columns, isCards, width]);
   const tracks = [...(selection ? ["2rem"] : []), ...shown.map((column) => column.width)].join(" ");
-  const style = isCards ? undefined : ({ gridTemplateColumns: tracks } as CSSProperties);
+  const style = useMemo(() => (isCards ? undefined : ({ gridTemplateColumns: tracks } as CSSProperties)), [isCards, tracks]);
   const last = rows.length - 1;
 
   const go = (to: number) => {
@@ -115,17 +115,9 @@ export function Table<T>({
     virtual.scrollToIndex(target, { align: "auto" });
     requestAnimationFrame(() => body.current?.querySelector<HTMLElement>(`[data-index="${target}"]`)?.focus());
   };
-  const onKey = (event: KeyboardEvent<HTMLDivElement>, index: number, row: T) => {
-    if (event.target !== event.currentTarget) return;
-    const page = Math.max(1, Math.floor(window.innerHeight / rowPx) - 4);
-    const steps: Record<string, number> = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: last, PageDown: index + page, PageUp: index - page };
-    const to = steps[event.key];
-    if (to !== undefined) go(to);
-    else if (event.key === "Enter" && onOpen) onOpen(row);
-    else if (event.key === " " && selection) selection.toggle(rowKey(row));
-    else return;
-    event.preventDefault();
-  };
+  // Rows are drawn anew when what they show changes; what they call is found here.
+  const calls = useRef<Calls<T>>({ go, last, rowPx, setFocused, rowKey, onOpen, selection });
+  calls.current = { go, last, rowPx, setFocused, rowKey, onOpen, selection };
 
   return (
     <div className={`table ${isCards ? "table-cards" : ""}`} role="table" aria-label={label} aria-rowcount={rows.length + 1}>
@@ -146,39 +138,83 @@ export function Table<T>({
           const row = rows[item.index];
           if (row === undefined) return null;
           const key = rowKey(row);
-          return (
-            <div
-              key={key}
-              role="row"
-              aria-rowindex={item.index + 2}
-              data-index={item.index}
-              tabIndex={item.index === Math.min(focused, last) ? 0 : -1}
-              className={`table-row ${onOpen ? "table-row-open" : ""} ${selection?.has(key) ? "table-row-selected" : ""}`}
-              style={{ ...style, height: rowPx, transform: `translateY(${item.index * rowPx}px)` }}
-              onFocus={() => setFocused(item.index)}
-              onKeyDown={(event) => onKey(event, item.index, row)}
-              onClick={(event) => {
-                const isControl = (event.target as HTMLElement).closest("a, button, input");
-                if (!isControl && !getSelection()?.toString()) onOpen?.(row);
-              }}
-            >
-              {selection && (
-                <div role="cell" className="cell cell-check">
-                  <input type="checkbox" tabIndex={-1} aria-label={selection.label(key)} checked={selection.has(key)} onChange={() => selection.toggle(key)} />
-                </div>
-              )}
-              {shown.map((column) => (
-                <div key={column.key} role="cell" className={`cell cell-${column.card ?? "body"} ${column.isNumber ? "cell-number" : ""}`} data-label={column.head}>
-                  {column.cell(row)}
-                </div>
-              ))}
-            </div>
-          );
+          return <Row key={key} row={row} index={item.index} columns={shown} style={style} rowPx={rowPx} isEntry={item.index === Math.min(focused, last)} isSelected={selection ? selection.has(key) : null} calls={calls} />;
         })}
       </div>
     </div>
   );
 }
+
+/** What rows call, as of the last time the table was drawn. */
+interface Calls<T> {
+  go: (to: number) => void;
+  last: number;
+  rowPx: number;
+  setFocused: (index: number) => void;
+  rowKey: (row: T) => string;
+  onOpen: ((row: T) => void) | undefined;
+  selection: Selection | undefined;
+}
+
+interface RowProps<T> {
+  row: T;
+  index: number;
+  columns: readonly Column<T>[];
+  style: CSSProperties | undefined;
+  rowPx: number;
+  /** Whether the keyboard enters the table here. */
+  isEntry: boolean;
+  /** `null` where rows cannot be selected. */
+  isSelected: boolean | null;
+  calls: RefObject<Calls<T>>;
+}
+
+function PlainRow<T>({ row, index, columns, style, rowPx, isEntry, isSelected, calls }: RowProps<T>) {
+  const { onOpen, rowKey, selection } = calls.current;
+  const key = rowKey(row);
+  const onKey = (event: KeyboardEvent<HTMLDivElement>) => {
+    if (event.target !== event.currentTarget) return;
+    const { go, last, rowPx: height, onOpen: open, selection: selected } = calls.current;
+    const page = Math.max(1, Math.floor(window.innerHeight / height) - 4);
+    const steps: Record<string, number> = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: last, PageDown: index + page, PageUp: index - page };
+    const to = steps[event.key];
+    if (to !== undefined) go(to);
+    else if (event.key === "Enter" && open) open(row);
+    else if (event.key === " " && selected) selected.toggle(key);
+    else return;
+    event.preventDefault();
+  };
+  return (
+    <div
+      role="row"
+      aria-rowindex={index + 2}
+      data-index={index}
+      tabIndex={isEntry ? 0 : -1}
+      className={`table-row ${onOpen ? "table-row-open" : ""} ${isSelected ? "table-row-selected" : ""}`}
+      style={{ ...style, height: rowPx, transform: `translateY(${index * rowPx}px)` }}
+      onFocus={() => calls.current.setFocused(index)}
+      onKeyDown={onKey}
+      onClick={(event) => {
+        const isControl = (event.target as HTMLElement).closest("a, button, input");
+        if (!isControl && !getSelection()?.toString()) calls.current.onOpen?.(row);
+      }}
+    >
+      {isSelected !== null && (
+        <div role="cell" className="cell cell-check">
+          <input type="checkbox" tabIndex={-1} aria-label={selection?.label(key)} checked={isSelected} onChange={() => calls.current.selection?.toggle(key)} />
+        </div>
+      )}
+      {columns.map((column) => (
+        <div key={column.key} role="cell" className={`cell cell-${column.card ?? "body"} ${column.isNumber ? "cell-number" : ""}`} data-label={column.head}>
+          {column.cell(row)}
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** While a table is scrolled only rows that come into sight are drawn. */
+const Row = memo(PlainRow) as typeof PlainRow;
 
 function Head<T>({ column, sorting, onSort, isCards }: { column: Column<T>; sorting: Sorting; onSort: (sorting: Sorting) => void; isCards: boolean }) {
   const isSorted = sorting.key === column.key;

@@ -1,6 +1,6 @@
 // The window of a stream as a channel of water: the newest media at the right, what is held to the left of it, and each player at
 // the place it has been sent to. Players close to each other are stacked; nothing is drawn that was not read.
-import { useLayoutEffect, useRef, useState } from "react";
+import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { STALL_MS, type Client, type Stream } from "../api/model";
 import type { Mark } from "../api/past";
 import { moment } from "../format/time";
@@ -29,7 +29,9 @@ interface Dot {
 
 function placed(clients: readonly Client[], x: (behind: number) => number): Dot[] {
   const rows = new Map<number, number>();
-  return clients.slice(0, DRAWN_MAX).flatMap((client) => {
+  // Where there are more than can be told apart, those that are farthest behind are drawn: they are looked for.
+  const drawn = clients.length <= DRAWN_MAX ? clients : [...clients].sort((one, other) => (other.behindSeconds ?? 0) - (one.behindSeconds ?? 0)).slice(0, DRAWN_MAX);
+  return drawn.flatMap((client) => {
     if (client.behindSeconds === null) return [];
     const at = x(client.behindSeconds);
     const slot = Math.round(at / (DOT * 2 + 1));
@@ -48,7 +50,36 @@ function told({ kind, at, behindSeconds, silentSeconds, splice, lostSeconds }: M
   return `${what} · ${moment(at)} · ${t("stream.behind", { span: span(behindSeconds) })}`;
 }
 
-export function Timeline({ stream, clients, access = [], marks = [], highlighted, onHighlight }: { stream: Stream; clients: readonly Client[]; access?: readonly number[]; marks?: readonly Mark[]; highlighted: string | null; onHighlight: (id: string | null) => void }) {
+interface Shown {
+  stream: Stream;
+  clients: readonly Client[];
+  access: readonly number[];
+  marks: readonly Mark[];
+  highlighted: string | null;
+  onHighlight: (id: string | null) => void;
+}
+
+/** Thousands of dots take their time: they stay as they are while nobody sees them. */
+export function Timeline(shown: Shown) {
+  const box = useRef<HTMLDivElement>(null);
+  const [isSeen, setSeen] = useState(true);
+  useEffect(() => {
+    const element = box.current;
+    if (!element || typeof IntersectionObserver === "undefined") return;
+    const observer = new IntersectionObserver((entries) => setSeen(entries.at(-1)?.isIntersecting ?? true));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  const last = useRef(shown);
+  if (isSeen) last.current = shown;
+  return (
+    <div ref={box}>
+      <Drawn {...last.current} />
+    </div>
+  );
+}
+
+const Drawn = memo(function Drawn({ stream, clients, access, marks, highlighted, onHighlight }: Shown) {
   const box = useRef<SVGSVGElement>(null);
   const [width, setWidth] = useState(800);
   useLayoutEffect(() => {
@@ -60,7 +91,7 @@ export function Timeline({ stream, clients, access = [], marks = [], highlighted
   }, []);
   const held = stream.windowSeconds;
   if (held === null || held === 0) return <p className="dim">{t("stream.window.empty")}</p>;
-  const farthest = Math.max(held, ...clients.map((client) => client.behindSeconds ?? 0));
+  const farthest = clients.reduce((most, { behindSeconds }) => Math.max(most, behindSeconds ?? 0), held);
   const scale = Math.max(5, farthest * 1.04);
   const x = (behind: number) => width - EDGE - (Math.min(behind, scale) / scale) * (width - 2 * EDGE);
   const every = step(scale, width);
@@ -83,7 +114,7 @@ export function Timeline({ stream, clients, access = [], marks = [], highlighted
           </text>
         </g>
       ))}
- {access.map((behind, at) => (
+      {access.map((behind, at) => (
         <line key={at} className="timeline-access" x1={x(behind)} x2={x(behind)} y1={BOTTOM - 5} y2={BOTTOM} />
       ))}
       {shownMarks.map((mark) => (
@@ -127,6 +158,7 @@ export function Timeline({ stream, clients, access = [], marks = [], highlighted
             <i className="legend-access" /> {t("mark.access", { n: access.length })}
           </span>
         )}
+        {clients.length > DRAWN_MAX && <span>{t("mark.drawn", { n: DRAWN_MAX, total: clients.length })}</span>}
         <span>
           <i className="legend-splice" /> {t("mark.splices", { n: shownMarks.filter(({ kind }) => kind === "splice").length })}
         </span>
@@ -143,4 +175,4 @@ export function Timeline({ stream, clients, access = [], marks = [], highlighted
       )}
     </>
   );
-}
+});

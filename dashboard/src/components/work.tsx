@@ -19,11 +19,9 @@ export function WorkStrip() {
       <div className="strip-text">
         <strong>{t(work.isRunning ? "work.title" : isFailed ? "work.failed" : "work.done")}</strong>{" "}
         <span>{t("work.counts", { made: work.provisioned ?? 0, gone: work.stopped ?? 0, total })}</span>{" "}
-        {work.isRunning && (
-          <span className="dim">
-            <Since at={work.at} now={now} />
-          </span>
-        )}
+        <span className="dim">
+          {work.isRunning && (work.current === null ? t("work.starting") : t("work.stopping", { name: work.current }))} <Since at={work.startedAt} now={work.isRunning ? now : (work.at ?? now)} />
+        </span>
         {isFailed && work.message && <span> {work.message}</span>}
         <progress max={Math.max(1, 2 * total)} value={done} aria-label={t("work.title")} />
       </div>

@@ -25,6 +25,17 @@ export function locale(): string {
 }
 
 const rules = new Map<string, Intl.PluralRules>();
+const numbers = new Map<string, Intl.NumberFormat>();
+
+function written(n: number): string {
+  const region = locale();
+  let format = numbers.get(region);
+  if (!format) {
+    format = new Intl.NumberFormat(region);
+    numbers.set(region, format);
+  }
+  return format.format(n);
+}
 
 function isOne(n: number): boolean {
   const spoken = language();
@@ -42,7 +53,7 @@ export function t(name: Message, params: Record<string, string | number> = {}): 
   return form.replace(/\{(\w+)\}/g, (whole, key: string) => {
     const value = params[key];
     if (value === undefined) return whole;
-    return typeof value === "number" ? new Intl.NumberFormat(locale()).format(value) : value;
+    return typeof value === "number" ? written(value) : value;
   });
 }
 

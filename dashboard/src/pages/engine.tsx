@@ -5,6 +5,7 @@ import { useLive, useServices, useTheirNow } from "../components/context";
 import { DrainButton, FleetQuestion, type Wanted } from "../components/fleet";
 import { Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
 import { EngineMark, StreamMark } from "../components/state";
+import { StreamName } from "../components/stream-name";
 import { faultText } from "../components/status";
 import { plain, short } from "../format/text";
 import { bitrate, bytes, count, decimal, UNKNOWN } from "../format/units";
@@ -106,7 +107,7 @@ export default function EnginePage({ id }: { id: string }) {
                     <li key={stream.key} className="row">
                       <StreamMark state={stream.state} silentFor={stream.silentMs} />
                       <Link to={streamPath(stream)}>
-                        <code>{short(stream.id)}</code>
+                        <StreamName stream={stream} />
                       </Link>
                       <span>{t("players.shown", { n: stream.players ?? 0 })}</span>
                       <span className="dim">{bitrate(stream.bitrate)}</span>

@@ -3,10 +3,10 @@ import { Fragment, useMemo, useRef } from "react";
 import type { Engine } from "../api/model";
 import type { Usage } from "../api/fleet";
 import { useAnswer } from "../components/asking";
-import { useLive, useServices, useTheirNow } from "../components/context";
+import { useLive, useServices } from "../components/context";
 import { FleetPanel } from "../components/fleet";
 import { Icon } from "../components/icon";
-import { Empty, Fresh, Since, Title } from "../components/parts";
+import { Age, Empty, Fresh, Title } from "../components/parts";
 import { EngineMark } from "../components/state";
 import { sorted, sortingOf, sortingText, Table, type Column } from "../components/table";
 import { VpnPanel } from "../components/vpn";
@@ -20,7 +20,7 @@ const ORDER = ["down", "unhealthy", "suspect", "unknown", "healthy"] as const;
 
 const load = (engine: Engine) => engine.leases ?? engine.streams;
 
-function columns(now: number, known: Set<string>, usage: ReadonlyMap<string, Usage>): Column<Engine>[] {
+function columns(known: Set<string>, usage: ReadonlyMap<string, Usage>): Column<Engine>[] {
   const all: Column<Engine>[] = [
     { key: "state", head: t("col.state"), width: "minmax(7.5rem, 9rem)", card: "head", sort: (engine) => ORDER.indexOf(engine.state), cell: (engine) => <EngineMark state={engine.state} /> },
     {
@@ -50,14 +50,14 @@ function columns(now: number, known: Set<string>, usage: ReadonlyMap<string, Usa
       sort: load,
       cell: (engine) => (load(engine) ? <Link to={`streams?q=${encodeURIComponent(engine.authority ?? engine.id)}`}>{count(load(engine))}</Link> : count(load(engine))),
     },
-    { key: "starts", head: t("engines.col.starts"), width: "6rem", card: "none", isNumber: true, largestFirst: true, sort: (engine) => engine.starts, cell: (engine) => count(engine.starts) },
+    { key: "starts", head: t("engines.col.starts"), width: "6rem", from: 1310, card: "none", isNumber: true, largestFirst: true, sort: (engine) => engine.starts, cell: (engine) => count(engine.starts) },
     { key: "cpu", head: t("engines.col.cpu"), width: "5rem", isNumber: true, largestFirst: true, from: 640, card: "none", sort: (engine) => usage.get(engine.id)?.cpu ?? null, cell: (engine) => { const cpu = usage.get(engine.id)?.cpu ?? null; return cpu === null ? UNKNOWN : `${decimal(cpu, 0)} %`; } },
     { key: "memory", head: t("engines.col.memory"), width: "6.5rem", isNumber: true, largestFirst: true, from: 700, card: "none", sort: (engine) => usage.get(engine.id)?.memory ?? null, cell: (engine) => bytes(usage.get(engine.id)?.memory ?? null) },
-    { key: "cache", head: t("engine.cache"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1100, card: "none", sort: (engine) => engine.cacheBytes, cell: (engine) => bytes(engine.cacheBytes) },
-    { key: "version", head: t("engines.col.version"), width: "minmax(7rem, 1fr)", from: 760, card: "none", sort: (engine) => engine.version, cell: (engine) => [engine.version, engine.platform].filter(Boolean).join(" · ") || UNKNOWN },
-    { key: "vpn", head: t("engines.col.vpn"), width: "minmax(6rem, 1fr)", from: 900, card: "none", sort: (engine) => engine.vpn, cell: (engine) => engine.vpn ?? UNKNOWN },
-    { key: "checked", head: t("engines.col.checked"), width: "7rem", isNumber: true, from: 700, card: "none", sort: (engine) => engine.checkedAt, cell: (engine) => <Since at={engine.checkedAt} now={now} /> },
-    { key: "used", head: t("engines.col.used"), width: "7rem", isNumber: true, from: 1000, card: "none", sort: (engine) => engine.usedAt, cell: (engine) => <Since at={engine.usedAt} now={now} /> },
+    { key: "cache", head: t("engine.cache"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1210, card: "none", sort: (engine) => engine.cacheBytes, cell: (engine) => bytes(engine.cacheBytes) },
+    { key: "version", head: t("engines.col.version"), width: "minmax(7rem, 1fr)", from: 920, card: "none", sort: (engine) => engine.version, cell: (engine) => [engine.version, engine.platform].filter(Boolean).join(" · ") || UNKNOWN },
+    { key: "vpn", head: t("engines.col.vpn"), width: "minmax(6rem, 1fr)", from: 1010, card: "none", sort: (engine) => engine.vpn, cell: (engine) => engine.vpn ?? UNKNOWN },
+    { key: "checked", head: t("engines.col.checked"), width: "7rem", isNumber: true, from: 800, card: "none", sort: (engine) => engine.checkedAt, cell: (engine) => <Age at={engine.checkedAt} /> },
+    { key: "used", head: t("engines.col.used"), width: "7rem", isNumber: true, from: 1110, card: "none", sort: (engine) => engine.usedAt, cell: (engine) => <Age at={engine.usedAt} /> },
   ];
   return all.filter((column) => known.has(column.key));
 }
@@ -87,7 +87,6 @@ export function EnginesPage() {
   const usage = used.reading.value ?? NO_USAGE;
   const href = useHref();
   const reading = useLive((state) => state.engines);
-  const now = useTheirNow();
   const [search, setSearch] = useParam("q");
   const [filter, setFilter] = useParam("state");
   const [order, setOrder] = useParam("sort");
@@ -96,11 +95,12 @@ export function EnginesPage() {
   const all = reading.value;
   const sorting = sortingOf(order, { key: "state", isDescending: false });
   const known = useMemo(() => knownColumns(all ?? [], usage), [all, usage]);
+  const shape = useMemo(() => columns(known, usage), [known, usage]);
   const shown = useMemo(() => {
     const wanted = search.toLowerCase();
     const found = (all ?? []).filter((engine) => (filter === "" || engine.state === filter) && `${engine.authority} ${engine.id} ${engine.name} ${engine.version} ${engine.vpn}`.toLowerCase().includes(wanted));
-    return sorted(found, columns(0, known, usage), sorting, (engine) => engine.id);
-  }, [all, known, usage, search, filter, sorting.key, sorting.isDescending]);
+    return sorted(found, shape, sorting, (engine) => engine.id);
+  }, [all, shape, search, filter, sorting.key, sorting.isDescending]);
   const groups = useMemo(() => byVpn(shown), [shown]);
   const counts = new Map<string, number>();
   for (const engine of all ?? []) counts.set(engine.state, (counts.get(engine.state) ?? 0) + 1);
@@ -139,7 +139,7 @@ export function EnginesPage() {
                   <bdi>{name ?? t("engines.vpn.none")}</bdi> <span className="chip-count">{t("engines.shown", { n: engines.length })}</span>
                 </h2>
               )}
-              <Table label={groups.length > 1 ? `${t("engines.title")}: ${name ?? t("engines.vpn.none")}` : t("engines.title")} rows={engines} rowKey={(engine) => engine.id} columns={columns(now, known, usage)} onOpen={(engine) => navigate(href(enginePath(engine)))} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
+              <Table label={groups.length > 1 ? `${t("engines.title")}: ${name ?? t("engines.vpn.none")}` : t("engines.title")} rows={engines} rowKey={(engine) => engine.id} columns={shape} onOpen={(engine) => navigate(href(enginePath(engine)))} sorting={sorting} onSort={(next) => setOrder(sortingText(next))} />
             </Fragment>
           ))
         )}

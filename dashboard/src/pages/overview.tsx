@@ -6,6 +6,7 @@ import { Area, type Series } from "../components/area";
 import { CopyButton, Fresh, Since, Title } from "../components/parts";
 import { isStale, useLive, useNow, useServices, useTheirNow } from "../components/context";
 import { LevelMark, StreamMark } from "../components/state";
+import { StreamName } from "../components/stream-name";
 import { short } from "../format/text";
 import { moment } from "../format/time";
 import { bitrate, bitrateParts, count, decimal, span, UNKNOWN } from "../format/units";
@@ -219,7 +220,8 @@ function Load({ share }: { share: number | null }) {
 /** What each shard did between the last two looks. */
 function useShardRates(figures: Figures | null, at: number | null): Map<string, ShardRate> {
   const { live } = useServices();
-  return useMemo(() => (figures && at !== null ? live.shards.rates(at, figures) : new Map()), [live, figures, at]);
+  const exact = useLive((state) => state.figuresExact);
+  return useMemo(() => (figures && at !== null ? live.shards.rates(at, figures, exact) : new Map()), [live, figures, at, exact]);
 }
 
 function Latency() {
@@ -316,7 +318,7 @@ function TopRow({ stream, now }: { stream: Stream; now: number }) {
       </td>
       <td>
         <Link to={`streams/${encodeURIComponent(stream.key)}`} title={stream.id}>
-          <code className="id">{short(stream.id)}</code>
+          <StreamName stream={stream} />
         </Link>{" "}
         <CopyButton value={stream.id} label={short(stream.id)} compact />
       </td>

@@ -10,8 +10,9 @@ import { Area } from "../components/area";
 import { useAnswer, useChange } from "../components/asking";
 import { useLive, useOperations, useServices, useTheirNow } from "../components/context";
 import { Icon } from "../components/icon";
-import { Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
+import { Age, Button, CopyButton, Empty, Fact, Fresh, Id, Moment, Since, Title } from "../components/parts";
 import { reasonText } from "../components/reason";
+import { useTitle } from "../components/stream-name";
 import { StreamMark } from "../components/state";
 import { faultText } from "../components/status";
 import { sorted, Table, type Column, type Sorting } from "../components/table";
@@ -52,6 +53,8 @@ function useDetail(key: string): { list: ClientList | null; timeline: Timings | 
   return { list, timeline, fault };
 }
 
+const NONE: never[] = [];
+
 function named(streams: readonly Stream[], id: string): Stream | null {
   const wanted = id.toLowerCase();
   return streams.find((stream) => stream.key === id) ?? streams.find((stream) => stream.id === wanted || stream.infohash === wanted) ?? null;
@@ -66,7 +69,7 @@ export function StreamPage({ id }: { id: string }) {
   const past = live.ended.list.get().find(({ stream }) => stream.key === id || stream.id === id)?.stream ?? null;
   const stream = current ?? past;
   const { list, timeline, fault } = useDetail(stream?.key ?? id);
-  const title = useStreamTitle(stream);
+  const title = useTitle(stream);
   const [asked, setAsked] = useState<Asked>(null);
   const [highlighted, setHighlighted] = useState<string | null>(null);
 
@@ -123,7 +126,7 @@ export function StreamPage({ id }: { id: string }) {
       <Fresh reading={reading} as="section" className="panel">
         <h2>{t("stream.window")}</h2>
         <p className="dim small">{t("stream.window.text")}</p>
-        <Timeline stream={stream} clients={isOver ? [] : (list?.clients ?? [])} access={isOver ? [] : (timeline?.access ?? [])} marks={isOver ? [] : (timeline?.marks ?? [])} highlighted={highlighted} onHighlight={setHighlighted} />
+        <Timeline stream={stream} clients={isOver ? NONE : (list?.clients ?? NONE)} access={isOver ? NONE : (timeline?.access ?? NONE)} marks={isOver ? NONE : (timeline?.marks ?? NONE)} highlighted={highlighted} onHighlight={setHighlighted} />
       </Fresh>
       <div className="columns">
         <Facts stream={stream} title={title} />
@@ -136,21 +139,13 @@ export function StreamPage({ id }: { id: string }) {
       <section className="panel">
         <h2>{t("players.title")}</h2>
         {fault && <p className="bad">{faultText(fault)}</p>}
-        {list && <Players clients={isOver ? [] : list.clients} now={now} highlighted={highlighted} onHighlight={setHighlighted} />}
+        {list && <Players clients={isOver ? NONE : list.clients} highlighted={highlighted} onHighlight={setHighlighted} />}
       </section>
       <Past stream={stream} id={id} now={now} />
       {list && list.ended.length > 0 && <EndedPlayers ended={list.ended} now={now} />}
       {asked && <Question asked={asked} onDone={() => setAsked(null)} />}
     </>
   );
-}
-
-/** What the engine calls it, asked once; a channel has a name of its own. */
-function useStreamTitle(stream: Stream | null): string | null {
-  const { api } = useServices();
-  const [id, channel] = [stream?.streamId ?? null, stream?.channel?.name ?? null];
-  const { reading } = useAnswer<string | null>(async (signal) => (id === null || channel !== null ? success(null) : api.streamTitle(id, signal)), [id, channel]);
-  return channel ?? reading.value;
 }
 
 /** The ids of a channel: which one plays, what was left and why, how a race at the start went. */
@@ -212,6 +207,9 @@ function Facts({ stream, title }: { stream: Stream; title: string | null }) {
         <Fact name={t("stream.received")}>{bytes(stream.bytesIn)}</Fact>
         <Fact name={t("stream.downloaded")}>{bytes(stream.downloaded)}</Fact>
         <Fact name={t("stream.uploaded")}>{bytes(stream.uploaded)}</Fact>
+        <Fact name={t("col.position")}>
+          <Moment at={stream.positionAt} />
+        </Fact>
         <Fact name={t("col.behind")}>{span(stream.behindSeconds)}</Fact>
         <Fact name={t("stream.buffer")}>{stream.bufferPieces === null ? UNKNOWN : t("stream.pieces", { n: stream.bufferPieces })}</Fact>
         <Fact name={t("stream.failovers")}>{stream.failovers === null ? UNKNOWN : t("stream.failovers.value", { n: stream.failovers })}</Fact>
@@ -318,10 +316,10 @@ function Past({ stream, id, now }: { stream: Stream | null; id: string; now: num
   );
 }
 
-function Players({ clients, now, highlighted, onHighlight }: { clients: readonly Client[]; now: number; highlighted: string | null; onHighlight: (id: string | null) => void }) {
+function Players({ clients, highlighted, onHighlight }: { clients: readonly Client[]; highlighted: string | null; onHighlight: (id: string | null) => void }) {
   const [sorting, setSorting] = useState<Sorting>({ key: "behind", isDescending: true });
   const [search, setSearch] = useState("");
-  const columns: Column<Client>[] = [
+  const columns = useMemo((): Column<Client>[] => [
     {
       key: "address",
       head: t("players.address"),
@@ -338,15 +336,15 @@ function Players({ clients, now, highlighted, onHighlight }: { clients: readonly
     { key: "behind", head: t("players.behind"), width: "6.5rem", isNumber: true, largestFirst: true, sort: (client) => client.behindSeconds, cell: (client) => span(client.behindSeconds) },
     { key: "rate", head: t("players.rate"), width: "7.5rem", isNumber: true, largestFirst: true, sort: (client) => client.rate, cell: (client) => bitrate(client.rate) },
     { key: "skips", head: t("players.skips"), width: "5rem", isNumber: true, largestFirst: true, from: 700, sort: (client) => client.skips, cell: (client) => count(client.skips) },
-    { key: "sent", head: t("players.sent"), width: "7rem", isNumber: true, largestFirst: true, from: 800, card: "none", sort: (client) => client.bytesSent, cell: (client) => bytes(client.bytesSent) },
-    { key: "since", head: t("players.since"), width: "7rem", isNumber: true, from: 640, card: "none", sort: (client) => client.connectedAt, cell: (client) => <Since at={client.connectedAt} now={now} /> },
-    { key: "id", head: t("players.id"), width: "8rem", from: 1000, card: "none", cell: (client) => <Id value={client.id} /> },
-  ];
+    { key: "sent", head: t("players.sent"), width: "7rem", isNumber: true, largestFirst: true, from: 880, card: "none", sort: (client) => client.bytesSent, cell: (client) => bytes(client.bytesSent) },
+    { key: "since", head: t("players.since"), width: "7rem", isNumber: true, from: 760, card: "none", sort: (client) => client.connectedAt, cell: (client) => <Age at={client.connectedAt} /> },
+    { key: "id", head: t("players.id"), width: "8rem", from: 1080, card: "none", cell: (client) => <Id value={client.id} /> },
+  ], [highlighted, onHighlight]);
   const shown = useMemo(() => {
     const wanted = search.toLowerCase();
-    const found = clients.filter((client) => `${client.address} ${client.agent} ${client.id}`.toLowerCase().includes(wanted));
+    const found = wanted === "" ? clients : clients.filter((client) => `${client.address} ${client.agent} ${client.id}`.toLowerCase().includes(wanted));
     return sorted(found, columns, sorting, (client) => client.id);
-  }, [clients, search, sorting]);
+  }, [clients, columns, search, sorting]);
   if (clients.length === 0) return <p className="dim">{t("players.none")}</p>;
   return (
     <>

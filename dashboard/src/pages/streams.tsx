@@ -1,15 +1,16 @@
 // Every stream there is, live: found, sorted, filtered, moved, stopped. The search, filter and order are in the address.
-import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { Stream, StreamState } from "../api/model";
 import { Question, type Asked } from "../components/actions";
 import { useAnswer, useChange } from "../components/asking";
-import { useLive, useOperations, useServices, useTheirNow } from "../components/context";
+import { useLive, useOperations, useServices } from "../components/context";
 import { Icon } from "../components/icon";
-import { Button, Empty, Fresh, Since, Title } from "../components/parts";
+import { Age, Button, Empty, Fresh, Moment, Title } from "../components/parts";
+import { StreamName } from "../components/stream-name";
 import { StreamMark } from "../components/state";
 import { sorted, sortingOf, sortingText, Table, type Column, type Selection } from "../components/table";
 import { short } from "../format/text";
-import { bitrate, count, span, UNKNOWN } from "../format/units";
+import { bitrate, bytes, count, span, UNKNOWN } from "../format/units";
 import { t } from "../messages";
 import { Link, navigate, useHref, useParam } from "../router";
 import { EndedStreams } from "./ended";
@@ -25,7 +26,7 @@ export function splicesOf(stream: Stream): number | null {
   return splices ? splices.exact + splices.clock + splices.randomAccess : failovers;
 }
 
-function columns(now: number, ask: (asked: Asked) => void, canStop: boolean): Column<Stream>[] {
+function columns(ask: (asked: Asked) => void, canStop: boolean, titleOf: (stream: Stream) => string | null): Column<Stream>[] {
   return [
     {
       key: "state",
@@ -40,11 +41,11 @@ function columns(now: number, ask: (asked: Asked) => void, canStop: boolean): Co
       head: t("col.stream"),
       width: "minmax(12rem, 1.4fr)",
       card: "head",
-      sort: (stream) => stream.channel?.name ?? stream.id,
+      sort: (stream) => titleOf(stream) ?? stream.id,
       cell: (stream) => (
         <span className="stream-name">
           <Link to={streamPath(stream)} className="row-link" tabIndex={-1} title={stream.id}>
-            {stream.channel ? <bdi>{stream.channel.name}</bdi> : <code className="id">{short(stream.id)}</code>}
+            <StreamName stream={stream} />
           </Link>
           <span className="formats">{stream.formats.join(" ")}</span>
         </span>
@@ -52,14 +53,17 @@ function columns(now: number, ask: (asked: Asked) => void, canStop: boolean): Co
     },
     { key: "players", head: t("col.players"), width: "5.5rem", isNumber: true, largestFirst: true, sort: (stream) => stream.players, cell: (stream) => <Players stream={stream} /> },
     { key: "bitrate", head: t("col.bitrate"), width: "7rem", isNumber: true, largestFirst: true, from: 620, sort: (stream) => stream.bitrate, cell: (stream) => bitrate(stream.bitrate) },
-    { key: "engine", head: t("col.engine"), width: "minmax(9rem, 1fr)", from: 760, sort: (stream) => stream.engine, card: "none", cell: (stream) => stream.engine ?? UNKNOWN },
-    { key: "peers", head: t("col.peers"), width: "4.5rem", isNumber: true, largestFirst: true, from: 860, card: "none", sort: (stream) => stream.peers, cell: (stream) => count(stream.peers) },
-    { key: "down", head: t("col.down"), width: "7rem", isNumber: true, largestFirst: true, from: 980, card: "none", sort: (stream) => stream.down, cell: (stream) => bitrate(stream.down) },
+    { key: "engine", head: t("col.engine"), width: "minmax(9rem, 1fr)", from: 850, sort: (stream) => stream.engine, card: "none", cell: (stream) => stream.engine ?? UNKNOWN },
+    { key: "peers", head: t("col.peers"), width: "4.5rem", isNumber: true, largestFirst: true, from: 920, card: "none", sort: (stream) => stream.peers, cell: (stream) => count(stream.peers) },
+    { key: "down", head: t("col.down"), width: "7rem", isNumber: true, largestFirst: true, from: 1020, card: "none", sort: (stream) => stream.down, cell: (stream) => bitrate(stream.down) },
     { key: "up", head: t("col.up"), width: "7rem", isNumber: true, largestFirst: true, from: 1400, card: "none", sort: (stream) => stream.up, cell: (stream) => bitrate(stream.up) },
-    { key: "behind", head: t("col.behind"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1080, card: "none", sort: (stream) => stream.behindSeconds, cell: (stream) => span(stream.behindSeconds) },
+    { key: "behind", head: t("col.behind"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1120, card: "none", sort: (stream) => stream.behindSeconds, cell: (stream) => span(stream.behindSeconds) },
+    { key: "position", head: t("col.position"), width: "7.5rem", isNumber: true, from: 1790, card: "none", sort: (stream) => stream.positionAt, largestFirst: true, cell: (stream) => <Moment at={stream.positionAt} /> },
+    { key: "received", head: t("stream.downloaded"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1560, card: "none", sort: (stream) => stream.downloaded, cell: (stream) => bytes(stream.downloaded) },
+    { key: "sent", head: t("stream.uploaded"), width: "6.5rem", isNumber: true, largestFirst: true, from: 1670, card: "none", sort: (stream) => stream.uploaded, cell: (stream) => bytes(stream.uploaded) },
     { key: "window", head: t("col.window"), width: "5.5rem", isNumber: true, largestFirst: true, from: 1300, card: "none", sort: (stream) => stream.windowSeconds, cell: (stream) => span(stream.windowSeconds) },
-    { key: "splices", head: t("col.splices"), width: "5.5rem", isNumber: true, largestFirst: true, from: 1180, card: "none", sort: splicesOf, cell: (stream) => count(splicesOf(stream)) },
-    { key: "uptime", head: t("col.uptime"), width: "6.5rem", isNumber: true, from: 700, sort: (stream) => (stream.startedAt === null ? null : -stream.startedAt), largestFirst: true, cell: (stream) => <Since at={stream.startedAt} now={now} /> },
+    { key: "splices", head: t("col.splices"), width: "5.5rem", isNumber: true, largestFirst: true, from: 1210, card: "none", sort: splicesOf, cell: (stream) => count(splicesOf(stream)) },
+    { key: "uptime", head: t("col.uptime"), width: "6.5rem", isNumber: true, from: 720, sort: (stream) => (stream.startedAt === null ? null : -stream.startedAt), largestFirst: true, cell: (stream) => <Age at={stream.startedAt} /> },
     {
       key: "actions",
       head: t("col.actions"),
@@ -91,15 +95,16 @@ function Players({ stream }: { stream: Stream }) {
   );
 }
 
-function matches(stream: Stream, words: string[]): boolean {
-  const text = `${stream.channel?.name ?? ""} ${stream.id} ${stream.infohash ?? ""} ${stream.engine ?? ""} ${stream.formats.join(" ")} ${stream.key}`.toLowerCase();
+function matches(stream: Stream, title: string | null, words: string[]): boolean {
+  const text = `${title ?? ""} ${stream.id} ${stream.infohash ?? ""} ${stream.engine ?? ""} ${stream.formats.join(" ")} ${stream.key}`.toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
 export function StreamsPage() {
-  const { api } = useServices();
+  const { api, titles } = useServices();
+  // As of the last look: a title that was just learned moves its row with the next one.
+  const titleOf = useCallback((stream: Stream) => stream.channel?.name ?? titles.known.get().get(stream.streamId ?? "") ?? null, [titles]);
   const reading = useLive((state) => state.streams);
-  const now = useTheirNow(1000);
   const operations = useOperations();
   const canStop = operations?.has(STOP) ?? false;
   const [search, setSearch] = useParam("q");
@@ -116,14 +121,13 @@ export function StreamsPage() {
   const wanted = useDeferredValue(search);
   const all = reading.value;
   const sorting = sortingOf(order, { key: "players", isDescending: true });
-  const shape = useMemo(() => columns(now, setAsked, canStop), [now, canStop]);
+  const shape = useMemo(() => columns(setAsked, canStop, titleOf), [canStop, titleOf]);
   const isEnded = filter === "ended";
   const shown = useMemo(() => {
     const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = (all ?? []).filter((stream) => (filter === "" || stream.state === filter) && matches(stream, words));
-    // The order does not go by the clock: the columns of any second sort the same.
-    return sorted(found, columns(0, () => undefined, false), sorting, (stream) => stream.key);
-  }, [all, wanted, filter, sorting.key, sorting.isDescending]);
+    const found = (all ?? []).filter((stream) => (filter === "" || stream.state === filter) && (words.length === 0 || matches(stream, titleOf(stream), words)));
+    return sorted(found, shape, sorting, (stream) => stream.key);
+  }, [all, wanted, filter, shape, titleOf, sorting.key, sorting.isDescending]);
   const counts = useMemo(() => {
     const found = new Map<string, number>();
     for (const stream of all ?? []) found.set(stream.state, (found.get(stream.state) ?? 0) + 1);

@@ -5,6 +5,7 @@ import { useLive, useServices } from "../components/context";
 import { Icon } from "../components/icon";
 import { Button, CopyButton, Empty, Title } from "../components/parts";
 import { StreamMark } from "../components/state";
+import { StreamName } from "../components/stream-name";
 import { short } from "../format/text";
 import { bitrate, count } from "../format/units";
 import { t } from "../messages";
@@ -67,7 +68,7 @@ function Choices() {
           <li key={stream.key}>
             <Link to={`watch/${stream.id}`} className="choice">
               <StreamMark state={stream.state} />
-              <code className="id">{short(stream.id)}</code>
+              <StreamName stream={stream} />
               <span className="dim">
                 {bitrate(stream.bitrate)} · {count(stream.players)} {t("overview.players").toLowerCase()}
               </span>

@@ -7,7 +7,7 @@ import { History } from "./history";
 import type { LiveState } from "./live";
 
 const NONE = { value: null, at: null, fault: null };
-const EMPTY: LiveState = { streams: NONE, figures: NONE, health: NONE, engines: NONE, clockOffset: 0, isFollowing: true, cut: null, isPaused: false, isSettled: true, everyS: 1 };
+const EMPTY: LiveState = { streams: NONE, figures: NONE, health: NONE, engines: NONE, clockOffset: 0, figuresExact: null, isFollowing: true, cut: null, isPaused: false, isSettled: true, everyS: 1 };
 
 const levels = (state: Partial<LiveState>) => new Map(checks({ ...EMPTY, ...state }, new History(), 10_000).map(({ id, level }) => [id, level]));
 const reading = <T>(value: T) => ({ value, at: 0, fault: null });

@@ -1,7 +1,7 @@
 // What is wrong right now, from what was read and nothing else. The overview shows what is not in order, the doctor all of it.
 // A check whose source has no value is `unknown`, never in order.
 import { quantile } from "../api/exposition";
-import type { Message } from "../messages";
+import { t, type Message } from "../messages";
 import type { History } from "./history";
 import type { LiveState } from "./live";
 
@@ -69,7 +69,7 @@ function streamChecks({ streams: { value } }: LiveState, now: number): Check[] {
   const slow = of("starting").filter((stream) => now - (stream.createdAt ?? now) > START_SLOW_MS).length;
   const found: Check[] = [];
   const add = (id: string, level: Level, text: Message, n: number, state: string, remedy: Message) => {
-    if (n > 0) found.push({ id, level, text, params: { n, players: players(state) }, remedy, to: `streams?state=${state}` });
+    if (n > 0) found.push({ id, level, text, params: { n, players: t("players.shown", { n: players(state) }) }, remedy, to: `streams?state=${state}` });
   };
   add("streams.stalled", "bad", "check.streams.stalled", of("stalled").length, "stalled", "remedy.streams.stalled");
   add("streams.recovering", "warn", "check.streams.recovering", of("recovering").length, "recovering", "remedy.streams.recovering");

@@ -16,54 +16,57 @@ export const HISTORY_MS = 15 * 60_000;
 const POINTS_MAX = 900;
 /** Rates over a longer hole than this would hide it. */
 const HOLE_MS = 90_000;
+/** Between two moments whose counts are kept: as far apart as those the appliance keeps. */
+const OBSERVED_MS = 60_000;
 /** A hole that is worth asking the appliance what it remembers. */
 const WORTH_ASKING_MS = 15_000;
 
 interface Totals {
   at: number;
+  /** The appliance's clock when they were taken, where it says so to the millisecond. */
+  exact: number | null;
   out: number | null;
   in: number | null;
 }
 
-interface Scrape {
-  at: number;
-  join: Histogram | null;
-  gap: Histogram | null;
-}
+/** How often something had taken how long, by moments of this browser's clock, oldest first. */
+type Observed = readonly { at: number; histogram: Histogram }[];
+export type Observable = "join" | "gap";
+const NAMES: Record<Observable, string> = { join: "sluice_join_seconds", gap: "sluice_delivery_gap_seconds" };
 
 export class History {
   private points: readonly Point[] = [];
   private totals: Totals | null = null;
-  private scrapes: Scrape[] = [];
+  private readonly observed: Record<Observable, Observed> = { join: [], gap: [] };
 
-  /** Takes what came; answers whether the appliance should be asked for what came before. */
-  add(at: number, figures: Figures): boolean {
-    const totals = { at, out: figures.sum("sluice_client_bytes_total"), in: figures.sum("sluice_engine_bytes_total") };
+  /** Takes what came; answers whether the appliance should be asked for what came before. `exact` is the appliance's clock. */
+  add(at: number, figures: Figures, exact: number | null = null): boolean {
+    const totals = { at, exact, out: figures.sum("sluice_client_bytes_total"), in: figures.sum("sluice_engine_bytes_total") };
     const before = this.totals;
     this.totals = totals;
     const point: Point = {
       at,
       players: figures.sum("sluice_clients"),
       streams: figures.sum("sluice_sessions"),
-      egress: before && rate(before.at, before.out, at, totals.out),
-      ingress: before && rate(before.at, before.in, at, totals.in),
+      egress: before && rate(elapsed(before, totals), before.out, totals.out),
+      ingress: before && rate(elapsed(before, totals), before.in, totals.in),
     };
     const isHole = before === null || at - before.at > WORTH_ASKING_MS;
     this.points = [...this.points.filter((old) => at - old.at <= HISTORY_MS), point].slice(-POINTS_MAX);
-    const isNew = this.scrapes.length === 0 || at - (this.scrapes.at(-1)?.at ?? 0) >= 15_000;
-    if (isNew) {
-      this.scrapes = this.scrapes.filter((old) => at - old.at <= HISTORY_MS);
-      this.scrapes.push({
-        at,
-        join: figures.histogram("sluice_join_seconds"),
-        gap: figures.histogram("sluice_delivery_gap_seconds"),
-      });
+    for (const name of ["join", "gap"] as const) {
+      const recent = this.observed[name].filter((old) => at - old.at <= HISTORY_MS);
+      const histogram = at - (recent.at(-1)?.at ?? 0) >= OBSERVED_MS ? figures.histogram(NAMES[name]) : null;
+      this.observed[name] = histogram ? [...recent, { at, histogram }] : recent;
     }
     return isHole;
   }
 
   /** Takes what the appliance remembers; `offset` is what its clock says more than this browser's, milliseconds. */
-  recall({ points }: Past, offset: number): void {
+  recall({ points, join, gap }: Past, offset: number): void {
+    for (const [name, told] of [["join", join], ["gap", gap]] as const) {
+      const last = told.at(-1)?.at ?? 0;
+      this.observed[name] = [...told.map(({ at, histogram }) => ({ at: at - offset, histogram })), ...this.observed[name].filter(({ at }) => at > last - offset)];
+    }
     const known = points.map(({ at, players, streams, egress_bps, ingress_bps }): Point => ({ at: at - offset, players, streams, egress: egress_bps, ingress: ingress_bps }));
     const newest = known.at(-1)?.at;
     if (newest === undefined) return;
@@ -80,17 +83,26 @@ export class History {
     return this.points.at(-1) ?? null;
   }
 
-  /** What was observed since the oldest scrape at hand, and when that was. */
-  recent(name: "join" | "gap", now: Histogram | null): { histogram: Histogram; since: number | null } | null {
+  /** What was observed since the oldest moment at hand from which on counting went on, and when that was. */
+  recent(name: Observable, now: Histogram | null): { histogram: Histogram; since: number | null } | null {
     if (!now) return null;
-    const oldest = this.scrapes[0];
-    const earlier = oldest?.[name] ?? null;
-    return { histogram: since(now, earlier), since: earlier ? (oldest?.at ?? null) : null };
+    const oldest = this.observed[name].find(({ histogram }) => isBefore(histogram, now));
+    return { histogram: oldest ? since(now, oldest.histogram) : now, since: oldest?.at ?? null };
   }
 }
 
+/** Whether one is counted on from the other: not where a shard began anew in between. */
+function isBefore(earlier: Histogram, later: Histogram): boolean {
+  return earlier.length === later.length && earlier.every(({ count }, at) => count <= (later[at]?.count ?? 0));
+}
+
+/** Milliseconds between two takings. What was held up on its way may come right before the next; only the clock of whoever took them knows. */
+export function elapsed(before: { at: number; exact: number | null }, after: { at: number; exact: number | null }): number {
+  return before.exact !== null && after.exact !== null ? after.exact - before.exact : after.at - before.at;
+}
+
 /** bit/s between two totals; `null` over a hole, or when counting began anew. */
-function rate(from: number, before: number | null, to: number, after: number | null): number | null {
-  if (before === null || after === null || after < before || to <= from || to - from > HOLE_MS) return null;
-  return ((after - before) * 8 * 1000) / (to - from);
+function rate(ms: number, before: number | null, after: number | null): number | null {
+  if (before === null || after === null || after < before || ms <= 0 || ms > HOLE_MS) return null;
+  return ((after - before) * 8 * 1000) / ms;
 }

@@ -86,6 +86,29 @@ test("nothing is asked while it is paused", async () => {
   live.stop();
 });
 
+/** Guards: a page that nobody sees asks nothing and follows nothing, and looks at once when it is seen again. */
+test("nothing is asked while nobody sees the page", async () => {
+  let asked = 0;
+  const live = new Live(api(() => {
+    asked += 1;
+    return Promise.resolve(dated("a"));
+  }), 1000);
+  const seen = vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
+  live.start();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(asked).toBe(0);
+  seen.mockReturnValue("visible");
+  document.dispatchEvent(new Event("visibilitychange"));
+  await vi.advanceTimersByTimeAsync(10);
+  expect(asked).toBe(1);
+  seen.mockReturnValue("hidden");
+  document.dispatchEvent(new Event("visibilitychange"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(asked).toBe(1);
+  live.stop();
+  seen.mockRestore();
+});
+
 /** Guards: what is told by itself is shown as live and nothing is asked beside it; a cut is said, the sources are asked until following works again, and it goes on where it was. */
 test("follows, asks while it is cut, and follows again", async () => {
   let asked = 0;

@@ -32,6 +32,8 @@ export interface LiveState {
   isFollowing: boolean;
   /** Why not, when it was cut. */
   cut: Fault | null;
+  /** When the figures were taken by the appliance's clock, where it says so to the millisecond. */
+  figuresExact: number | null;
   /** What the appliance's clock says more than this browser's, milliseconds. */
   clockOffset: number;
   isPaused: boolean;
@@ -53,6 +55,7 @@ export class Live {
     engines: NOTHING,
     isFollowing: false,
     cut: null,
+    figuresExact: null,
     clockOffset: 0,
     isPaused: false,
     isSettled: false,
@@ -153,7 +156,7 @@ export class Live {
     this.state.update((state) => ({ ...state, isFollowing: true, cut: null }));
     this.hasEngines = true;
     const health = success(shardsIn(figures));
-    this.accept(success({ value: streams, at }), success({ value: figures, at }), health, success({ value: engines, at }), this.intervalMs / 1000);
+    this.accept(success({ value: streams, at }), success({ value: figures, at }), health, success({ value: engines, at }), this.intervalMs / 1000, at);
   }
 
   /** Asks each source once; answers how long that took. */
@@ -189,6 +192,7 @@ export class Live {
     health: Outcome<Health>,
     engines: Outcome<Dated<Engine[]>> | null,
     everyS: number,
+    exact: number | null = null,
   ): void {
     const now = Date.now();
     const before = this.state.get();
@@ -202,9 +206,10 @@ export class Live {
       clockOffset: streams.status === "success" ? offset(streams.value.at, now, before) : before.clockOffset,
       isSettled: true,
       everyS,
+      figuresExact: figures.status === "success" ? exact : before.figuresExact,
     };
     if (!this.hasEngines) next.engines = enginesIn(next.figures);
-    if (figures.status === "success" && this.history.add(now, figures.value.value)) void this.recall();
+    if (figures.status === "success" && this.history.add(now, figures.value.value, exact)) void this.recall();
     if (streams.status === "success") this.ended.see(now, streams.value.value);
     this.state.set(next);
   }

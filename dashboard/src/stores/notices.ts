@@ -9,23 +9,34 @@ export interface Notice {
   detail: string | null;
   at: number;
   count: number;
+  /** Takes back what was done, once. */
+  undo: (() => void) | null;
   /** Whether it is on top of the page and not only in the list. */
   isShown: boolean;
 }
 
 const NOTICES_MAX = 100;
 const SHOWN_MS = 6000;
+/** Who may take something back is given more time to read. */
+const UNDO_MS = 20_000;
 let lastId = 0;
 
 export const notices = new Store<readonly Notice[]>([]);
 
-export function notify(kind: Notice["kind"], text: string, detail: string | null = null): void {
+export function notify(kind: Notice["kind"], text: string, detail: string | null = null, undo: (() => void) | null = null): void {
   const at = Date.now();
   const same = notices.get().find((notice) => notice.kind === kind && notice.text === text && notice.detail === detail);
   lastId += 1;
-  const notice = { id: lastId, kind, text, detail, at, count: (same?.count ?? 0) + 1, isShown: true };
+  const notice = { id: lastId, kind, text, detail, at, count: (same?.count ?? 0) + 1, undo, isShown: true };
   notices.update((all) => [notice, ...all.filter((other) => other !== same)].slice(0, NOTICES_MAX));
-  if (kind === "done") setTimeout(() => hide(notice.id), SHOWN_MS);
+  if (kind === "done") setTimeout(() => hide(notice.id), undo ? UNDO_MS : SHOWN_MS);
+}
+
+/** Takes back what a notice tells of; it can be done once. */
+export function takeBack(id: number): void {
+  const notice = notices.get().find((one) => one.id === id);
+  notices.update((all) => all.map((one) => (one.id === id ? { ...one, undo: null, isShown: false } : one)));
+  notice?.undo?.();
 }
 
 /** Takes a notice off the page; it stays in the list. */

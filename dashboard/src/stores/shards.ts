@@ -1,5 +1,6 @@
 // What each shard did between two scrapes.
 import type { Figures } from "../api/exposition";
+import { elapsed } from "./history";
 
 export interface ShardRate {
   /** bit/s. */
@@ -13,21 +14,27 @@ interface Totals {
   walking: Map<string, number>;
 }
 
-export class Shards {
-  private before: { at: number; totals: Totals } | null = null;
-  private now: { at: number; totals: Totals } | null = null;
+interface Taken {
+  at: number;
+  exact: number | null;
+  totals: Totals;
+}
 
-  /** Rates by shard; asking twice about one scrape answers the same. */
-  rates(at: number, figures: Figures): Map<string, ShardRate> {
+export class Shards {
+  private before: Taken | null = null;
+  private now: Taken | null = null;
+
+  /** Rates by shard; asking twice about one scrape answers the same. `exact` is the appliance's clock. */
+  rates(at: number, figures: Figures, exact: number | null): Map<string, ShardRate> {
     if (this.now?.at !== at) {
       this.before = this.now;
       const out = figures.by("sluice_client_bytes_total", "shard");
-      this.now = { at, totals: { out, walking: figures.by("sluice_walk_busy_seconds_sum", "shard") } };
+      this.now = { at, exact, totals: { out, walking: figures.by("sluice_walk_busy_seconds_sum", "shard") } };
     }
     const { before, now } = this;
     const rates = new Map<string, ShardRate>();
     if (!now) return rates;
-    const seconds = before ? (now.at - before.at) / 1000 : 0;
+    const seconds = before ? elapsed(before, now) / 1000 : 0;
     const per = (name: keyof Totals, shard: string) => {
       const [earlier, later] = [before?.totals[name].get(shard), now.totals[name].get(shard)];
       return earlier === undefined || later === undefined || later < earlier || seconds <= 0 ? null : (later - earlier) / seconds;

@@ -8,9 +8,19 @@ export function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", headless: true, args: ARGUMENTS });
 }
 
+export interface Opened {
+  page: Page;
+  faults: string[];
+  close: () => Promise<void>;
+}
+
+/** How long anything may take that a page is waited for: the machine is shared. */
+const PATIENCE_MS = 60_000;
+
 /** A page in a context of its own, and everything it complained about. */
-export async function open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<{ page: Page; faults: string[]; close: () => Promise<void> }> {
+export async function open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Opened> {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en-GB", ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const faults: string[] = [];
   page.on("pageerror", (error) => faults.push(error.message));
@@ -28,7 +38,7 @@ export async function open(browser: Browser, url: string, options: BrowserContex
 }
 
 /** Waits until something holds, generously: the machine is shared. */
-export async function until(what: string, holds: () => Promise<boolean>, withinMs = 40_000): Promise<void> {
+export async function until(what: string, holds: () => Promise<boolean>, withinMs = PATIENCE_MS): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await holds())) {
     expect(Date.now(), `${what}: not in time`).toBeLessThan(deadline);

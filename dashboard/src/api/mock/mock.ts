@@ -1,5 +1,6 @@
 // The API on an invented appliance. Answers go through the same readers as those of a real one.
-import type { Api, Dated, Delivery, Standing } from "../api";
+import { Addresses } from "../addresses";
+import type { Api, Dated, Standing } from "../api";
 import { parse } from "../exposition";
 import { readEngine } from "../engine";
 import { readBreakers, readFleet, readReprovision, readUsage, readVpn, type Usage } from "../fleet";
@@ -17,7 +18,7 @@ import { World } from "./world";
 
 const HOSTILE = ["<script>document.title='owned'</script>", "<img src=x onerror=document.title='owned'>", "\u202egnp.exe\u202c", "🏴‍☠️".repeat(40), "x".repeat(10_240)];
 
-export class MockApi implements Api {
+export class MockApi extends Addresses implements Api {
   private readonly scene: Scene;
   private readonly world: World;
   private looks = 0;
@@ -26,21 +27,11 @@ export class MockApi implements Api {
   /** Whoever follows is told of these. */
   private readonly news = new Set<(told: Followed) => void>();
 
-  constructor(
-    scene: string,
-    private readonly root: URL,
-  ) {
+  constructor(scene: string, root: URL) {
+    super(root);
     this.scene = SCENES[scene] ?? (SCENES["busy"] as Scene);
     this.world = new World(this.scene.scale, this.scene.vpn);
-    this.office = new Office(this.world.born, this.scene.scale.engines);
-  }
-
-  url(path: string): string {
-    return new URL(path, new URL("..", this.root)).href;
-  }
-
-  playUrl(id: string, delivery: Delivery): string {
-    return this.url(`${delivery === "hls" ? "ace/manifest.m3u8" : "ace/getstream"}?id=${encodeURIComponent(id)}`);
+    this.office = new Office(this.world.born, this.scene.scale.engines, this.scene.renewable);
   }
 
   private async answer<T>(source: string, signal: AbortSignal | null, make: () => T): Promise<Outcome<T>> {
@@ -138,9 +129,16 @@ export class MockApi implements Api {
     for (const told of this.news) told({ kind: "change", what, data });
   }
 
+  /** Why nothing may be changed, if so. */
+  private refused(): Outcome<never> | null {
+    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
+    return this.scene.refuses === undefined ? null : failure({ kind: "broken", message: this.scene.refuses, status: 500 });
+  }
+
   /** What only somebody with the key may do. */
   private async write<T = void>(name: string, make: () => T | Refusal | null): Promise<Outcome<T>> {
-    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
+    const refused = this.refused();
+    if (refused) return refused;
     const outcome = await this.answer(name, null, make);
     if (outcome.status !== "success") return outcome;
     const { value } = outcome;
@@ -239,16 +237,11 @@ export class MockApi implements Api {
   importTemplate = (slot: number, text: string) => this.write("template", () => this.office.importTemplate(slot, text) as unknown as void);
 
   async move(key: string, engine: string | null): Promise<Outcome<void>> {
-    const outcome = await this.answer("move", null, () => this.world.move(key, engine));
-    if (outcome.status !== "success") return outcome;
-    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
-    const refusal = outcome.value;
-    return refusal ? failure({ kind: refusal.status === 404 ? "not_found" : "refused", ...refusal }) : success(undefined);
+    return this.write<void>("move", () => this.world.move(key, engine) as unknown as void);
   }
 
   async stop(stream: Stream): Promise<Outcome<void>> {
-    if (this.scene.locked && !this.isSignedIn) return failure({ kind: "key_missing", message: "no key was shown", status: 401 });
-    const outcome = await this.answer("stop", null, () => this.world.stop(stream.key, Date.now()));
+    const outcome = await this.write<boolean>("stop", () => this.world.stop(stream.key, Date.now()));
     if (outcome.status !== "success") return outcome;
     if (outcome.value) this.tell("stream", {});
     return outcome.value ? success(undefined) : failure({ kind: "not_found", message: "no such stream", status: 404 });

@@ -119,7 +119,7 @@ export class Office {
   private active: number | null = 1;
   private events: Fields[] = [];
   private lastEvent = 0;
-  private looping = new Map<string, string>([["c".repeat(40), iso(Date.now() - 1_800_000)]]);
+  private looping = new Map<string, string>(["c", "d", "e"].map((digit, at) => [digit.repeat(40), iso(Date.now() - (at + 1) * 1_800_000)]));
   private work: { at: number; total: number } | null = null;
   readonly added: string[] = [];
   readonly removed = new Set<string>();
@@ -127,6 +127,8 @@ export class Office {
   constructor(
     born: number,
     private readonly engines: number,
+    /** After how many engines replacing them fails. */
+    private readonly renewable = Number.POSITIVE_INFINITY,
   ) {
     const next = random(11);
     for (let at = 0; at < 240; at += 1) {
@@ -312,21 +314,24 @@ export class Office {
 
   /** Each engine takes a second: its successor starts, then it stops. */
   progress(now: number): Fields {
-    if (!this.work) return { in_progress: false, status: "idle", message: null, timestamp: null, total_engines: 0, engines_stopped: 0, engines_provisioned: 0, current_engine_id: null, current_phase: null };
+    if (!this.work) return { in_progress: false, status: "idle", message: null, timestamp: null, started_at: null, total_engines: 0, engines_stopped: 0, engines_provisioned: 0, current_engine_id: null, current_phase: null };
     const { at, total } = this.work;
     const steps = Math.floor((now - at) / 500);
-    const [made, gone] = [Math.min(total, Math.ceil(steps / 2)), Math.min(total, Math.floor(steps / 2))];
-    const isOver = gone >= total;
+    const most = Math.min(total, this.renewable);
+    const [made, gone] = [Math.min(most, Math.ceil(steps / 2)), Math.min(most, Math.floor(steps / 2))];
+    const isOver = gone >= most;
+    const isFailed = isOver && most < total;
     return {
       in_progress: !isOver,
-      status: isOver ? "success" : "in_progress",
-      message: `${made} of ${total} engines are new`,
-      timestamp: iso(at),
+      status: isFailed ? "error" : isOver ? "success" : "in_progress",
+      message: isFailed ? `sluice-engine-${most + 1} did not answer within 30s of its start` : `${made} of ${total} engines are new`,
+      timestamp: iso(isOver ? at + most * 1000 : now),
+      started_at: iso(at),
       total_engines: total,
       engines_stopped: gone,
       engines_provisioned: made,
       current_engine_id: isOver || made === gone ? null : "0123456789ab",
-      current_phase: isOver ? "complete" : made === gone ? "provisioning" : "stopping",
+      current_phase: isFailed ? "error" : isOver ? "complete" : made === gone ? "provisioning" : "stopping",
     };
   }
 }

@@ -14,6 +14,10 @@ export interface Scene {
   bare?: boolean;
   /** Whether writes are refused for want of a key. */
   locked?: boolean;
+  /** What every write fails with. */
+  refuses?: string;
+  /** After how many engines replacing them fails. */
+  renewable?: number;
   /** Whether nobody can follow. */
   cut?: boolean;
   /** Whether engines are behind two VPNs, one of which has failed. */
@@ -35,10 +39,13 @@ export const SCENES: Record<string, Scene> = {
   closed: { scale: SMALL, delayMs: 40, fails: { kind: "key_missing", message: "no key was shown", after: 2 } },
   partly: { scale: SMALL, delayMs: 40, partly: ["figures"] },
   locked: { scale: SMALL, delayMs: 40, locked: true },
+  failing: { scale: SMALL, delayMs: 40, refuses: "the disk is full" },
+  unrenewed: { scale: SMALL, delayMs: 40, renewable: 2 },
   hostile: { scale: SMALL, delayMs: 40, hostile: true },
   bare: { scale: SMALL, delayMs: 40, bare: true },
   cut: { scale: SMALL, delayMs: 40, cut: true },
   vpn: { scale: SMALL, delayMs: 40, vpn: true },
+  crowd: { scale: { engines: 1, streams: 1, players: 10_000 }, delayMs: 60 },
   hour: { scale: SMALL, delayMs: 0, pace: 40 },
   slow: { scale: SMALL, delayMs: 3000 },
 };

@@ -49,6 +49,13 @@ interface Stream {
   seed: number;
 }
 
+/** How many of a second there are of what is counted, and which share of them stays within each bound, seconds. */
+interface Shape {
+  name: string;
+  per: number;
+  shares: [number, number][];
+}
+
 const iso = (milliseconds: number) => new Date(milliseconds).toISOString();
 
 export class World {
@@ -69,7 +76,7 @@ export class World {
       const draw = next();
       const state = draw < 0.9 ? "playing" : draw < 0.93 ? "grace" : draw < 0.955 ? "starting" : draw < 0.975 ? "recovering" : "stalled";
       // Few streams have most of the players.
-      const wanted = Math.ceil((scale.players * 0.22) / (at + 1.5) ** 1.05);
+      const wanted = scale.streams === 1 ? scale.players : Math.ceil((scale.players * 0.22) / (at + 1.5) ** 1.05);
       const players = state === "grace" || state === "starting" ? 0 : Math.min(left, wanted);
       left -= players;
       this.streams.push({
@@ -252,6 +259,36 @@ export class World {
       ingress_bps: column((then) => rate(then, (stream) => stream.rate)),
       download_bps: column((then) => rate(then, (stream) => stream.rate * 1.02)),
       upload_bps: column((then) => rate(then, (stream) => stream.rate * 0.15)),
+      join: this.observed("sluice_join_seconds", seconds, now),
+      gap: this.observed("sluice_delivery_gap_seconds", seconds, now),
+    };
+  }
+
+  /** What is counted on one shard. It goes by what never changes, so that counts only rise. */
+  private shapes(shard: number): Shape[] {
+    const players = this.streams.filter((stream) => stream.at % 4 === shard).reduce((sum, stream) => sum + stream.players, 0);
+    return [
+      { name: "sluice_join_seconds", per: 2 + players / 900, shares: [[0.001, 0.31], [0.002, 0.66], [0.005, 0.93], [0.01, 0.985], [0.02, 0.998], [0.05, 1]] },
+      { name: "sluice_delivery_gap_seconds", per: players * 18, shares: [[0.02, 0.02], [0.05, 0.71], [0.1, 0.991], [0.15, 0.9985], [0.25, 0.9999], [0.5, 1]] },
+      { name: "sluice_canary_delay_seconds", per: 95, shares: [[0.001, 0.4], [0.002, 0.95], [0.005, 0.999], [0.01, 1]] },
+    ];
+  }
+
+  /** Seconds that this has gone on: since an hour before the world was born. */
+  private lasted(now: number): number {
+    return (now - this.born) / 1000 + 3600;
+  }
+
+  /** How often something had taken how long, minute by minute. */
+  private observed(name: string, seconds: number, now: number): Fields {
+    const shapes = [0, 1, 2, 3].flatMap((shard) => this.shapes(shard).filter((shape) => shape.name === name));
+    const minutes = Math.min(60, Math.floor(seconds / 60));
+    const at = Array.from({ length: minutes }, (_, place) => now - (minutes - place) * 60_000);
+    const shares = [...(shapes[0]?.shares ?? []).map(([, share]) => share), 1];
+    return {
+      at,
+      bounds: shapes[0]?.shares.map(([bound]) => bound) ?? [],
+      counts: at.map((then) => shares.map((share) => shapes.reduce((sum, { per }) => sum + Math.floor(this.lasted(then) * per * share), 0))),
     };
   }
 
@@ -384,7 +421,7 @@ export class World {
 
   /** Counters that only ever rise, as if this had gone on since the world was born an hour ago. */
   exposition(now: number): string {
-    const seconds = (now - this.born) / 1000 + 3600;
+    const seconds = this.lasted(now);
     const on = this.streams.filter((stream) => this.isOn(stream, now));
     const lines: string[] = [];
     for (let shard = 0; shard < 4; shard += 1) {
@@ -407,13 +444,10 @@ export class World {
         `sluice_inbox_messages${tag} 0`,
         `sluice_io_uring${tag} ${shard === 3 ? 0 : 1}`,
       );
-      const histogram = (name: string, per: number, shape: [number, number][]) => {
-        for (const [bound, share] of shape) lines.push(`${name}_bucket{le="${bound}",shard="${shard}"} ${Math.floor(seconds * per * share)}`);
+      for (const { name, per, shares } of this.shapes(shard)) {
+        for (const [bound, share] of shares) lines.push(`${name}_bucket{le="${bound}",shard="${shard}"} ${Math.floor(seconds * per * share)}`);
         lines.push(`${name}_bucket{le="+Inf",shard="${shard}"} ${Math.floor(seconds * per)}`);
-      };
-      histogram("sluice_join_seconds", 2 + players / 900, [[0.001, 0.31], [0.002, 0.66], [0.005, 0.93], [0.01, 0.985], [0.02, 0.998], [0.05, 1]]);
-      histogram("sluice_delivery_gap_seconds", players * 18, [[0.02, 0.02], [0.05, 0.71], [0.1, 0.991], [0.15, 0.9985], [0.25, 0.9999], [0.5, 1]]);
-      histogram("sluice_canary_delay_seconds", 95, [[0.001, 0.4], [0.002, 0.95], [0.005, 0.999], [0.01, 1]]);
+      }
     }
     lines.push(
       `process_start_time_seconds ${Math.round(this.born / 1000) - 3600}`,

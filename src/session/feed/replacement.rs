@@ -37,6 +37,8 @@ pub(super) const SEEK_TIME_MAX: Duration = Duration::from_secs(10);
 const SEEK_BYTES_MAX: u64 = 512 << 20;
 /// How long it is looked for in a source whose clock does not say where it is: a burst comes at once.
 pub(super) const SEEK_TIME_UNRELATED: Duration = Duration::from_secs(2);
+/// What a source may bring before its first clock reference without counting as one that shows none.
+const CLOCKLESS_BYTES: u64 = 1 << 20;
 /// What lies between the needle and the head is compared in one piece if it is no more than this.
 const BEHIND_BYTES_MAX: u64 = 1 << 20;
 
@@ -376,6 +378,8 @@ impl Replacement {
             Some(Some(_)) if self.has_met => !self.is_late(now),
             // It begins behind our end, unless clocks come back in this stream.
             Some(Some(_)) if !self.end.is_looped => false,
+            // Too little has come to tell: a clock is shown ten times a second, and an engine may pause before.
+            None if self.end.clock.is_some() && self.seen() - self.since_passed < CLOCKLESS_BYTES => !self.is_late(now),
             _ => waited < SEEK_TIME_UNRELATED,
         }
     }

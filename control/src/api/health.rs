@@ -235,8 +235,8 @@ pub(super) fn routes() -> OpenApiRouter<Sources> {
 async fn status(State(sources): State<Sources>, Read(()): Read<()>) -> Json<OrchestratorStatus> {
     let standing = sources.engines.standing();
     let engines = EngineCounts::new(&standing);
-    let used = sources.streams.engines_used().len();
-    let (active, total) = sources.streams.counts();
+    let sums = sources.streams.sums();
+    let (used, active, total) = (sums.engines_used.len(), sums.active, sums.listed);
     let supply = sources.board.supply();
     let fleet = sources.engines.fleet();
     let blocked = super::containers::blocked(&sources.engines, &supply);

@@ -291,3 +291,57 @@ pub(crate) fn health_status(standing: &EngineStanding) -> &'static str {
 fn ids(streams: &[Arc<Shown>]) -> Vec<String> {
     streams.iter().map(|shown| shown.stream.id().to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::check::Build;
+    use sluice_contract::EngineId;
+    use std::time::{Duration, SystemTime};
+
+    fn standing(leases: usize) -> EngineStanding {
+        EngineStanding {
+            id: EngineId("one".into()),
+            authority: "host:1".into(),
+            address: None,
+            state: State::Healthy,
+            fault: None,
+            leases,
+            starts: 0,
+            kind: Kind::Static,
+            silent: 0,
+            group: None,
+            is_forwarded: false,
+            is_connected: None,
+            is_drained: false,
+        }
+    }
+
+    fn record(checked_at: Option<SystemTime>) -> Record {
+        let seen = SystemTime::UNIX_EPOCH;
+        Record { first_seen: seen, last_seen: seen, checked_at, used_at: None, build: Build::default() }
+    }
+
+    /// Guards: an engine's text is made anew when anything it was made of has changed, what is remembered of the engine and what
+    /// plays on it included.
+    #[test]
+    fn a_piece_is_of_all_that_it_was_made_of() {
+        let nothing: Playing = Vec::new().into();
+        let piece = Piece {
+            standing: standing(1),
+            record: Some(record(None)),
+            member: None,
+            streams: Some(nothing.clone()),
+            port: 1,
+            json: "".into(),
+        };
+        let (same, again): (_, Playing) = (record(None), Vec::new().into());
+        assert!(piece.is_of(&standing(1), Some(&same), None, Some(&nothing)));
+        assert!(!piece.is_of(&standing(2), Some(&same), None, Some(&nothing)));
+        let checked = record(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)));
+        assert!(!piece.is_of(&standing(1), Some(&checked), None, Some(&nothing)));
+        assert!(!piece.is_of(&standing(1), None, None, Some(&nothing)));
+        assert!(!piece.is_of(&standing(1), Some(&same), None, Some(&again)));
+        assert!(!piece.is_of(&standing(1), Some(&same), None, None));
+    }
+}

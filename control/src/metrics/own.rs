@@ -72,19 +72,19 @@ impl Plane {
 
     fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let (streams, events) = (&self.0.streams, &self.0.events);
-        let (active, total) = streams.counts();
+        let sums = streams.sums();
         let state = |state: &str| vec![("state", state.to_owned())];
-        let ended = total.saturating_sub(active);
+        let ended = sums.listed.saturating_sub(sums.active);
         writer.gauges(
             "sluice_streams",
             "Streams that are listed, ours and those other proxies report, by state",
-            [(state("started"), active as f64), (state("ended"), ended as f64)],
+            [(state("started"), sums.active as f64), (state("ended"), ended as f64)],
         )?;
         let plain = |value: f64| [(Labels::new(), value)];
         writer.gauges(
             "sluice_stream_samples",
             "Samples of streams held in memory",
-            plain(streams.samples_held() as f64),
+            plain(sums.samples_held as f64),
         )?;
         writer.gauges(
             "sluice_looping_streams",

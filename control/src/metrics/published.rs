@@ -8,11 +8,12 @@ use super::transfer::Transfer;
 use super::writer::{Labels, Writer, plain};
 use crate::api::health_status;
 use crate::engines;
-use crate::streams::{self, Moved, Reported};
+use crate::streams::{self, Moved, Reported, Sums};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use sluice_contract::metric::{Histogram, Value, published};
 use sluice_contract::snapshot::{Board, EngineStat, Session, Shard};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,12 +45,12 @@ impl Published {
 
     /// Looks at the figures of every session, so that one that ends between two scrapes has counted.
     pub(crate) fn observe(&self) -> Moved {
-        self.observe_in(&self.board.read(), &self.streams.reported_sums())
+        self.observe_in(&self.board.read(), &self.streams.sums().reported)
     }
 
     /// The figures charts show over time.
     pub(super) fn reading(&self) -> Reading {
-        let (shards, reported) = (self.board.read(), self.streams.reported_sums());
+        let (shards, reported) = (self.board.read(), self.streams.sums().reported);
         let mut reading = Reading {
             bytes_out: sum(&shards, published::CLIENT_BYTES),
             bytes_in: sum(&shards, published::ENGINE_BYTES),
@@ -103,9 +104,9 @@ impl Published {
 impl Collector for Published {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let (shards, reported) = (self.board.read(), self.streams.reported_sums());
-        self.transfers(&mut writer, &shards, &reported)?;
-        self.engines(&mut writer, &shards, &reported)?;
+        let (shards, sums) = (self.board.read(), self.streams.sums());
+        self.transfers(&mut writer, &shards, &sums.reported)?;
+        self.engines(&mut writer, &shards, &sums)?;
         self.happened(&mut writer)?;
         vpn(&mut writer)?;
         proxy(&mut writer, &shards)
@@ -161,7 +162,7 @@ impl Published {
         Ok(())
     }
 
-    fn engines(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>], reported: &Reported) -> fmt::Result {
+    fn engines(&self, writer: &mut Writer<'_>, shards: &[Arc<Shard>], sums: &Sums) -> fmt::Result {
         let opened = || {
             let engines = shards.iter().flat_map(|shard| &shard.sessions).filter_map(|s| s.engine.as_ref());
             engines.filter(|engine| engine.playback_session_id.is_some())
@@ -171,10 +172,10 @@ impl Published {
             let found = standing.engines.iter().filter(|engine| health_status(engine) == wanted);
             found.count() as f64
         };
-        let mut used = self.streams.engines_used();
-        used.extend(opened().map(|engine| engine.id.0.clone()));
-        let used = used.len();
-        let active = (opened().count() + reported.streams) as f64;
+        let ours: HashSet<_> = opened().map(|engine| &engine.id.0).collect();
+        let used =
+            sums.engines_used.len() + ours.iter().filter(|id| !sums.engines_used.contains(**id)).count();
+        let active = (opened().count() + sums.reported.streams) as f64;
         // Nobody keeps a least number of engines that were named.
         let least = self.engines.fleet().map_or(usize::MAX, |fleet| fleet.limits.min);
         let extra = standing.engines.len().saturating_sub(least) as f64;

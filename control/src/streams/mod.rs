@@ -27,6 +27,6 @@ mod turns;
 pub(crate) use book::Filter;
 pub(crate) use report::{EndReport, Report};
 pub(crate) use sample::{LivePos, Sample};
-pub(crate) use service::{Handle, Settings, Sources, StopError, start};
+pub(crate) use service::{Handle, Settings, Sources, StopError, Sums, start};
 pub(crate) use stream::{KeyType, Shown, State};
 pub(crate) use tally::{Moved, Playing, Reported};

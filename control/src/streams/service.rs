@@ -22,7 +22,7 @@ use sluice_contract::snapshot::{Board, SessionState};
 use sluice_contract::{Alias, Directory, EndReason, EngineId, Hex40, Selector, ToShard};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -43,6 +43,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// New figures are written as soon as they come while somebody has asked for all streams within so much time.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 const NEVER: u64 = u64::MAX;
+/// How long sums wait for the book.
+const SUMS_WAIT_MAX: Duration = Duration::from_millis(2);
 /// A stop is sent again while the session goes on.
 const STOP_RETRY: Duration = Duration::from_secs(1);
 /// The reason of a stream whose engine was removed from Docker.
@@ -94,6 +96,21 @@ pub(crate) struct Happened {
     pub(crate) collect_errors: u64,
 }
 
+/// What all streams come to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sums {
+    /// What other proxies play, added up.
+    pub(crate) reported: Reported,
+    /// Engines that play something, ours and others.
+    pub(crate) engines_used: HashSet<Arc<str>>,
+    /// How many streams play.
+    pub(crate) active: usize,
+    /// How many are listed in all.
+    pub(crate) listed: usize,
+    /// Samples held in memory.
+    pub(crate) samples_held: usize,
+}
+
 /// Why a stream is not stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StopError {
@@ -131,6 +148,8 @@ struct Inner {
     began: Instant,
     /// Milliseconds from then to when somebody wanted all streams last, or [`NEVER`].
     listed: AtomicU64,
+    /// What all streams came to when that was asked last.
+    sums: Mutex<Arc<Sums>>,
     /// Rounds of polling in which not every stream had its turn.
     late: AtomicU64,
     started: AtomicU64,
@@ -162,6 +181,7 @@ pub(crate) fn start(
         untold: Notify::new(),
         began: Instant::now(),
         listed: AtomicU64::new(NEVER),
+        sums: Mutex::default(),
         late: AtomicU64::new(0),
         started: AtomicU64::new(0),
         ended: AtomicU64::new(0),
@@ -203,6 +223,24 @@ pub(crate) fn start(
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic cannot leave the book half changed: each change is one call of it.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, if it can be had until then. Blocks the thread meanwhile, as waiting for the lock would, which has no end.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "two milliseconds at most, and only while somebody holds the lock"
+)]
+fn soon<T>(shared: &Mutex<T>, until: Instant) -> Option<MutexGuard<'_, T>> {
+    /// Whoever holds it is done within microseconds, if it is not without a processor.
+    const RETRY: Duration = Duration::from_micros(200);
+    loop {
+        match shared.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(RETRY),
+            Err(TryLockError::WouldBlock) => return None,
+        }
+    }
 }
 
 impl Handle {
@@ -316,22 +354,26 @@ impl Handle {
         self.book().on_engine(engine)
     }
 
-    /// Engines that play something, ours and others.
-    pub(crate) fn engines_used(&self) -> HashSet<Arc<str>> {
-        self.refresh();
-        self.book().engines().cloned().collect()
-    }
-
-    /// What other proxies play, added up.
-    pub(crate) fn reported_sums(&self) -> Reported {
-        self.refresh();
-        self.book().reported()
-    }
-
-    /// How many streams play, and how many are listed in all.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        self.refresh();
-        self.book().counts()
+    /// What all streams come to. Whoever holds the book may be without a processor on a busy machine, for longer than an answer may
+    /// take: then these are the sums of when somebody asked last, which [`crate::metrics::observe`] does every second.
+    pub(crate) fn sums(&self) -> Arc<Sums> {
+        let until = Instant::now() + SUMS_WAIT_MAX;
+        let are_free = soon(&self.0.follower, until).is_some() && soon(&self.0.book, until).is_some();
+        if are_free {
+            self.refresh();
+        }
+        let Some(book) = soon(&self.0.book, until) else { return lock(&self.0.sums).clone() };
+        let (active, listed) = book.counts();
+        let sums = Arc::new(Sums {
+            reported: book.reported(),
+            engines_used: book.engines().cloned().collect(),
+            active,
+            listed,
+            samples_held: book.samples_held(),
+        });
+        drop(book);
+        lock(&self.0.sums).clone_from(&sums);
+        sums
     }
 
     /// Takes in what shards published since the last look, so that whoever asks is told what they show. Figures can wait.
@@ -339,11 +381,6 @@ impl Handle {
         if self.0.followed.load(Ordering::Acquire) != self.0.sources.board.published() {
             self.pass(false);
         }
-    }
-
-    /// Samples held in memory.
-    pub(crate) fn samples_held(&self) -> usize {
-        self.book().samples_held()
     }
 
     /// Rounds of polling in which not every stream had its turn.
@@ -886,5 +923,20 @@ fn of_row(row: SampleRow) -> Sample {
         uploaded: row.uploaded,
         status: row.status.map(Into::into),
         livepos: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards: whoever asks for sums is not held up by somebody who keeps the lock.
+    #[test]
+    fn a_lock_that_stays_locked_is_given_up() {
+        let shared = Mutex::new(1);
+        let held = lock(&shared);
+        assert!(soon(&shared, Instant::now() + Duration::from_millis(1)).is_none());
+        drop(held);
+        assert!(soon(&shared, Instant::now()).is_some());
     }
 }

@@ -194,18 +194,19 @@ fn verdict(
     Verdict { machine: Machine::here(), driver, engines, streams, requests, routes, players }
 }
 
-/// Asks each route over and over, on connections of their own: one that was idle for long is closed by now.
+/// Asks each route over and over, on connections of its own: how fast the kernel sends on a connection depends on what was sent on it
+/// before, and one that was idle for long is closed by now.
 fn ask_all(
     appliance: &Appliance,
     options: &Options,
     progress: &impl Fn(&str),
 ) -> Result<Vec<RouteVerdict>, Error> {
-    let mut peer = Peer::connect(appliance.addr())?;
     let watched = Watched::answering(appliance.pid());
-    let mut floors =
-        if options.has_floor { Some([floor_of(0)?, floor_of(floor::CONTROL_NICE)?]) } else { None };
     let mut routes = Vec::new();
     for route in ROUTES {
+        let mut peer = Peer::connect(appliance.addr())?;
+        let mut floors =
+            if options.has_floor { Some([floor_of(0)?, floor_of(floor::CONTROL_NICE)?]) } else { None };
         let (mut times, mut bytes, mut answers) = (Times::default(), 0, Vec::new());
         let mut sent = [Times::default(), Times::default()];
         for _ in 0..options.requests {

@@ -136,6 +136,8 @@ pub struct Machine {
     pub processor: String,
     /// Cores, whether or not this process is pinned to one of them.
     pub cores: usize,
+    /// How TCP finds its rate (`net.ipv4.tcp_congestion_control`): it paces or not, also on loopback.
+    pub congestion_control: String,
 }
 
 impl Machine {
@@ -143,19 +145,22 @@ impl Machine {
     pub fn here() -> Self {
         let unknown = || "unknown".to_owned();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
+        let congestion_control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         Self {
             kernel: kernel.map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             processor: model.map_or_else(unknown, |(_, name)| name.trim().to_owned()),
             cores: processors.lines().filter(|line| line.starts_with("processor\t")).count().max(1),
+            congestion_control: congestion_control.map_or_else(|_| unknown(), |text| text.trim().to_owned()),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} cores, Linux {}", self.processor, self.cores, self.kernel)
+        let Self { kernel, processor, cores, congestion_control } = self;
+        write!(f, "{processor}, {cores} cores, Linux {kernel}, TCP {congestion_control}")
     }
 }
 

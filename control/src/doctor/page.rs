@@ -23,6 +23,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("offloads", include_str!("../../../tuning/offloads.md")),
     ("big_tcp", include_str!("../../../tuning/big_tcp.md")),
     ("irq", include_str!("../../../tuning/irq.md")),
+    ("congestion", include_str!("../../../tuning/congestion.md")),
 ];
 
 /// A page, read.

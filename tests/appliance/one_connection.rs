@@ -72,3 +72,66 @@ fn pipelined_requests_end_in_a_stream() {
         assert_eq!(checker.report().faults_or_losses(), Vec::<String>::new(), "pieces of {piece}");
     }
 }
+
+/// Guards: whatever mix of requests shares a connection: a body that waits for `100 Continue` and is larger than any buffer, one in
+/// chunks, requests sent ahead for both planes, and changes as they happen at the end of it all.
+#[test]
+fn any_mix_shares_a_connection() {
+    let engine = engine(1);
+    let appliance = Setup::with_engines(&[&engine]).start();
+    let started = |session: &str| {
+        let key = nth(7).1.to_string();
+        serde_json::json!({
+            "container_id": "elsewhere",
+            "engine": { "host": "127.0.0.1", "port": 9 },
+            "stream": { "key_type": "infohash", "key": key },
+            "session": { "playback_session_id": session, "stat_url": "http://127.0.0.1:9/stat", "command_url": "http://127.0.0.1:9/command", "is_live": 1 },
+        })
+        .to_string()
+    };
+    let head =
+        |line: &str, fields: &str| format!("{line} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", appliance.addr());
+    let json = "Content-Type: application/json\r\n";
+    let mut raw = Raw::open(appliance.addr());
+
+    // The media plane has the connection first, and control while the body is asked for.
+    let large = " ".repeat(700_000) + &started("large");
+    raw.send(head("GET /ace/status", "").as_bytes());
+    let fields = format!("{json}Expect: 100-continue\r\nContent-Length: {}\r\n", large.len());
+    raw.send(head("POST /events/stream_started", &fields).as_bytes());
+    raw.read_until("the body is asked for", SOON, |received| {
+        String::from_utf8_lossy(received).contains("HTTP/1.1 100 Continue\r\n\r\n")
+    });
+    raw.send(large.as_bytes());
+
+    let chunked = started("chunked");
+    let mut ahead = head("GET /ace/status", "") + &head("HEAD /proxy/status", "");
+    ahead += &head("POST /events/stream_started", &format!("{json}Transfer-Encoding: chunked\r\n"));
+    for piece in chunked.as_bytes().chunks(100) {
+        ahead += &format!("{:x}\r\n{}\r\n", piece.len(), std::str::from_utf8(piece).unwrap());
+    }
+    ahead += "0\r\n\r\n";
+    ahead += &head("GET /streams?status=started", "");
+    ahead += &head("GET /ace/unknown", "");
+    ahead += &head("GET /api/v1/events/stream", "Accept: text/event-stream\r\n");
+    ahead.as_bytes().chunks(11).for_each(|piece| raw.send(piece));
+    raw.read_until("changes are followed", SOON, |received| {
+        String::from_utf8_lossy(received).contains("text/event-stream")
+    });
+
+    let answers = String::from_utf8_lossy(&raw.received).into_owned();
+    let statuses: Vec<&str> =
+        answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["200", "100", "200", "200", "200", "200", "200", "404", "200"]);
+    for session in ["large", "chunked"] {
+        let id = format!("{}|{session}", nth(7).1);
+        assert!(answers.matches(&id).count() >= 2, "{id} was not both taken in and listed");
+    }
+
+    let seen = raw.received.len();
+    let player = appliance.player(nth(0).0).start();
+    crate::stage::plays(&player);
+    raw.read_until("a change is told", SOON, |received| {
+        String::from_utf8_lossy(&received[seen..]).contains(&nth(0).1.to_string())
+    });
+}

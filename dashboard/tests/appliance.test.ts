@@ -1,6 +1,10 @@
 // The panel as it is inside the real binary, with its simulated engines: the same origin, policy and forms as an operator gets.
-import { readFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { get as request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { start, type Appliance } from "./support/appliance";
@@ -78,6 +82,20 @@ test.each(["", "?as=hls"])("a stream is watched in the page (%s)", async (form) 
     return video !== null && video.currentTime > 0.5 && video.videoWidth > 0;
   }), 40_000);
   expect(await page.locator(".links code").first().textContent()).toContain(`/ace/getstream?id=${appliance.ids[0]}`);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+/** Guards: the playlist that is saved is one that a player plays. */
+test("a playlist is saved and mpv plays it", async () => {
+  const { page, faults, close } = await open(browser, panel(`watch/${appliance.ids[0]}`));
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "M3U" }).click()]);
+  expect(download.suggestedFilename()).toBe(`${appliance.ids[0]}.m3u`);
+  const directory = await mkdtemp(join(tmpdir(), "sluice-m3u-"));
+  const file = join(directory, download.suggestedFilename());
+  await download.saveAs(file);
+  await promisify(execFile)("mpv", ["--no-config", "--vo=null", "--ao=null", "--untimed", "--frames=50", file], { timeout: 40_000 });
+  await rm(directory, { recursive: true });
   expect(faults).toEqual([]);
   await close();
 });

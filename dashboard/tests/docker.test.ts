@@ -62,6 +62,21 @@ test.runIf(url !== "")("engines in a real Docker are kept by the page", async ()
   await strip.getByText("1 of 1 started, 1 of 1 removed").waitFor();
   await go("Streams");
   await rows.filter({ hasText: id.slice(0, 8) }).getByText("Playing").waitFor();
+
+  // Every other page, by its address, with what it shows of these engines or this stream.
+  for (const [path, heading, what] of [
+    ["", "Overview", /1 busy/],
+    ["watch", "Watch", "Now playing"],
+    ["log", "Events", "An engine was removed by hand"],
+    ["metrics", "Metrics", "engines in use"],
+    ["settings", "Settings", "Engines at least"],
+    ["doctor", "Doctor", /engine/i],
+  ] as const) {
+    await page.goto(`${url}panel/${path}`);
+    await page.getByRole("heading", { name: heading, exact: true, level: 1 }).waitFor();
+    await until("it is live", async () => (await page.locator(".live").textContent())?.includes("Live") ?? false);
+    await page.locator("main").getByText(what).first().waitFor();
+  }
   expect(faults).toEqual([]);
   await close();
   await browser.close();

@@ -30,9 +30,20 @@ describe("settings", () => {
     await page.reload();
     await page.getByRole("link", { name: "Settings" }).click();
     expect(await page.getByLabel("Join distance").inputValue()).toBe("4.5");
+    // Every value the field has from here on, picture by picture.
+    const shown = await page.getByLabel("Join distance").evaluateHandle((input) => {
+      const values = new Set<string>();
+      const look = () => {
+        values.add((input as HTMLInputElement).value);
+        requestAnimationFrame(look);
+      };
+      look();
+      return values;
+    });
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await told(page, "One setting is saved");
     await row.getByText("changed here").waitFor();
+    expect(await shown.evaluate((values) => [...values])).toEqual(["4.5"]);
     await page.getByRole("button", { name: "Undo" }).click();
     await until("it is as it was", async () => (await page.getByLabel("Join distance").inputValue()) === "10");
     expect(faults).toEqual([]);

@@ -13,9 +13,9 @@ const GAP_MS = 1000;
 
 /**
  * The answer to a question: asked when its subject changes, again when told to, and every so often if wanted while somebody sees
- * the page. An answer that fails takes no value away.
+ * the page. An answer that fails takes no value away; one that came elsewhere is taken with `take`.
  */
-export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<Outcome<T>>, subject: DependencyList, everyMs: number | null = null): { reading: Reading<T>; again: () => void } {
+export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<Outcome<T>>, subject: DependencyList, everyMs: number | null = null): { reading: Reading<T>; again: () => void; take: (value: T) => void } {
   const [reading, setReading] = useState<Reading<T>>({ value: null, at: null, fault: null });
   const [turn, setTurn] = useState(0);
   const asked = useRef(ask);
@@ -39,7 +39,8 @@ export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<Outcome<T>>, 
       clearTimeout(timer);
     };
   }, [turn, everyMs, ...subject]);
-  return { reading, again: useCallback(() => setTurn((before) => before + 1), []) };
+  const take = useCallback((value: T) => setReading({ value, at: Date.now(), fault: null }), []);
+  return { reading, again: useCallback(() => setTurn((before) => before + 1), []), take };
 }
 
 /** Calls when what is picked of the changes is another number, at most once a second. */

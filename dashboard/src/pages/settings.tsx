@@ -1,5 +1,6 @@
 // The settings that matter, each with what it is, does, and where its value comes from; changed together, and undone.
 import { useMemo, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import type { Setting, Value } from "../api/settings";
 import type { Fault } from "../api/outcome";
 import { Backup } from "../components/backup";
@@ -42,7 +43,7 @@ function faultWords(change: Change): string {
 
 export default function SettingsPage() {
   const { api } = useServices();
-  const { reading, again } = useAnswer((signal) => api.settings(signal), []);
+  const { reading, again, take } = useAnswer((signal) => api.settings(signal), []);
   const [search, setSearch] = useParam("q");
   const typed = useStore(drafts);
   const act = useAct();
@@ -68,12 +69,15 @@ export default function SettingsPage() {
       }
       for (const { setting } of wanted) if (setting.group === group) done.push({ setting, before: setting.value });
     }
+    // What was typed stays in its field until what holds now is known: no field shows the value of before for a moment.
+    const now = await api.settings(new AbortController().signal);
+    if (now.status === "success") flushSync(() => take(now.value));
+    else again();
     const kept = { ...drafts.get() };
     for (const { setting } of done) delete kept[keyOf(setting)];
     if (Object.keys(kept).length === 0) drafts.clear();
     else drafts.set(kept);
     setBusy(false);
-    again();
     if (done.length > 0) {
       setSaved(done);
       notify("done", t("settings.saved", { n: done.length }));

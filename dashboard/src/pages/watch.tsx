@@ -1,6 +1,7 @@
 // Any stream in the page, and its addresses for players elsewhere. The players are loaded here and nowhere else.
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { Delivery } from "../api/api";
+import { saveFile } from "../components/asking";
 import { useLive, useServices } from "../components/context";
 import { Icon } from "../components/icon";
 import { Button, CopyButton, Empty, Title } from "../components/parts";
@@ -170,14 +171,7 @@ function Links({ id }: { id: string }) {
     { name: t("watch.link.mpv"), value: `mpv '${ts}'` },
     { name: t("watch.link.vlc"), value: `vlc '${ts}'` },
   ];
-  const save = () => {
-    const blob = new Blob([`#EXTM3U\n#EXTINF:-1,${id}\n${ts}\n`], { type: "audio/x-mpegurl" });
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `${id}.m3u`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  };
+  const save = () => saveFile(new Blob([`#EXTM3U\n#EXTINF:-1,${id}\n${ts}\n`], { type: "audio/x-mpegurl" }), `${id}.m3u`);
   return (
     <>
       <ul className="links">

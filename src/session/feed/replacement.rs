@@ -379,7 +379,9 @@ impl Replacement {
             // It begins behind our end, unless clocks come back in this stream.
             Some(Some(_)) if !self.end.is_looped => false,
             // Too little has come to tell: a clock is shown ten times a second, and an engine may pause before.
-            None if self.end.clock.is_some() && self.seen() - self.since_passed < CLOCKLESS_BYTES => !self.is_late(now),
+            None if self.end.clock.is_some() && self.seen() - self.since_passed < CLOCKLESS_BYTES => {
+                !self.is_late(now)
+            }
             _ => waited < SEEK_TIME_UNRELATED,
         }
     }

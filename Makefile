@@ -18,9 +18,9 @@ LIBRARY_TESTS := $(basename $(notdir $(wildcard control/tests/*.rs bench/tests/*
 SUITE_TESTS := appliance tree
 # Seconds each fuzz target runs.
 FUZZ_SECONDS := 30
-# Tests of real players that play for a minute, and of what other programs make of the metrics: once, beside the fuzzers, and
-# not once per driver.
-LONG := browser:: dashboards:: hls_players::players_play_on
+# Tests of real players that play for a minute, of media that repeat for as long, and of what other programs make of the metrics:
+# once, beside the fuzzers, and not once per driver.
+LONG := browser:: dashboards:: hls_players::players_play_on looping::
 # What `make bench` runs: any words sluice-bench knows.
 BENCH := floor
 

@@ -50,6 +50,7 @@ mod join;
 mod lagging;
 mod leaving;
 mod limits;
+mod looping;
 mod memory;
 mod monitoring;
 mod naming;

@@ -51,6 +51,9 @@ pub struct Faults {
     pub reset_after_bytes: Option<u64>,
     /// Garbage between packets.
     pub garbage: Option<Garbage>,
+    /// From now on the last so many bytes, in whole packets, come again and again: the broadcaster is gone, and the swarm passes
+    /// around what it has.
+    pub repeat_bytes: Option<u64>,
     /// Media at one byte per second.
     pub trickle: bool,
     /// No media for clients that offer compression.

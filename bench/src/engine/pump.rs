@@ -55,6 +55,8 @@ struct Pump<'a> {
     sent: u64,
     began: Duration,
     is_silent: bool,
+    /// Where what comes again began to.
+    repeats_from: Option<u64>,
     framing: Framing,
     buffer: Vec<u8>,
 }
@@ -84,6 +86,7 @@ pub(super) async fn run(
         sent: 0,
         began,
         is_silent: false,
+        repeats_from: None,
         framing,
         buffer: Vec::new(),
     };
@@ -221,7 +224,13 @@ impl Pump<'_> {
         let most = if faults.trickle { 1 } else { WRITE_MAX };
         let left = limit.into_iter().chain(announced).map(|end| end - self.sent).min().unwrap_or(u64::MAX);
         let to = available.min(self.position + most.min(left));
-        self.fill(to, faults.garbage);
+        match faults.repeat_bytes {
+            Some(length) => self.fill_again(to, length),
+            None => {
+                self.repeats_from = None;
+                self.fill(to, faults.garbage);
+            }
+        }
         self.buffer.truncate(left.min(self.buffer.len() as u64) as usize);
         self.position = to;
         self.sent += self.buffer.len() as u64;
@@ -246,6 +255,24 @@ impl Pump<'_> {
                 self.buffer.extend(noise.map(|byte| if byte == 0x47 { 0 } else { byte }));
             }
             from = next;
+        }
+    }
+
+    /// The same out of what came before the repetition began.
+    fn fill_again(&mut self, to: u64, length: u64) {
+        let broadcast = &*self.world.stations[self.claim.channel].channel;
+        let packet = PACKET as u64;
+        let length = (length / packet * packet).max(packet);
+        let from = *self.repeats_from.get_or_insert(self.position.next_multiple_of(packet));
+        let first = from.min(to);
+        channel::read(broadcast, self.position, first, &mut self.buffer);
+        let mut position = self.position.max(first);
+        while position < to {
+            let past = (position - from) % length;
+            let count = (to - position).min(length - past);
+            let at = from.saturating_sub(length) + past;
+            channel::read(broadcast, at, at + count, &mut self.buffer);
+            position += count;
         }
     }
 

@@ -173,6 +173,22 @@ fn garbage_lies_between_packets() {
     );
 }
 
+/// Guards a repetition: the same whole packets again and again, and the broadcast again once it is over.
+#[test]
+fn the_last_packets_come_again() {
+    const LENGTH: usize = 100 * 188;
+    let repeating = Faults { repeat_bytes: Some(LENGTH as u64 + 5), ..Faults::default() };
+    let (engine, mut client, _) = with_faults(repeating);
+    let media = client.read(400_000).expect("media");
+    // The body may begin within a packet.
+    let media = &media[188..];
+    assert!(media[LENGTH..] == media[..media.len() - LENGTH]);
+    engine.control().set_faults(infohash(0), Faults::default()).expect("known");
+    let more = client.read(4_000_000).expect("media");
+    let end = &more[more.len() - 400_000..];
+    assert!(end[LENGTH..] != end[..end.len() - LENGTH]);
+}
+
 /// Guards silence and what follows: contiguous loses nothing, a jump skips to live.
 #[test]
 fn media_resumes_contiguous_or_at_live() {

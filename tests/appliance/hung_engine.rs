@@ -69,7 +69,10 @@ fn an_engine_that_is_down_is_left_while_it_sends() {
     let second = eventually_within("the stream leaves it", Duration::from_secs(60), || {
         on().filter(|port| *port != first)
     });
-    assert!(appliance.metric("sluice_session_moves_asked_total{reason=\"engine_down\"") > 0.5, "it was asked to, and not cut");
+    assert!(
+        appliance.metric("sluice_session_moves_asked_total{reason=\"engine_down\"") > 0.5,
+        "it was asked to, and not cut"
+    );
     plays(&player);
 
     let other =

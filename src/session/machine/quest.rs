@@ -316,7 +316,10 @@ impl Machine {
         let follows_on = self.quest.source().and_then(|id| self.engine_of(id));
         // What is being asked for, because the engine is silent, is what a move to anywhere asks for. Asked for twice, the
         // first answer would be on its way while the second is thought about, and keep its engine from being that.
-        let is_asking = wanted.is_none() && matches!(self.quest, Quest::Leasing { .. });
+        // A request whose time is over is about to fail, and would take the move with it.
+        let is_pending =
+            matches!(self.quest, Quest::Leasing { since } if now < since + self.limits.lease_timeout);
+        let is_asking = wanted.is_none() && is_pending;
         if !is_asking && (follows_on.is_none() || wanted.is_some() && follows_on != wanted) {
             self.give_quest_up(actions);
         }

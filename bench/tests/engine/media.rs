@@ -110,7 +110,7 @@ fn burst_profile_sends_22_megabytes_at_once() {
     let begun = Instant::now();
     let media = record(&engine, "a", 20_900_000);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert_eq!(check::read(&media[188 * 50..188 * 51]).map(|mark| mark.seed), Some(0));
+    assert_eq!(media.chunks_exact(188).find_map(check::read).map(|mark| mark.seed), Some(0));
 }
 
 fn with_faults(faults: Faults) -> (Engine, Client, String) {
@@ -141,10 +141,11 @@ fn bodies_can_be_framed() {
             media.extend(client.read(size).expect("a chunk"));
             assert_eq!(client.read(2).expect("an end of line"), b"\r\n");
         }
-        assert_eq!(
-            check::read(&media[188 * 9..188 * 10]).map(|mark| mark.index),
-            Some(first_index(&media) + 9)
-        );
+        // Tables and padding carry no mark.
+        let marks = media.chunks_exact(188).zip(first_index(&media)..);
+        let marked: Vec<_> =
+            marks.filter_map(|(packet, place)| Some((check::read(packet)?.index, place))).collect();
+        assert!(marked.len() > 1000 && marked.iter().all(|(index, place)| index == place), "{framing:?}");
     }
     let (_engine, mut client, head) = framed(Framing::ContentLength(400_000));
     assert_eq!(header(&head, "Content-Length"), Some("400000"));
@@ -211,7 +212,7 @@ fn media_resumes_contiguous_or_at_live() {
         control.update_faults(infohash(0), |faults| faults.starve = false).expect("known");
         let media = client.read(150_000).expect("media goes on");
         // Contiguous media goes on in the middle of a packet; a mark tells where.
-        let at = (0..400).find(|at| check::is_marked(&media[*at..*at + 188])).expect("a mark");
+        let at = (0..4000).find(|at| check::is_marked(&media[*at..*at + 188])).expect("a mark");
         let mark = check::read(&media[at..at + 188]).expect("an intact packet");
         let lag = before as i64 - (mark.index * 188) as i64;
         match resume {

@@ -294,6 +294,23 @@ fn a_client_that_waits_for_100_continue_is_told_at_once() {
     assert_eq!(read_answer(&mut player, false).status, 405);
 }
 
+/// Guards: whoever sends a whole body before it looks for an answer is told that it was too large, and not cut off.
+#[test]
+fn a_body_that_is_too_large_is_refused_behind_it() {
+    const LENGTH: usize = 24 << 20;
+    let bench = Bench::start(options(&[]), 1);
+    let mut player = bench.hand_over(b"");
+    let head = format!(
+        "POST /settings/import HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/zip\r\ncontent-length: {LENGTH}\r\n\r\n"
+    );
+    player.write_all(head.as_bytes()).unwrap();
+    let piece = vec![0; 1 << 20];
+    for _ in 0..LENGTH / piece.len() {
+        player.write_all(&piece).expect("nobody cuts it off");
+    }
+    assert_eq!(read_answer(&mut player, false).status, 413);
+}
+
 #[test]
 fn a_full_shard_means_503_and_not_a_lost_connection() {
     let mut bench = Bench::start_unreported(options(&[]), 1, 1);

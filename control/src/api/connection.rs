@@ -49,9 +49,10 @@ static REFUSAL: LazyLock<String> = LazyLock::new(|| {
     )
 });
 /// After our FIN, what the peer still sends is read and dropped this long, because closing with unread bytes resets
-/// the connection and may destroy the response before the peer has read it.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// the connection and may destroy the response before the peer has read it. A body that was refused for its size is on its way
+/// for a while: whoever sends it, or passes it on, often looks for an answer only behind it.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+const LINGER_BYTES_MAX: usize = 32 << 20;
 
 /// A request head put aside for a shard.
 type Slot = Mutex<Option<Vec<u8>>>;
@@ -262,7 +263,7 @@ fn say_and_close(mut socket: std::net::TcpStream) {
 async fn linger(io: Io) {
     let (_, mut socket) = io.into_inner().into_parts();
     let goodbye = async {
-        let mut scratch = [0; 4096];
+        let mut scratch = vec![0; 64 << 10];
         let mut left = LINGER_BYTES_MAX;
         socket.shutdown().await?;
         while left > 0 {

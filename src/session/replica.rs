@@ -41,11 +41,9 @@ pub struct Growth {
 impl Growth {
     /// Takes in what came after it, so that one is told instead of two.
     pub fn join(&mut self, newer: Self) {
-        let Self { points, breaks, .. } = self;
-        points.extend(newer.points.iter().cloned());
-        breaks.extend(newer.breaks.iter().copied());
-        let (points, breaks) = (std::mem::take(points), std::mem::take(breaks));
-        *self = Self { points, breaks, ..newer };
+        let older = std::mem::replace(self, newer);
+        self.points.splice(..0, older.points);
+        self.breaks.splice(..0, older.breaks);
     }
 }
 

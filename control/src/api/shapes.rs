@@ -296,25 +296,10 @@ fn ids(streams: &[Arc<Shown>]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::engines::check::Build;
-    use sluice_contract::EngineId;
     use std::time::{Duration, SystemTime};
 
     fn standing(leases: usize) -> EngineStanding {
-        EngineStanding {
-            id: EngineId("one".into()),
-            authority: "host:1".into(),
-            address: None,
-            state: State::Healthy,
-            fault: None,
-            leases,
-            starts: 0,
-            kind: Kind::Static,
-            silent: 0,
-            group: None,
-            is_forwarded: false,
-            is_connected: None,
-            is_drained: false,
-        }
+        EngineStanding { leases, ..EngineStanding::named("one", State::Healthy) }
     }
 
     fn record(checked_at: Option<SystemTime>) -> Record {

@@ -107,25 +107,16 @@ mod tests {
     use super::*;
     use crate::engines::fleet::{End, Phase};
     use crate::engines::plan::Kind;
-    use sluice_contract::EngineId;
     use std::sync::Arc;
     use std::time::Instant;
 
     fn engine(state: State, fault: Option<CheckFault>) -> EngineStanding {
         EngineStanding {
-            id: EngineId("a".into()),
             authority: "127.0.0.1:19000".into(),
-            address: None,
-            state,
             fault,
-            leases: 0,
-            starts: 0,
             kind: Kind::Fleet { is_starting: false, is_draining: false },
-            silent: 0,
-            group: None,
-            is_forwarded: false,
             is_connected: Some(true),
-            is_drained: false,
+            ..EngineStanding::named("a", state)
         }
     }
 

@@ -162,6 +162,28 @@ pub(crate) struct EngineStanding {
     pub(crate) is_drained: bool,
 }
 
+#[cfg(test)]
+impl EngineStanding {
+    /// One that was named, of which nothing else is known, for tests.
+    pub(crate) fn named(id: &str, state: State) -> Self {
+        Self {
+            id: EngineId(id.into()),
+            authority: "host:1".into(),
+            address: None,
+            state,
+            fault: None,
+            leases: 0,
+            starts: 0,
+            kind: Kind::Static,
+            silent: 0,
+            group: None,
+            is_forwarded: false,
+            is_connected: None,
+            is_drained: false,
+        }
+    }
+}
+
 /// How everything stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Standing {

@@ -82,25 +82,9 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::engines::EngineStanding;
-    use crate::engines::plan::Kind;
-    use sluice_contract::EngineId;
 
     fn engine(id: &str, leases: usize) -> EngineStanding {
-        EngineStanding {
-            id: EngineId(id.into()),
-            authority: "host:1".into(),
-            address: None,
-            state: State::Healthy,
-            fault: None,
-            leases,
-            starts: 0,
-            kind: Kind::Static,
-            silent: 1,
-            group: None,
-            is_forwarded: false,
-            is_connected: None,
-            is_drained: false,
-        }
+        EngineStanding { leases, silent: 1, ..EngineStanding::named(id, State::Healthy) }
     }
 
     /// Guards: every engine has every line, whatever it is called, and the text is made anew when engines stand otherwise and

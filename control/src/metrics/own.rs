@@ -72,7 +72,7 @@ impl Plane {
 
     fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let (streams, events) = (&self.0.streams, &self.0.events);
-        let sums = streams.sums();
+        let sums = streams.recent_sums();
         let state = |state: &str| vec![("state", state.to_owned())];
         let ended = sums.listed.saturating_sub(sums.active);
         writer.gauges(

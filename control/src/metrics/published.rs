@@ -45,12 +45,12 @@ impl Published {
 
     /// Looks at the figures of every session, so that one that ends between two scrapes has counted.
     pub(crate) fn observe(&self) -> Moved {
-        self.observe_in(&self.board.read(), &self.streams.sums().reported)
+        self.observe_in(&self.board.read(), &self.streams.recent_sums().reported)
     }
 
     /// The figures charts show over time.
     pub(super) fn reading(&self) -> Reading {
-        let (shards, reported) = (self.board.read(), self.streams.sums().reported);
+        let (shards, reported) = (self.board.read(), self.streams.recent_sums().reported);
         let mut reading = Reading {
             bytes_out: sum(&shards, published::CLIENT_BYTES),
             bytes_in: sum(&shards, published::ENGINE_BYTES),
@@ -104,7 +104,7 @@ impl Published {
 impl Collector for Published {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
-        let (shards, sums) = (self.board.read(), self.streams.sums());
+        let (shards, sums) = (self.board.read(), self.streams.recent_sums());
         self.transfers(&mut writer, &shards, &sums.reported)?;
         self.engines(&mut writer, &shards, &sums)?;
         self.happened(&mut writer)?;

@@ -354,15 +354,28 @@ impl Handle {
         self.book().on_engine(engine)
     }
 
-    /// What all streams come to. Whoever holds the book may be without a processor on a busy machine, for longer than an answer may
-    /// take: then these are the sums of when somebody asked last, which [`crate::metrics::observe`] does every second.
+    /// What all streams come to now.
     pub(crate) fn sums(&self) -> Arc<Sums> {
+        self.refresh();
+        self.add_up(&self.book())
+    }
+
+    /// The same for whoever can do with older ones: whoever holds the book may be without a processor on a busy machine, for longer
+    /// than an answer may take. Then these are the sums of when somebody asked last, which [`crate::metrics::observe`] does
+    /// every second.
+    pub(crate) fn recent_sums(&self) -> Arc<Sums> {
         let until = Instant::now() + SUMS_WAIT_MAX;
         let are_free = soon(&self.0.follower, until).is_some() && soon(&self.0.book, until).is_some();
         if are_free {
             self.refresh();
         }
-        let Some(book) = soon(&self.0.book, until) else { return lock(&self.0.sums).clone() };
+        match soon(&self.0.book, until) {
+            Some(book) => self.add_up(&book),
+            None => lock(&self.0.sums).clone(),
+        }
+    }
+
+    fn add_up(&self, book: &Book) -> Arc<Sums> {
         let (active, listed) = book.counts();
         let sums = Arc::new(Sums {
             reported: book.reported(),
@@ -371,7 +384,6 @@ impl Handle {
             listed,
             samples_held: book.samples_held(),
         });
-        drop(book);
         lock(&self.0.sums).clone_from(&sums);
         sums
     }

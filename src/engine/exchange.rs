@@ -125,7 +125,8 @@ pub(super) async fn get(endpoint: &Endpoint, target: &str) -> Result<Exchange, E
     );
     socket.send_all(request.as_bytes()).await?;
     let mut unread = Vec::with_capacity(4096);
-    let mut chunk = [0u8; 4096];
+    // Not on the stack: callers keep what this needs for as long as they live.
+    let mut chunk = vec![0; 4096];
     loop {
         match parse_response(&unread)? {
             ResponseParsed::Complete { head, consumed } => {

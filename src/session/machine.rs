@@ -680,7 +680,8 @@ impl Machine {
         let lease = source.lease.clone();
         self.speak_up(id, actions);
         self.close(id, Some(fault.fault), actions);
-        if self.playing.take().is_none() {
+        let played_for = self.playing.take().map(|playing| now.saturating_duration_since(playing.since));
+        if played_for.is_none() {
             self.quest = Quest::None;
         }
         self.failures += 1;
@@ -708,7 +709,7 @@ impl Machine {
         if self.clients == 0 {
             return self.end(EndReason::ClientLeft, None, actions);
         }
-        self.take_over(now, same.then_some(lease), actions);
+        self.take_over(now, same.then_some(lease), played_for.unwrap_or_default(), actions);
     }
 
     fn closed(&mut self, now: Instant, id: SourceId, actions: &mut Vec<Action>) {

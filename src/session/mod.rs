@@ -29,7 +29,7 @@ use crate::engine::{Endpoint, Form, Started};
 use crate::handover::age;
 use crate::media::ts::{MediaTime, Scanner};
 use crate::metrics::Counters;
-use crate::uring::{Signal, Turns, spawn};
+use crate::uring::{Signal, Socket, Turns, spawn};
 use crate::window::{AccessIndex, Budget, LagMax, Reservation};
 use ahead::Ahead;
 use channel::Entry;
@@ -952,7 +952,10 @@ impl Session {
         self.host.changed();
     }
 
-    pub(super) fn received(&self, bytes: u64) {
+    pub(super) fn received(&self, source: SourceId, bytes: u64) {
+        if self.machine.borrow().current() == Some(source) {
+            self.rest.came(bytes);
+        }
         self.info.borrow_mut().bytes_in += bytes;
         self.host.counters().bytes_in.add(bytes);
         self.host.counters().engine_reads.add(u64::from(bytes > 0));
@@ -971,8 +974,8 @@ impl Session {
     }
 
     /// How long a source rests at most before it looks again; `None` when what comes is to be read at once: as
-    /// long as the stream is not steady, and by a source that races or follows.
-    fn rest_of(&self, source: SourceId) -> Option<Duration> {
+    /// long as the stream is not steady, and by a source that races or follows. `socket` is what it reads from.
+    fn rest_of(&self, source: SourceId, socket: &Socket) -> Option<Duration> {
         let machine = self.machine.borrow();
         if machine.phase() != Phase::Playing
             || machine.current() != Some(source)
@@ -985,6 +988,8 @@ impl Session {
             silence: self.last_media.get().elapsed(),
             rate: feed.rate(),
             read_max: READ_BYTES_MAX,
+            buffer: socket.receive_buffer(),
+            came: self.rest.take_came(Instant::now()),
             tick: self.host.tick(),
             is_copied: feed.window().has_copies(),
         };

@@ -131,10 +131,11 @@ pub(super) struct Order {
 /// Runs a source from its opening to its end, and reports `Closed`.
 pub(super) async fn run(session: Rc<Session>, order: Order) {
     let endpoint = endpoint_of(&session, &order);
-    if let Some(started) = open(&session, &order, &endpoint).await {
+    // Boxed, like whatever else is awaited for a moment only: the task is kept for as long as the broadcast goes on.
+    if let Some(started) = Box::pin(open(&session, &order, &endpoint)).await {
         play(&session, &order, &endpoint, &started).await;
         order.closing.asked().await;
-        stop(&session, &endpoint, &started).await;
+        Box::pin(stop(&session, &endpoint, &started)).await;
     }
     session.handle(Event::Closed(order.id));
 }
@@ -146,7 +147,7 @@ pub(super) async fn go_on(session: Rc<Session>, order: Order) {
     if let Some(started) = started {
         play(&session, &order, &endpoint, &started).await;
         order.closing.asked().await;
-        stop(&session, &endpoint, &started).await;
+        Box::pin(stop(&session, &endpoint, &started)).await;
     }
     session.handle(Event::Closed(order.id));
 }
@@ -276,7 +277,7 @@ async fn read(
         watch.flowing.set(true);
     } else {
         let media = {
-            let opening = pin!(Media::open(endpoint, started, begun + timing.start_max));
+            let opening = Box::pin(Media::open(endpoint, started, begun + timing.start_max));
             match select(opening, pin!(no_progress(watch, begun, &timing))).await {
                 Either::Left((media, _)) => media.map_err(|error| describe(&error))?,
                 Either::Right((waited, _)) => return Err(describe(&Error::NoMedia(waited))),
@@ -336,14 +337,14 @@ async fn next(session: &Session, order: &Order) -> Result<(Came, Option<Buffer>)
             }
             segmented => {
                 let mut buffer = session.host().buffers().lend();
-                let came = segmented.read(&mut buffer.bytes[rest.len()..]).await;
+                let came = Box::pin(segmented.read(&mut buffer.bytes[rest.len()..])).await;
                 (Some(came.map(|came| (came, Some(buffer)))), None)
             }
         };
         *order.closing.reader.borrow_mut() = taken;
         match (came, socket) {
             (Some(came), _) => return came,
-            (None, Some(socket)) => match session.rest_of(order.id) {
+            (None, Some(socket)) => match session.rest_of(order.id, &socket) {
                 Some(longest) => session.rest.until_called(longest).await,
                 None => socket.readable().await?,
             },
@@ -385,7 +386,7 @@ fn take(
         }
         None => &rest[..],
     };
-    session.received(count as u64);
+    session.received(order.id, count as u64);
     let mut start = 0;
     loop {
         let left = &bytes[start..];
@@ -445,7 +446,7 @@ async fn poll_stat(
     let mut last = None;
     loop {
         sleep(STAT_INTERVAL).await;
-        match engine::fetch_stat(endpoint, path).await {
+        match Box::pin(engine::fetch_stat(endpoint, path)).await {
             Ok(stat) => {
                 session.handle(Event::Answered(order.id));
                 let progress = engine::progress(&stat);

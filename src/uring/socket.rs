@@ -111,6 +111,12 @@ impl Socket {
         Ok(())
     }
 
+    /// Bytes the kernel keeps for this connection until they are read, its own bookkeeping included; 0 if it does not say. It
+    /// grows with what is read at a time.
+    pub fn receive_buffer(&self) -> u64 {
+        socket2::SockRef::from(&self.fd).recv_buffer_size().unwrap_or(0) as u64
+    }
+
     /// Takes the descriptor out, still non-blocking.
     pub fn into_fd(self) -> OwnedFd {
         self.fd

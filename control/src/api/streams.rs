@@ -164,7 +164,6 @@ async fn list(From(sources): From<Sources>, Read(filter): Read<Filter>) -> Respo
 async fn samples(From(sources): From<Sources>, Read(wanted): Read<Since>) -> Result<Response, Error> {
     let found = sources.streams.samples(&wanted.id, wanted.since).await;
     let found = found.map_err(|error| Error::Unavailable(error.to_string().into()))?;
-    let found: Vec<&Sample> = found.iter().map(Arc::as_ref).collect();
     Ok(Json(found).into_response())
 }
 

@@ -5,6 +5,7 @@
 //! give theirs up first.
 
 use super::aggregate::{Aggregates, Rows};
+use super::history::History;
 use super::sample::Sample;
 use super::stream::{End, Shown, Source, Start, Stream};
 use super::tally::{Playing, Reported, Tally};
@@ -52,7 +53,7 @@ pub(crate) struct Filter {
 #[derive(Debug)]
 struct Entry {
     shown: Arc<Shown>,
-    history: VecDeque<Arc<Sample>>,
+    history: History,
     aggregates: Aggregates,
     /// Whether it is among the changed ones already.
     is_noted: bool,
@@ -106,7 +107,7 @@ impl Book {
     fn insert(&mut self, shown: Arc<Shown>) {
         let serial = shown.stream.serial;
         let entry =
-            Entry { shown, history: VecDeque::new(), aggregates: Aggregates::default(), is_noted: false };
+            Entry { shown, history: History::default(), aggregates: Aggregates::default(), is_noted: false };
         self.entries.insert(serial, entry);
     }
 
@@ -289,7 +290,7 @@ impl Book {
         if !std::mem::replace(&mut entry.is_noted, true) {
             self.noted.push(serial);
         }
-        entry.history.push_back(sample);
+        entry.history.push(&sample);
         self.held += 1;
         while entry.history.len() > share {
             entry.history.pop_front();
@@ -307,16 +308,21 @@ impl Book {
             if let Some(entry) = self.entries.get_mut(serial).filter(|entry| !entry.shown.stream.is_active())
             {
                 self.held -= entry.history.len();
-                entry.history = VecDeque::new();
+                entry.history = History::default();
             }
         }
     }
 
     /// Samples of a stream from a moment on, oldest first.
-    pub(crate) fn samples(&self, id: &str, since: Option<SystemTime>) -> Option<Vec<Arc<Sample>>> {
+    pub(crate) fn samples(&self, id: &str, since: Option<SystemTime>) -> Option<Vec<Sample>> {
         let entry = self.entries.get(self.serials.get(id)?)?;
-        let takes = |sample: &&Arc<Sample>| since.is_none_or(|since| sample.at >= since);
-        Some(entry.history.iter().filter(takes).cloned().collect())
+        Some(entry.history.since(since))
+    }
+
+    /// Whether there are any samples of a stream.
+    pub(crate) fn has_samples(&self, id: &str) -> bool {
+        let entry = self.serials.get(id).and_then(|serial| self.entries.get(serial));
+        entry.is_some_and(|entry| entry.history.len() > 0)
     }
 
     /// Rows for the disk since they were last taken, those of so many streams at a time; `None` when there are no more.

@@ -12,6 +12,7 @@
 mod aggregate;
 mod book;
 mod follow;
+mod history;
 mod idle;
 pub(crate) mod looping;
 mod poll;

@@ -424,12 +424,11 @@ impl Handle {
         &self,
         id: &str,
         since: Option<SystemTime>,
-    ) -> Result<Vec<Arc<Sample>>, store::Error> {
+    ) -> Result<Vec<Sample>, store::Error> {
         let settings = *self.0.settings.borrow();
         let (held, has_any) = {
             let book = self.book();
-            let held = book.samples(id, since);
-            (held, book.samples(id, None).is_some_and(|all| !all.is_empty()))
+            (book.samples(id, since), book.has_samples(id))
         };
         let Some(held) = held else { return Ok(Vec::new()) };
         if has_any {
@@ -438,7 +437,7 @@ impl Handle {
         let (since, limit) = (since.unwrap_or(SystemTime::UNIX_EPOCH), settings.history_max);
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let rows = self.0.sources.store.samples(Resolution::TenSeconds, id, since, limit).await?;
-        Ok(rows.into_iter().map(|row| Arc::new(of_row(row))).collect())
+        Ok(rows.into_iter().map(of_row).collect())
     }
 
     /// How everything is set.

@@ -93,10 +93,13 @@ pub(super) enum Seen {
 }
 
 /// Follows the counters of one stream.
+///
+/// Slots are looked through from the one that was found last: a stream has a handful, most packets have the PID of the one
+/// before, and a table of all PIDs would be 8 KiB for each of hundreds of streams, out of cache whenever it is its turn.
 pub(super) struct Tracker {
-    /// Slot number plus one of each PID, 0 if it has none.
-    index: Box<[u8; PID_COUNT]>,
     slots: Vec<Slot>,
+    /// The slot that was found last.
+    recent: usize,
     /// PIDs that must have a slot: those of the tables.
     pinned: Vec<u16>,
 }
@@ -127,26 +130,18 @@ impl<'de> Deserialize<'de> for Tracker {
         if !is_sound {
             return Err(serde::de::Error::custom("more packet ids than there are"));
         }
-        let mut tracker = Self { slots, pinned, ..Self::new() };
-        for (at, slot) in tracker.slots.iter().enumerate() {
-            tracker.index[usize::from(slot.pid)] = at as u8 + 1;
-        }
-        Ok(tracker)
+        Ok(Self { slots, pinned, recent: 0 })
     }
 }
 
-const _: () = assert!(TRACKED_PIDS_MAX < u8::MAX as usize);
-
 impl Tracker {
     pub(super) fn new() -> Self {
-        Self { index: Box::new([0; PID_COUNT]), slots: Vec::with_capacity(TRACKED_PIDS_MAX), pinned: vec![0] }
+        Self { slots: Vec::new(), recent: 0, pinned: vec![0] }
     }
 
     /// Forgets all counters; the pinned PIDs stay pinned.
     pub(super) fn clear(&mut self) {
-        for slot in self.slots.drain(..) {
-            self.index[usize::from(slot.pid)] = 0;
-        }
+        self.slots.clear();
     }
 
     /// Makes sure that these PIDs, and PID 0, find a slot however many others appear.
@@ -159,10 +154,14 @@ impl Tracker {
     /// Takes note of a packet that [`Packet::counts`].
     #[inline]
     pub(super) fn observe(&mut self, packet: Packet<'_>) -> Seen {
-        let Some(slot) = usize::from(self.index[usize::from(packet.pid())]).checked_sub(1) else {
-            return self.admit(packet);
-        };
-        let slot = &mut self.slots[slot];
+        let pid = packet.pid();
+        if self.slots.get(self.recent).is_none_or(|slot| slot.pid != pid) {
+            match self.slots.iter().position(|slot| slot.pid == pid) {
+                Some(at) => self.recent = at,
+                None => return self.admit(packet),
+            }
+        }
+        let slot = &mut self.slots[self.recent];
         let (found, fingerprint) = (packet.continuity(), packet.fingerprint());
         let expected = if packet.has_payload() { (slot.last + 1) & 0x0f } else { slot.last };
         let seen = if packet.discontinuity() {
@@ -195,7 +194,6 @@ impl Tracker {
         }
         let fingerprint = packet.fingerprint();
         self.slots.push(Slot { pid, last: packet.continuity(), repeated: false, fingerprint });
-        self.index[usize::from(pid)] = self.slots.len() as u8;
         if packet.discontinuity() { Seen::Flagged } else { Seen::First }
     }
 
@@ -206,11 +204,7 @@ impl Tracker {
         let Some(victim) = self.slots.iter().position(|slot| !self.pinned.contains(&slot.pid)) else {
             return false;
         };
-        let gone = self.slots.swap_remove(victim);
-        self.index[usize::from(gone.pid)] = 0;
-        if let Some(moved) = self.slots.get(victim) {
-            self.index[usize::from(moved.pid)] = victim as u8 + 1;
-        }
+        self.slots.swap_remove(victim);
         true
     }
 }

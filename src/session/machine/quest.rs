@@ -11,6 +11,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_DOUBLINGS_MAX: u32 = 5;
 /// The first two follow each other at once.
 const RETRIES_AT_ONCE: u32 = 2;
+/// And so does the next one after a source that has played for so long: it was none that came to nothing, and players wait.
+const PLAYED_WELL: Duration = Duration::from_secs(3);
 /// Nobody waits for a spare source: between two tries for one.
 const SPARE_RETRY: Duration = Duration::from_secs(30);
 /// A source has to play so long before a spare one is looked for: starts come first.
@@ -169,8 +171,14 @@ impl Machine {
     }
 
     /// What played is gone: the quest that runs beside it goes on in its place, or a new one begins. `same` is the lease
-    /// of the engine that may be asked again at once.
-    pub(super) fn take_over(&mut self, now: Instant, same: Option<Lease>, actions: &mut Vec<Action>) {
+    /// of the engine that may be asked again at once, `played_for` how long what is gone had played.
+    pub(super) fn take_over(
+        &mut self,
+        now: Instant,
+        same: Option<Lease>,
+        played_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         if matches!(self.purpose, Purpose::Move { .. }) {
             actions.push(Action::Moved(matches!(self.quest, Quest::Source(_))));
         }
@@ -189,7 +197,7 @@ impl Machine {
                 source.again = true;
             }
             self.kept = Some(lease);
-        } else if self.failures <= RETRIES_AT_ONCE {
+        } else if self.failures <= RETRIES_AT_ONCE || played_for >= PLAYED_WELL {
             self.lease(now, actions);
         } else {
             self.back_off(now);
@@ -410,7 +418,7 @@ impl Machine {
                 self.speak_up(playing.source, actions);
                 self.close(playing.source, None, actions);
                 self.playing = None;
-                self.take_over(now, None, actions);
+                self.take_over(now, None, now.saturating_duration_since(playing.since), actions);
             }
             (None, _) => self.give_quest_up(actions),
         }

@@ -122,6 +122,27 @@ fn an_ended_body_is_opened_again_once_then_elsewhere() {
     assert_eq!(life.closes(1), [back(0, Some(EngineFault::EndOfStream))]);
 }
 
+/// Guards: players do not wait when engines are lost one after another that had played well; sources that end as soon as
+/// they have begun are asked for ever more slowly.
+#[test]
+fn only_sources_that_came_to_nothing_delay_the_next_one() {
+    for (played_for, is_at_once) in [(3 * SECOND, true), (SECOND, false)] {
+        let mut life = Life::playing();
+        for source in 0..3 {
+            life.now += played_for;
+            let actions = life.fails(source, EngineFault::Unreachable);
+            let is_asked = actions.iter().any(|action| matches!(action, Action::RequestLease { .. }));
+            assert_eq!(is_asked, is_at_once || source < 2, "{source} after {played_for:?}: {actions:?}");
+            life.closes(source);
+            if is_asked {
+                life.on(Event::Granted(lease(source.into(), source + 1)));
+                life.on(Event::Opened(SourceId(source + 1)));
+                assert_eq!(life.on(Event::Media(SourceId(source + 1))), [Action::Admit]);
+            }
+        }
+    }
+}
+
 /// Guards: an engine that hangs or sends nonsense is left at once.
 #[test]
 fn a_sick_engine_is_left_at_once() {

@@ -88,6 +88,8 @@ pub trait Host {
     fn buffers(&self) -> &Buffers;
     /// The time between two visits to a client. Not to be asked for from within the walk.
     fn tick(&self) -> Duration;
+    /// How many sessions the shard has.
+    fn sessions(&self) -> usize;
     /// Counters of the shard.
     fn counters(&self) -> &Counters;
     /// Whether memory is short.
@@ -994,6 +996,12 @@ impl Session {
             is_copied: feed.window().has_copies(),
         };
         flow.rest()
+    }
+
+    /// Whether the stream comes from this source, and has within the last second.
+    fn is_lively(&self, source: SourceId) -> bool {
+        let is_current = self.machine.borrow().current() == Some(source);
+        is_current && self.last_media.get().elapsed() < Duration::from_secs(1)
     }
 
     pub(super) fn garbage(&self, source: SourceId, skipped: u64) {

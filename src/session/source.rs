@@ -30,6 +30,8 @@ const UNPARKED_MAX: u32 = 8;
 const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// How often an engine is asked for its figures.
 const STAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Sessions of a shard whose figures are asked for in each of those; with more of them, those that play well take turns.
+const STATS_AT_ONCE: usize = 100;
 /// How often the reader looks whether a full window has drained.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
@@ -444,8 +446,15 @@ async fn poll_stat(
     watch: &Watch,
 ) {
     let mut last = None;
+    let mut waited = 0;
     loop {
         sleep(STAT_INTERVAL).await;
+        waited += 1;
+        // What the figures of a source say that brings nothing decides how long it is borne: it does not wait its turn.
+        if waited < session.host().sessions().div_ceil(STATS_AT_ONCE) && session.is_lively(order.id) {
+            continue;
+        }
+        waited = 0;
         match Box::pin(engine::fetch_stat(endpoint, path)).await {
             Ok(stat) => {
                 session.handle(Event::Answered(order.id));

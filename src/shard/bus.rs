@@ -10,9 +10,10 @@
 //! Clients far behind get one quantum per visit and go to the catch-up queue, which takes what a slice has left.
 
 use super::Shard;
+use super::tempo::Tempo;
 use crate::client::{Client, Rules, Served};
 use crate::settings::Tick;
-use crate::uring::{LeaverSet, caught_call};
+use crate::uring::{LeaverSet, caught_call, thread_time};
 use monoio::time::sleep;
 use slab::Slab;
 use sluice_contract::EndReason;
@@ -25,9 +26,6 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_millis(1);
 /// Media given to one client per visit when it is far behind, and to a joiner at once.
 pub(super) const QUANTUM: u64 = 256 << 10;
-/// How much of a tick the walk may take before the tick is stretched, and below which it shrinks again.
-const BUSY_SHARE_MAX: f64 = 0.6;
-const BUSY_SHARE_MIN: f64 = 0.3;
 /// The clock is read once for so many clients.
 const CLOCK_EVERY: usize = 8;
 /// So long before a client is served, the source of its session reads what has come.
@@ -54,8 +52,9 @@ pub(super) struct Bus {
     is_unsorted: bool,
     walk_began: Instant,
     busy: Duration,
-    tick: Duration,
-    setting: Tick,
+    /// What the shard's thread had used of its processor when the walk began.
+    used: Duration,
+    tempo: Tempo,
     /// What clients live by, as it was when the slice began.
     rules: Rules,
     catch_up: VecDeque<usize>,
@@ -78,7 +77,6 @@ enum Next {
 
 impl Bus {
     pub(super) fn new(setting: Tick, rules: Rules, leavers: LeaverSet) -> Self {
-        let tick = first_tick(setting);
         Self {
             seats: Slab::new(),
             order: Vec::new(),
@@ -87,8 +85,8 @@ impl Bus {
             is_unsorted: false,
             walk_began: Instant::now(),
             busy: Duration::ZERO,
-            tick,
-            setting,
+            used: thread_time(),
+            tempo: Tempo::new(setting),
             rules,
             catch_up: VecDeque::new(),
             leavers,
@@ -102,7 +100,7 @@ impl Bus {
     }
 
     pub(super) fn tick(&self) -> Duration {
-        self.tick
+        self.tempo.tick()
     }
 
     pub(super) fn clients(&mut self) -> impl Iterator<Item = &mut Client> {
@@ -185,6 +183,7 @@ impl Bus {
         self.called = self.called.saturating_sub(walked);
         self.at = 0;
         self.busy = Duration::ZERO;
+        self.used = thread_time();
         self.walk_began = now;
     }
 
@@ -204,12 +203,16 @@ impl Bus {
         let mut now = began;
         let mut visits = 0;
         while now - began < SLICE {
-            let served = if self.is_due(now) {
+            let served = if self.is_due(now) && self.at >= self.called {
+                // A timer that came late, as they do by a millisecond or two: the source reads first, or this client waits another
+                // tick for what is there.
+                break;
+            } else if self.is_due(now) {
                 let key = self.order[self.at];
                 self.at += 1;
                 self.visit(key, now, shard);
                 true
-            } else if self.at >= self.order.len() && now - self.walk_began >= self.tick {
+            } else if self.at >= self.order.len() && now - self.walk_began >= self.tick() {
                 self.end_walk(now, shard);
                 continue;
             } else {
@@ -231,17 +234,17 @@ impl Bus {
 
     /// When the client at a position of this walk, or behind its end of the next, is due.
     fn due(&self, position: usize) -> Instant {
-        self.walk_began + self.tick.mul_f64(position as f64 / self.order.len().max(1) as f64)
+        self.walk_began + self.tick().mul_f64(position as f64 / self.order.len().max(1) as f64)
     }
 
     /// Has the sources of those read who are served next.
     fn call(&mut self, now: Instant) {
-        let count = self.order.len();
+        let (count, tick) = (self.order.len(), self.tick());
         self.called = self.called.max(self.at);
         // No more than one walk ahead, so that each is called for once.
         while self.called < self.at + count && self.due(self.called) <= now + CALL_LEAD {
             if let Some(seat) = self.seats.get(self.order[self.called % count]) {
-                seat.client.watched().call(now, self.tick);
+                seat.client.watched().call(now, tick);
             }
             self.called += 1;
         }
@@ -251,7 +254,7 @@ impl Bus {
         if self.at >= self.order.len() {
             return false;
         }
-        let elapsed = (now - self.walk_began).as_secs_f64() / self.tick.as_secs_f64();
+        let elapsed = (now - self.walk_began).as_secs_f64() / self.tick().as_secs_f64();
         self.at as f64 <= elapsed * self.order.len() as f64
     }
 
@@ -298,30 +301,14 @@ impl Bus {
             session.walked(self.rules.lag);
         }
         shard.hot.walked(self.rules.lag);
-        let setting = shard.settings().shards.tick;
-        if self.setting != setting {
-            (self.setting, self.tick) = (setting, first_tick(setting));
-        } else if setting == Tick::Adaptive {
-            let share = self.busy.as_secs_f64() / took.as_secs_f64().max(1e-9);
-            if share > BUSY_SHARE_MAX {
-                self.tick = self.tick.mul_f64(1.25).min(Tick::ADAPTIVE_MAX);
-            } else if share < BUSY_SHARE_MIN {
-                self.tick = self.tick.mul_f64(0.9).max(Tick::ADAPTIVE_MIN);
-            }
-        }
+        // Whoever waits for a processor is as full as whoever uses it.
+        let work = self.busy.max(thread_time().saturating_sub(self.used));
+        self.tempo.walked(shard.settings().shards.tick, took, work);
         // A walk that was late does not make the next one hurry: the clients just served have nothing new.
-        let planned = self.walk_began + self.tick;
-        self.begin_walk(if now - planned < self.tick { planned } else { now });
-        let tick = self.tick;
+        let tick = self.tick();
+        let planned = self.walk_began + tick;
+        self.begin_walk(if now.saturating_duration_since(planned) < tick { planned } else { now });
         self.seats.iter_mut().for_each(|(_, seat)| seat.client.bound_unsent(tick));
-    }
-}
-
-/// The tick a rhythm begins with.
-fn first_tick(setting: Tick) -> Duration {
-    match setting {
-        Tick::Adaptive => Tick::ADAPTIVE_MIN,
-        Tick::Fixed(tick) => tick,
     }
 }
 

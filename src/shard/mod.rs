@@ -23,6 +23,7 @@ mod lanes;
 mod play;
 mod publish;
 mod serve;
+mod tempo;
 
 pub use handover::{Gate, Order, Orders, Taken, Then, tell_connections, tell_end};
 pub use hot::{Peers, peers};
@@ -495,6 +496,10 @@ impl Host for Shard {
 
     fn tick(&self) -> Duration {
         self.bus.borrow().tick()
+    }
+
+    fn sessions(&self) -> usize {
+        self.sessions.borrow().len()
     }
 
     fn counters(&self) -> &Counters {

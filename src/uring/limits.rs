@@ -2,6 +2,7 @@
 
 use super::sys;
 use std::io;
+use std::time::Duration;
 
 /// Raises the soft limit of open descriptors to the hard one and returns what holds now.
 ///
@@ -13,6 +14,11 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
         return Ok(hard);
     }
     Ok(soft)
+}
+
+/// What the calling thread has used of its processor since it began.
+pub fn thread_time() -> Duration {
+    sys::thread_time()
 }
 
 /// Lets go of the program's own code, which a start has run through once and most of which is not needed again; what is comes

@@ -28,7 +28,7 @@ mod turns;
 
 pub use driver::{Driver, Ladder, pin_to_core, run, usable_cores};
 pub use epoll::LeaverSet;
-pub use limits::{forget_startup_code, raise_descriptor_limit, tcp_memory_bytes};
+pub use limits::{forget_startup_code, raise_descriptor_limit, tcp_memory_bytes, thread_time};
 pub use listener::{Listener, bind, local_address};
 pub use memfd::{BLOCK, Memfd};
 pub use options::{is_writable, keep_alive, set_buffered_bytes_max, set_player_options};

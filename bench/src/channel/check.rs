@@ -8,7 +8,7 @@
 //! | 156..164 | seed of the broadcast, big endian, exclusive-or [`MASK`] |
 //! | 164..172 | [`MAGIC`] |
 //! | 172..180 | global packet index, big endian, exclusive-or [`MASK`] |
-//! | 180..188 | FNV-1a-64 over seed, index (both big endian, unmasked) and bytes 0..180 of the packet |
+//! | 180..188 | a hash of seed, index and bytes 0..180 of the packet, see `hash` |
 //!
 //! The index counts all packets of the broadcast, so `index * 188` is the stream offset. A checker proves
 //! that nothing was lost, doubled or moved from the indices alone, and that nothing was changed either from
@@ -68,23 +68,30 @@ fn number(packet: &Packet, at: usize) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// FNV-1a over words of eight bytes, big endian, the last one filled up with zeros, whose upper half is folded into the lower
+/// one after each: an engine of hundreds of channels spends most of its time here, and a byte at a time takes five times
+/// as long.
 fn hash(mark: Mark, packet: &Packet) -> u64 {
-    let seeded = fnv(0xcbf2_9ce4_8422_2325, &mark.seed.to_be_bytes());
-    fnv(fnv(seeded, &mark.index.to_be_bytes()), &packet[..HASH_AT])
-}
-
-fn fnv(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    let (words, rest) = packet[..HASH_AT].as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_be_bytes(*word));
+    [mark.seed, mark.index].into_iter().chain(words).fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+        let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        hash ^ hash >> 32
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Guards the hash function against its published value, so that other checkers can be written from the table.
+    /// Guards the hash against a value worked out elsewhere, so that other checkers can be written from its description.
     #[test]
-    fn hash_is_fnv_1a() {
-        assert_eq!(fnv(0xcbf2_9ce4_8422_2325, b"foobar"), 0x8594_4171_f739_67e8);
+    fn the_hash_is_what_is_described() {
+        let mut packet = [0; 188];
+        packet.iter_mut().zip(0..).for_each(|(byte, at)| *byte = at);
+        assert_eq!(hash(Mark { seed: 7, index: 1 << 40 }, &packet), 0x555c_6b0d_eb34_1944);
     }
 
     /// Guards that a flipped bit anywhere in a packet is noticed.

@@ -207,10 +207,10 @@ impl Synthetic {
 
     /// Fills with pseudo-random bytes, none of them zero.
     fn filler(&self, index: u64, out: &mut [u8]) {
-        let mut state = mix(self.seed ^ index.rotate_left(17));
-        for chunk in out.chunks_mut(8) {
-            state = mix(state);
-            let bytes = (state | 0x0101_0101_0101_0101).to_be_bytes();
+        let state = mix(self.seed ^ index.rotate_left(17));
+        // None waits for the one before.
+        for (at, chunk) in (1..).zip(out.chunks_mut(8)) {
+            let bytes = (mix(state.wrapping_add(at)) | 0x0101_0101_0101_0101).to_be_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }

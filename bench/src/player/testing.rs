@@ -93,10 +93,14 @@ fn write_mark(bytes: &mut [u8; PACKET_LEN], index: u64) {
     bytes[156..164].copy_from_slice(&(SEED ^ MASK).to_be_bytes());
     bytes[164..172].copy_from_slice(b"SLUICE\0\x01");
     bytes[172..180].copy_from_slice(&(index ^ MASK).to_be_bytes());
-    let hashed = [&SEED.to_be_bytes()[..], &index.to_be_bytes()[..], &bytes[..180]].concat();
-    let hash = hashed.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let mut hashed = [&SEED.to_be_bytes()[..], &index.to_be_bytes()[..], &bytes[..180]].concat();
+    hashed.resize(hashed.len().next_multiple_of(8), 0);
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for word in hashed.chunks(8) {
+        let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        hash ^= hash >> 32;
+    }
     bytes[180..].copy_from_slice(&hash.to_be_bytes());
 }
 

@@ -147,7 +147,8 @@ async fn list(From(sources): From<Sources>, Read(filter): Read<Filter>) -> Respo
 
 /// Figures of a stream over time
 ///
-/// Oldest first, one a second; of a stream from before a restart one in ten seconds. An unknown stream has none.
+/// Oldest first, one a second, or fewer with more than a hundred streams on a shard; of a stream from before a restart one in
+/// ten seconds. An unknown stream has none.
 #[utoipa::path(
     get,
     path = "/streams/{stream_id}/stats",

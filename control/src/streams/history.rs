@@ -216,9 +216,16 @@ mod tests {
     }
 
     fn places() -> impl Strategy<Value = LivePos> {
-        [(); 6].map(|()| number()).prop_map(|[pos, live_first, live_last, first_ts, last_ts, buffer_pieces]| {
-            LivePos { pos, live_first, live_last, first_ts, last_ts, buffer_pieces }
-        })
+        [(); 6].map(|()| number()).prop_map(
+            |[pos, live_first, live_last, first_ts, last_ts, buffer_pieces]| LivePos {
+                pos,
+                live_first,
+                live_last,
+                first_ts,
+                last_ts,
+                buffer_pieces,
+            },
+        )
     }
 
     prop_compose! {
@@ -267,7 +274,8 @@ mod tests {
         for second in 0..720_i64 {
             let live = |behind| Some(1_700_000_000 + second - behind);
             history.push(&Sample {
-                at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + second as u64 * 1_000_217),
+                at: SystemTime::UNIX_EPOCH
+                    + Duration::from_micros(1_700_000_000_000_000 + second as u64 * 1_000_217),
                 peers: Some(20 + second % 3),
                 speed_down: Some(1000 + second * 37 % 200),
                 speed_up: Some(100 + second * 17 % 50),

@@ -1236,7 +1236,8 @@ export interface paths {
         };
         /**
          * Figures of a stream over time
-         * @description Oldest first, one a second; of a stream from before a restart one in ten seconds. An unknown stream has none.
+         * @description Oldest first, one a second, or fewer with more than a hundred streams on a shard; of a stream from before a restart one in
+         *     ten seconds. An unknown stream has none.
          */
         get: operations["samples"];
         put?: never;

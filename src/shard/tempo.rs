@@ -11,14 +11,16 @@ use std::time::Duration;
 
 /// The share of its time that a shard may be at work before the tick is stretched.
 const WORK_SHARE_MAX: f64 = 0.45;
-/// And below which it is shortened again: where all of the work is by the tick, one step later it is just short of the most.
-const WORK_SHARE_MIN: f64 = 0.4;
+/// And below which it is shortened again, at once by as much as leaves no more than the next one even where all of the work
+/// is by the tick: players who come in numbers fill a shard for a moment only.
+const WORK_SHARE_MIN: f64 = 0.36;
+const WORK_SHARE_SHORT: f64 = 0.4;
 const STRETCH: f64 = 1.25;
-const SHORTEN: f64 = 0.9;
 /// Walks that are looked at together: single ones vary.
 const WALKS: u32 = 8;
 
-const _: () = assert!(WORK_SHARE_MIN < WORK_SHARE_MAX * SHORTEN);
+const _: () = assert!(WORK_SHARE_MIN < WORK_SHARE_SHORT && WORK_SHARE_SHORT < WORK_SHARE_MAX);
+const _: () = assert!(WORK_SHARE_MIN <= WORK_SHARE_MAX / STRETCH);
 
 /// See the module text.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl Tempo {
         if share > WORK_SHARE_MAX {
             self.tick = self.tick.mul_f64(STRETCH).min(Tick::ADAPTIVE_MAX);
         } else if share < WORK_SHARE_MIN {
-            self.tick = self.tick.mul_f64(SHORTEN).max(Tick::ADAPTIVE_MIN);
+            self.tick = self.tick.mul_f64(share / WORK_SHARE_SHORT).max(Tick::ADAPTIVE_MIN);
         }
     }
 }
@@ -97,6 +99,9 @@ mod tests {
             assert!(share <= WORK_SHARE_MAX || tick == Tick::ADAPTIVE_MAX, "{share} with {tick:?}");
         }
         assert_eq!(settled(&mut tempo, 0.9, ms(10)), Tick::ADAPTIVE_MAX);
+        // Once a crowd has joined it is short again with the next look.
+        (0..WALKS).for_each(|_| tempo.walked(Tick::Adaptive, ms(200), ms(20)));
+        assert_eq!(tempo.tick(), Tick::ADAPTIVE_MIN);
         assert_eq!(settled(&mut tempo, 0.1, ms(5)), Tick::ADAPTIVE_MIN);
     }
 

@@ -47,6 +47,12 @@ pub struct Load {
     /// KiB after which they do.
     #[arg(long, default_value_t = 256)]
     pub stalled_after: u64,
+    /// Players on top that come while it is measured, per second; each leaves after --stay and comes again.
+    #[arg(long, value_name = "PER SECOND")]
+    pub churn: Option<f64>,
+    /// How long each of them stays.
+    #[arg(long, default_value = "5s", value_parser = time)]
+    pub stay: Duration,
     /// Share of the players that read at the stream's rate instead of at once.
     #[arg(long, default_value_t = 0.0)]
     pub paced_share: f64,
@@ -150,6 +156,7 @@ impl Load {
             paced_share: self.paced_share,
             stalled: self.stalled,
             stalled_after: self.stalled_after.saturating_mul(1024),
+            churn: self.churn.map(|per_second| (per_second, self.stay)),
             mbit: self.mbit,
             ramp: self.ramp,
             duration: self.seconds,

@@ -19,12 +19,14 @@ pub(super) enum Kind {
     Checked,
     /// Stops reading.
     Stalled,
+    /// Drains at once, leaves after a while, and comes again.
+    Passing,
 }
 
 impl Kind {
     /// Players whose service is judged.
     pub(super) fn is_judged(self) -> bool {
-        self != Self::Stalled
+        !matches!(self, Self::Stalled | Self::Passing)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::churn::Churn;
 use super::client::{Client, Gone, Kind, State};
 use crate::floor::{DISCARD_LEN_MAX, EVENTS_MAX, PLAYERS_PAUSE};
 use crate::report::Times;
@@ -51,6 +52,8 @@ pub(super) struct Crowd {
     habits: Habits,
     pub(super) clients: Vec<Client>,
     due: VecDeque<usize>,
+    /// Those that pass, when there are any.
+    pub(super) churn: Option<Churn>,
     joining: Epoll,
     flowing: Epoll,
     paced: Vec<usize>,
@@ -72,6 +75,7 @@ impl Crowd {
             habits,
             clients: Vec::new(),
             due: VecDeque::new(),
+            churn: None,
             joining: Epoll::new(EVENTS_MAX)?,
             flowing: Epoll::new(EVENTS_MAX)?,
             paced: Vec::new(),
@@ -96,9 +100,16 @@ impl Crowd {
         }
     }
 
+    /// Adds players that come one after the other, so many a second, stay for the given time each, and come again.
+    pub(super) fn add_passing(&mut self, per_second: f64, stay: Duration) {
+        let count = ((per_second * stay.as_secs_f64()).round() as usize).max(1);
+        self.churn = Some(Churn::new(stay));
+        self.add(&vec![Kind::Passing; count], stay);
+    }
+
     /// Lets the players that stall go, at once. They are forgotten as far as they are the last that were added.
     pub(super) fn dismiss_stalled(&mut self) {
-        for client in self.clients.iter_mut().filter(|client| !client.kind.is_judged()) {
+        for client in self.clients.iter_mut().filter(|client| client.kind == Kind::Stalled) {
             client.state = State::Gone(Gone::Dismissed);
             client.stream = None;
         }
@@ -118,11 +129,17 @@ impl Crowd {
         std::mem::take(&mut self.gap)
     }
 
-    /// Every player has joined, stalled or gone.
+    /// Every player has joined, stalled or gone; those that pass are always on the way.
     pub(super) fn has_joined(&self) -> bool {
         let is_on_its_way =
             |client: &Client| matches!(client.state, State::Due | State::Connecting | State::Joining);
-        !self.clients.iter().any(is_on_its_way)
+        !self.clients.iter().any(|client| client.kind != Kind::Passing && is_on_its_way(client))
+    }
+
+    /// Bytes of all players since the measurement began, of those who left, too.
+    pub(super) fn measured(&self) -> u64 {
+        let there: u64 = self.clients.iter().map(|client| client.measured).sum();
+        there + self.churn.as_ref().map_or(0, Churn::measured)
     }
 
     /// Starts counting anew.
@@ -131,6 +148,7 @@ impl Crowd {
         self.gap = Duration::ZERO;
         self.gaps_drained.clear();
         self.gaps_paced.clear();
+        self.churn.iter_mut().for_each(Churn::begin_interval);
         self.clients.iter_mut().for_each(|client| client.begin_interval(now));
     }
 
@@ -152,9 +170,12 @@ impl Crowd {
             if now >= until {
                 return Ok(());
             }
+            self.pass(now);
             self.connect_due(now)?;
             let next_due = self.due.front().map(|number| self.clients[*number].started);
-            let wake = [Some(self.next_batch), next_due, Some(until)].into_iter().flatten().min();
+            let next_leaving = self.churn.as_ref().and_then(Churn::next);
+            let wake =
+                [Some(self.next_batch), next_due, next_leaving, Some(until)].into_iter().flatten().min();
             let pause = wake.map_or(Duration::ZERO, |wake| wake.saturating_duration_since(Instant::now()));
             self.join_ready(pause)?;
             if Instant::now() >= self.next_batch {
@@ -184,8 +205,22 @@ impl Crowd {
                 }
                 Err(error) => client.state = State::Gone(Gone::NoConnection(error.kind())),
             }
+            if let Some(churn) = self.churn.as_mut().filter(|_| client.kind == Kind::Passing) {
+                churn.came(number, client.started);
+            }
         }
         Ok(())
+    }
+
+    /// Lets players go whose stay is over, and come again at once.
+    fn pass(&mut self, now: Instant) {
+        let Some(churn) = &mut self.churn else { return };
+        while let Some(number) = churn.leaves(now) {
+            let client = &mut self.clients[number];
+            churn.left(client);
+            *client = Client::new(Kind::Passing, client.channel, now);
+            self.due.push_back(number);
+        }
     }
 
     fn join_ready(&mut self, pause: Duration) -> io::Result<()> {
@@ -304,7 +339,9 @@ impl Crowd {
                 let most = self.habits.stalled_after.saturating_sub(client.bytes).max(1);
                 sys::discard(stream.as_fd(), &mut self.sink, most as usize)
             }
-            Kind::Drained | Kind::Paced => sys::discard(stream.as_fd(), &mut self.sink, DISCARD_LEN_MAX),
+            Kind::Drained | Kind::Paced | Kind::Passing => {
+                sys::discard(stream.as_fd(), &mut self.sink, DISCARD_LEN_MAX)
+            }
         };
         let Some(length) = received(read)? else { return Ok(()) };
         let gap = client.flow(length, now);
@@ -317,7 +354,7 @@ impl Crowd {
                     .map(|stream| self.flowing.modify(stream, Interest::Failure, number as u64));
                 told.transpose().map_err(|error| Gone::Failed(error.kind()))?;
             }
-            Kind::Stalled => {}
+            Kind::Stalled | Kind::Passing => {}
             _ => {
                 self.gap = self.gap.max(gap);
                 self.gaps_drained.add(gap);

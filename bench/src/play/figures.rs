@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::churn::{Churn, Passed};
 use super::client::{Client, Kind, State};
 use super::crowd::Crowd;
 use super::{Options, Usage};
@@ -117,6 +118,8 @@ pub struct Figures {
     pub gone: BTreeMap<String, usize>,
     /// Stalled players that are gone, by reason.
     pub gone_stalled: BTreeMap<String, usize>,
+    /// How those that passed were served, when there were any.
+    pub passed: Option<Passed>,
     /// What the server used, when it was watched.
     pub server: Option<Used>,
     /// What the checked players found, when there are any.
@@ -181,6 +184,8 @@ impl Figures {
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> =
             self.gone.iter().map(|(why, count)| format!("{count} gone: {why}")).collect();
+        let failed = self.passed.iter().flat_map(|passed| &passed.failed);
+        faults.extend(failed.map(|(why, count)| format!("{count} that passed were not served: {why}")));
         let short = self.drained.short + self.paced.short;
         if short > 0 {
             faults.push(format!("{short} players short of {} Mbit/s", self.mbit));
@@ -215,7 +220,7 @@ pub(super) fn collect(
     player_cpu: f64,
     moments: Vec<Moment>,
 ) -> Figures {
-    let bytes: u64 = crowd.clients.iter().map(|client| client.measured).sum();
+    let bytes = crowd.measured();
     let gb = bytes as f64 / 1e9;
     let seconds = elapsed.as_secs_f64();
     let server = used.map(|(before, from, to)| {
@@ -223,7 +228,7 @@ pub(super) fn collect(
         Used::between(pids, (before, from, to), seconds, gb)
     });
     let judged = || crowd.clients.iter().filter(|client| client.kind.is_judged());
-    let stalled = || crowd.clients.iter().filter(|client| !client.kind.is_judged());
+    let stalled = || crowd.clients.iter().filter(|client| client.kind == Kind::Stalled);
     let service = |gaps: &Times, is_paced: bool| {
         service(judged().filter(|it| (it.kind == Kind::Paced) == is_paced), gaps, options.mbit, elapsed)
     };
@@ -244,6 +249,7 @@ pub(super) fn collect(
         paced: service(&crowd.gaps_paced, true),
         gone: gone(judged()),
         gone_stalled: gone(stalled()),
+        passed: crowd.churn.as_ref().map(Churn::passed),
         server,
         sample: sampled(crowd),
         player_cpu,
@@ -261,9 +267,10 @@ pub(super) fn joins_of(clients: &[Client]) -> Joins {
     Joins { first_byte: first.summary(), decodable: decodable.summary() }
 }
 
-/// Times to the first byte, and to the first decodable byte of those that check.
+/// Times to the first byte, and to the first decodable byte of those that check. Those that pass have their own.
 pub(super) fn join_times(clients: &[Client]) -> (Times, Times) {
-    let first: Times = clients.iter().filter_map(|client| client.first_byte).collect();
+    let stay = clients.iter().filter(|client| client.kind != Kind::Passing);
+    let first: Times = stay.filter_map(|client| client.first_byte).collect();
     let samples = clients.iter().filter_map(|client| client.sample.as_ref());
     (first, samples.filter_map(|sample| sample.decodable).collect())
 }
@@ -350,6 +357,7 @@ impl fmt::Display for Figures {
         for (reason, count) in &self.gone_stalled {
             table.line("gone, stalled", format_args!("{count} × {reason}"));
         }
+        self.passed.iter().for_each(|passed| passed.lines(&mut table));
         if let Some(sample) = &self.sample {
             sample.lines(&mut table);
         }

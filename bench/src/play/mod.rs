@@ -5,6 +5,7 @@
 //! is loaded unless the caller says otherwise. Nothing here knows the server's insides; what it uses is read from
 //! `/proc`.
 
+mod churn;
 mod client;
 mod crowd;
 mod figures;
@@ -19,6 +20,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+pub use churn::Passed;
 pub use figures::{Figures, Joins, Moment, Sampled, Service, Used};
 pub use hls::{HlsFigures, Versus, versus};
 pub use interleave::{Interleaved, Medians, Phase};
@@ -35,6 +37,8 @@ const FDS_SPARE: u64 = 64;
 const MOMENT: Duration = Duration::from_secs(1);
 /// Looks that are kept; a longer measurement has longer moments.
 const MOMENTS_MAX: u32 = 3600;
+/// Players that may come in a second.
+const CHURN_MAX: f64 = 10_000.0;
 /// How often settling is judged.
 const SETTLE_STEP: Duration = Duration::from_millis(500);
 /// Settled players together take at most this much more than their rate.
@@ -61,6 +65,8 @@ pub struct Options {
     pub stalled: usize,
     /// Bytes after which they do.
     pub stalled_after: u64,
+    /// Players on top that come and go while it is measured: how many a second, and how long each stays.
+    pub churn: Option<(f64, Duration)>,
     /// The stream's rate in Mbit/s.
     pub mbit: f64,
     /// Time in which all players connect.
@@ -97,6 +103,7 @@ impl Options {
             paced_share: 0.0,
             stalled: 0,
             stalled_after: 256 * 1024,
+            churn: None,
             mbit: 8.0,
             ramp: Duration::from_secs(2),
             duration: Duration::from_secs(20),
@@ -139,7 +146,13 @@ impl Options {
         if self.sources > 1 && !(self.target.is_ipv4() && is_loopback(self.target.ip())) {
             return refuse("source addresses exist on IPv4 loopback alone".to_owned());
         }
-        let wanted = (self.clients + self.stalled) as u64 + FDS_SPARE;
+        let passing = self.churn.map_or(0.0, |(per_second, stay)| per_second * stay.as_secs_f64());
+        if let Some((per_second, stay)) = self.churn
+            && !(per_second > 0.0 && per_second <= CHURN_MAX && !stay.is_zero() && stay <= DURATION_MAX)
+        {
+            return refuse(format!("{per_second} players a second that stay for {stay:?} each"));
+        }
+        let wanted = (self.clients + self.stalled) as u64 + passing.ceil() as u64 + FDS_SPARE;
         let limit = sys::raise_descriptor_limit().map_err(|cause| Error::System { what: "limits", cause })?;
         if wanted > limit {
             return Err(Error::Descriptors { wanted, limit });
@@ -246,6 +259,9 @@ pub fn run_and(
     let mut run = Run::start(options, &mut progress)?;
     run.crowd.add(&vec![Kind::Stalled; options.stalled], options.ramp);
     run.settle(&mut progress)?;
+    if let Some((per_second, stay)) = options.churn {
+        run.crowd.add_passing(per_second, stay);
+    }
     progress(&format!("measuring for {:?}", options.duration));
     begin();
     run.measure(&mut progress)
@@ -363,7 +379,7 @@ impl<'a> Run<'a> {
             let now = Instant::now();
             let seconds = (now - last).as_secs_f64();
             let served = self.crowd.clients.iter().filter(|client| client.is_served()).count();
-            let measured: u64 = self.crowd.clients.iter().map(|client| client.measured).sum();
+            let measured = self.crowd.measured();
             // A server that is gone is a fault of the end of the measurement, not of a look at it.
             let usage = self.options.server.as_ref().and_then(|server| server.glance().ok());
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

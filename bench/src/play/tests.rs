@@ -165,6 +165,36 @@ fn players_that_are_gone_are_counted_by_reason() {
     assert!(figures.faults().iter().any(|fault| fault.contains("closed by the server")));
 }
 
+/// Guards that players who pass come again and again and are counted for themselves, served or not.
+#[test]
+fn players_pass_beside_those_who_stay() {
+    let server = TestServer::start(Misbehaviour::None);
+    let passing = |options: &mut Options| options.churn = Some((20.0, Duration::from_millis(500)));
+    let figures = play(&server, passing);
+    assert_eq!(figures.faults(), Vec::<String>::new(), "{figures}");
+    let passed = figures.passed.as_ref().expect("there were some");
+    // Twenty a second for two seconds, of which the last ten are still there; a slow machine lets fewer come.
+    assert!((15..=31).contains(&passed.served), "{figures}");
+    assert_eq!(passed.first_byte.expect("served").count as usize, passed.served);
+    assert_eq!(figures.joins.first_byte.expect("those who stay").count, 12);
+    assert!(figures.gbit_s > 15.0 * MBIT / 1e3, "what those who left received counts: {figures}");
+    assert!(figures.to_string().contains("passed, first byte"), "{figures}");
+
+    let server = TestServer::start(Misbehaviour::RefusesHalf);
+    let figures = play(&server, |options| {
+        passing(options);
+        options.checked = 0;
+    });
+    let passed = figures.passed.as_ref().expect("there were some");
+    assert!(
+        passed.served > 0 && passed.failed.get("status 503").is_some_and(|count| *count > 5),
+        "{figures}"
+    );
+    assert!(figures.faults().iter().any(|fault| fault.contains("that passed were not served")), "{figures}");
+    let unbounded = Options { churn: Some((1e9, Duration::from_secs(1))), ..server.options() };
+    assert!(matches!(run(&unbounded, |_| {}), Err(Error::Options(_))));
+}
+
 /// Guards that players which get less than the stream's rate are counted as short, paced or not.
 #[test]
 fn a_slow_server_leaves_players_short() {

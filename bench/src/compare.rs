@@ -135,7 +135,10 @@ pub fn run(
 }
 
 /// Measures once; also tells what drives what was measured.
-fn turn(side: &Side, progress: &mut dyn FnMut(&str)) -> Result<(Figures, Option<String>), Error> {
+///
+/// # Errors
+/// The side cannot be started, or nobody was served by it.
+pub(crate) fn turn(side: &Side, progress: &mut dyn FnMut(&str)) -> Result<(Figures, Option<String>), Error> {
     let failed = |cause| Error::Play { name: side.name(), cause };
     match side {
         Side::Running { options, .. } => {

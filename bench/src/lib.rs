@@ -13,5 +13,6 @@ pub mod floor;
 pub mod play;
 pub mod player;
 pub mod report;
+pub mod scale;
 pub mod stall;
 mod sys;

@@ -27,6 +27,8 @@ enum Command {
     Play(Box<cli::play::Args>),
     /// Do the same work against two servers, or two builds of the appliance, in turn.
     Compare(Box<cli::compare::Args>),
+    /// Measure the appliance with more and more players, and with more and more channels.
+    Scale(Box<cli::scale::Args>),
     /// Let many players join a running stream at once, over and over.
     Join(Box<cli::join::Args>),
     /// Let engines fail under players that check every packet.
@@ -64,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(args) => cli::image::run(args),
         Command::Play(args) => cli::play::run(*args),
         Command::Compare(args) => cli::compare::run(*args),
+        Command::Scale(args) => cli::scale::run(*args),
         Command::Join(args) => cli::join::run(*args),
         Command::Chaos(args) => cli::chaos::run(*args),
         Command::Fleet(args) => cli::fleet::run(args),

@@ -40,15 +40,17 @@ impl Args {
             return Ok(Side::Running { name: text.to_owned(), options });
         }
         ensure!(Path::new(text).is_file(), "{text} is neither a URL nor a file");
-        let pair = |variable: &String| {
-            let (name, value) = variable.split_once('=').with_context(|| format!("{variable:?} has no ="))?;
-            anyhow::Ok((name.to_owned(), value.to_owned()))
-        };
-        let variables = self.env.iter().chain(more).map(pair).collect::<Result<_, _>>()?;
+        let variables = self.env.iter().chain(more).map(|text| variable(text)).collect::<Result<_, _>>()?;
         let paths = compare::paths(self.load.channels.unwrap_or(1));
         let options = Box::new(self.load.against(([127, 0, 0, 1], 0).into(), paths));
         Ok(Side::Build { program: text.into(), variables, options })
     }
+}
+
+/// Takes `NAME=VALUE` apart.
+pub(super) fn variable(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text.split_once('=').with_context(|| format!("{text:?} has no ="))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Compares, prints the table and writes what else is asked for.

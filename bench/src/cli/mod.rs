@@ -11,4 +11,5 @@ pub mod join;
 pub mod load;
 pub mod output;
 pub mod play;
+pub mod scale;
 pub mod stall;

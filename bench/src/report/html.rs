@@ -89,6 +89,14 @@ fn steps(min: f64, max: f64) -> Vec<f64> {
         .collect()
 }
 
+/// One plot as a file of its own.
+pub fn drawing(plot: &Plot) -> String {
+    const STYLE: &str = "<style>svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#4a535e}.grid{stroke:#e3e7eb}</style>";
+    let drawn = lines(plot);
+    let head = drawn.find('>').map_or(0, |end| end + 1);
+    format!("{}{STYLE}{}\n", &drawn[..head], &drawn[head..])
+}
+
 /// Lines over a common axis, from zero upwards.
 fn lines(plot: &Plot) -> String {
     let is_finite = |point: &&(f64, f64)| point.0.is_finite() && point.1.is_finite();
@@ -96,7 +104,11 @@ fn lines(plot: &Plot) -> String {
     let least = |of: fn(&(f64, f64)) -> f64| finite().map(of).fold(f64::INFINITY, f64::min);
     let most = |of: fn(&(f64, f64)) -> f64| finite().map(of).fold(f64::NEG_INFINITY, f64::max);
     if finite().next().is_none() {
-        return "<p>nothing to draw".to_owned();
+        let middle = HEIGHT / 2.0;
+        return format!(
+            "{}<text x=\"{LEFT}\" y=\"{middle}\">nothing to draw</text></svg>",
+            open(&plot.title, HEIGHT)
+        );
     }
     let (left, right) = (least(|it| it.0), most(|it| it.0));
     let (low, high) = (least(|it| it.1).min(0.0), most(|it| it.1).max(1e-9));
@@ -107,7 +119,7 @@ fn lines(plot: &Plot) -> String {
     for at in steps(low, high) {
         let _ = write!(
             svg,
-            "<line class=grid x1={LEFT} x2={:.1} y1={1:.1} y2={1:.1} /><text x={2} y={3:.1} text-anchor=end>{4}</text>",
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{1:.1}\" y2=\"{1:.1}\" /><text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
             WIDTH - RIGHT,
             y(at),
             LEFT - 6.0,
@@ -117,7 +129,12 @@ fn lines(plot: &Plot) -> String {
     }
     for at in steps(left, right) {
         let below = HEIGHT - BOTTOM + 16.0;
-        let _ = write!(svg, "<text x={:.1} y={below} text-anchor=middle>{}</text>", x(at), number(at));
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{below}\" text-anchor=\"middle\">{}</text>",
+            x(at),
+            number(at)
+        );
     }
     for (place, (name, points)) in plot.lines.iter().enumerate() {
         let colour = COLOURS[place % COLOURS.len()];
@@ -126,13 +143,13 @@ fn lines(plot: &Plot) -> String {
             drawn.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
         let _ = write!(
             svg,
-            "<polyline fill=none stroke=\"{colour}\" stroke-width=2 points=\"{}\" />",
+            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\" />",
             path.join(" ")
         );
         for (at, value) in drawn.iter().filter(|_| drawn.len() <= MARKED_MAX) {
             let _ = write!(
                 svg,
-                "<circle cx={:.1} cy={:.1} r=3 fill=\"{colour}\"><title>{}: {} at {}</title></circle>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"><title>{}: {} at {}</title></circle>",
                 x(*at),
                 y(*value),
                 escaped(name),
@@ -143,14 +160,14 @@ fn lines(plot: &Plot) -> String {
         let legend = LEFT + 8.0 + 130.0 * place as f64;
         let _ = write!(
             svg,
-            "<text x={legend} y={:.1} style=\"fill:{colour}\">{}</text>",
+            "<text x=\"{legend}\" y=\"{:.1}\" style=\"fill:{colour}\">{}</text>",
             TOP - 3.0,
             escaped(name)
         );
     }
     let _ = write!(
         svg,
-        "<text x={:.1} y={:.1} text-anchor=end>{}</text><text x=4 y={:.1} transform=\"rotate(-90 12 {3:.1})\">{}</text></svg>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><text x=\"4\" y=\"{:.1}\" transform=\"rotate(-90 12 {3:.1})\">{}</text></svg>",
         WIDTH - RIGHT,
         HEIGHT - 8.0,
         escaped(&plot.across),
@@ -162,7 +179,7 @@ fn lines(plot: &Plot) -> String {
 
 fn open(title: &str, height: f64) -> String {
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=img><title>{}</title>",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{}</title>",
         escaped(title)
     )
 }
@@ -295,6 +312,21 @@ mod tests {
             assert!(!addresses.contains(part), "{part}");
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    }
+
+    /// Guards: a drawing alone is XML: every attribute is quoted, everything is closed, and it brings its style.
+    #[test]
+    fn a_drawing_stands_alone() {
+        for plot in [outcome().plots.remove(0), Plot::default()] {
+            let drawing = drawing(&plot);
+            assert!(drawing.starts_with("<svg xmlns=") && drawing.contains("<style>"), "{drawing}");
+            assert!(
+                drawing.match_indices('=').all(|(at, _)| drawing[at + 1..].starts_with('"')),
+                "{drawing}"
+            );
+            let tags = drawing.matches('<').count() - drawing.matches("/>").count();
+            assert_eq!(tags, 2 * drawing.matches("</").count(), "{drawing}");
+        }
     }
 
     /// Guards: nothing to draw, and one point alone, are drawn without a number that is none.

@@ -175,6 +175,7 @@ impl Report for Versus {
 /// # Errors
 /// As for [`super::run`].
 pub fn versus(options: &Options, rounds: usize, mut progress: impl FnMut(&str)) -> Result<Versus, Error> {
+    options.no_churn()?;
     if rounds == 0 {
         return Err(Error::Options("no round to play".to_owned()));
     }

@@ -63,6 +63,7 @@ pub fn storms(
     rounds: usize,
     mut progress: impl FnMut(&str),
 ) -> Result<Storms, Error> {
+    options.no_churn()?;
     if players == 0 || rounds == 0 || checked > players {
         return Err(Error::Options(format!(
             "{rounds} storms of {players} players, {checked} of them checked"

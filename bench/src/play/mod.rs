@@ -160,6 +160,16 @@ impl Options {
         Ok(())
     }
 
+    /// For commands that let players come in a way of their own.
+    fn no_churn(&self) -> Result<(), Error> {
+        match self.churn {
+            Some(_) => Err(Error::Options(
+                "--churn is for play and compare without --interleave or --hls".to_owned(),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn habits(&self) -> Habits {
         let request = |path: &String| {
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sluice-bench\r\n\r\n", self.host)
@@ -276,6 +286,7 @@ pub fn interleave(
     rounds: usize,
     mut progress: impl FnMut(&str),
 ) -> Result<Interleaved, Error> {
+    options.no_churn()?;
     if rounds == 0 || options.stalled == 0 {
         return Err(Error::Options(
             "phases to compare need stalled players and at least one round".to_owned(),

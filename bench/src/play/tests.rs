@@ -193,6 +193,9 @@ fn players_pass_beside_those_who_stay() {
     assert!(figures.faults().iter().any(|fault| fault.contains("that passed were not served")), "{figures}");
     let unbounded = Options { churn: Some((1e9, Duration::from_secs(1))), ..server.options() };
     assert!(matches!(run(&unbounded, |_| {}), Err(Error::Options(_))));
+    let elsewhere = Options { churn: Some((1.0, Duration::from_secs(1))), ..server.options() };
+    let refused = storms(&elsewhere, (1, 0, Duration::ZERO), 1, |_| {});
+    assert!(matches!(refused, Err(Error::Options(text)) if text.contains("--churn")));
 }
 
 /// Guards that players which get less than the stream's rate are counted as short, paced or not.

@@ -182,11 +182,14 @@ fn request(call: Call<'_>, connection: &'static str) -> Result<http::Request<Emp
         .map_err(Error::Request)
 }
 
+/// Has to be polled for anything to happen on the connection.
+type Driven = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+
 /// A connection to an engine, closed when dropped. It is driven by whoever asks on it, so nothing is heard of it in between.
 pub(crate) struct Kept {
     sender: http1::SendRequest<Empty<Bytes>>,
-    connection: Pin<Box<http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
-    has_ended: bool,
+    /// `None` once it has ended.
+    connection: Option<Pin<Box<Driven>>>,
 }
 
 impl Kept {
@@ -198,16 +201,16 @@ impl Kept {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(Error::Http)?;
-        Ok(Self { sender, connection: Box::pin(connection), has_ended: false })
+        Ok(Self { sender, connection: Some(Box::pin(connection)) })
     }
 
     /// Whether another question can be asked, as far as is known.
     fn is_open(&self) -> bool {
-        !self.has_ended && !self.sender.is_closed()
+        self.connection.is_some() && !self.sender.is_closed()
     }
 
     async fn ask(&mut self, request: http::Request<Empty<Bytes>>) -> Result<serde_json::Value, Error> {
-        let Self { sender, connection, has_ended } = self;
+        let Self { sender, connection } = self;
         let answer = async {
             sender.ready().await.map_err(Error::Http)?;
             let response = sender.send_request(request).await.map_err(Error::Http)?;
@@ -226,16 +229,18 @@ impl Kept {
         };
         // Driving the connection here instead of in a task of its own is what makes a dropped call close it.
         tokio::pin!(answer);
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            // The connection ends first when the whole answer has been read into the body channel, or on an error that
-            // the answer then reports.
-            _ = connection => {
-                *has_ended = true;
-                answer.await
+        if let Some(driven) = connection {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                _ = driven => {}
             }
         }
+        // The connection ends first when the whole answer has been read into the body channel, or on an error that
+        // the answer then reports. One that the peer closed meanwhile ends without a look at the question, which would wait
+        // for as long as the connection is there.
+        *connection = None;
+        answer.await
     }
 }
 
@@ -249,6 +254,17 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
+    /// Answers one question.
+    async fn answer(socket: &mut TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if socket.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n7").await;
+    }
+
     /// A peer that answers so many questions on each connection, then closes it; where it is, and connections taken.
     async fn peer(answers: u32) -> (SocketAddr, Arc<AtomicU32>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -258,13 +274,7 @@ mod tests {
             while let Ok((mut socket, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 for _ in 0..answers {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        if socket.read_buf(&mut head).await.unwrap_or(0) == 0 {
-                            break;
-                        }
-                    }
-                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n7").await;
+                    answer(&mut socket).await;
                 }
             }
         });
@@ -291,6 +301,29 @@ mod tests {
         let (address, taken) = peer(1).await;
         ask_three_times(address).await;
         assert_eq!(taken.load(Ordering::Relaxed), 3);
+    }
+
+    /// Guards: so does one whose end the runtime had heard of before it is asked on again.
+    #[tokio::test]
+    async fn one_that_was_closed_meanwhile_costs_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let call = Call { address, authority: "engine", target: "/stat", timeout: TIMEOUT };
+        let asked = tokio::spawn(async move { json_kept(call, None).await });
+        let (mut first, _) = listener.accept().await.unwrap();
+        answer(&mut first).await;
+        let (told, kept) = asked.await.unwrap();
+        assert_eq!(told.unwrap(), 7);
+        assert!(kept.is_some(), "it is open");
+        drop(first);
+        // What has come before this is heard of with it.
+        let mut later = TcpStream::connect(address).await.unwrap();
+        listener.accept().await.unwrap().0.write_all(b"7").await.unwrap();
+        later.read_u8().await.unwrap();
+        let asked = tokio::spawn(async move { json_kept(call, kept).await });
+        let anew = tokio::time::timeout(TIMEOUT, listener.accept()).await;
+        answer(&mut anew.expect("it asks anew").unwrap().0).await;
+        assert_eq!(asked.await.unwrap().0.unwrap(), 7);
     }
 
     /// Guards: a connection that owes an answer is not asked on again.

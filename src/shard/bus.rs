@@ -235,9 +235,7 @@ impl Bus {
 
     /// When the client at a position of this walk, or behind its end of the next, is due.
     fn due(&self, position: usize) -> Instant {
-        let groups = (self.tick().as_nanos() / GROUP_EVERY.as_nanos()).max(1) as usize;
-        let group = position * groups / self.order.len().max(1);
-        self.walk_began + self.tick().mul_f64(group as f64 / groups as f64)
+        self.walk_began + due_after(position, self.order.len(), self.tick())
     }
 
     /// Has the sources of those read who are served next.
@@ -309,6 +307,13 @@ impl Bus {
         self.begin_walk(if now.saturating_duration_since(planned) < tick { planned } else { now });
         self.seats.iter_mut().for_each(|(_, seat)| seat.client.bound_unsent(tick));
     }
+}
+
+/// How long after a walk begins the client at a position of so many is due.
+fn due_after(position: usize, count: usize, tick: Duration) -> Duration {
+    let groups = (tick.as_nanos() / GROUP_EVERY.as_nanos()).max(1) as usize;
+    let group = position * groups / count.max(1);
+    tick.mul_f64(group as f64 / groups as f64)
 }
 
 /// Serves a client; one on which our code fails ends alone.
@@ -398,3 +403,35 @@ pub(super) async fn canary(shard: Rc<Shard>) {
 
 /// The bus as a shard holds it.
 pub(super) type Shared = RefCell<Bus>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Guards: clients are due in order and in no more groups than fit into the tick, the first at once, the one behind the last when the walk is
+    /// over, and groups differ by one client at most.
+    #[test]
+    fn clients_are_due_in_groups() {
+        for tick in [1, 7, 20, 50, 200].map(Duration::from_millis) {
+            for count in [1, 2, 9, 10, 11, 999, 1000] {
+                let due: Vec<Duration> =
+                    (0..=count).map(|position| due_after(position, count, tick)).collect();
+                assert!(
+                    due.is_sorted() && due[0].is_zero() && due[count] == tick,
+                    "{count} in {tick:?}: {due:?}"
+                );
+                let moments: BTreeSet<Duration> = due[..count].iter().copied().collect();
+                assert!(
+                    moments.len() as u128 <= (tick.as_millis() / GROUP_EVERY.as_millis()).max(1),
+                    "{count} in {tick:?}"
+                );
+                let sizes =
+                    moments.iter().map(|moment| due[..count].iter().filter(|due| *due == moment).count());
+                let (least, most) = (sizes.clone().min().unwrap(), sizes.max().unwrap());
+                assert!(most - least <= 1, "{count} in {tick:?}: {least} to {most}");
+            }
+        }
+        assert_eq!(due_after(0, 0, Duration::from_millis(50)), Duration::ZERO);
+    }
+}

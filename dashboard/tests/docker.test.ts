@@ -57,7 +57,7 @@ test.runIf(url !== "")("engines in a real Docker are kept by the page", async ()
   await dialog.getByText("The one player keeps its connection").waitFor();
   await dialog.getByRole("button", { name: "Save and replace engines" }).click();
   const strip = page.getByRole("status", { name: "Engines are being replaced" });
-  await strip.getByText(/is being started|is being emptied/).waitFor();
+  // Engines are up within a second here, so the page may have had no look in between; what it shows then has a test of its own.
   await strip.getByText("All engines are replaced").waitFor();
   await strip.getByText("1 of 1 started, 1 of 1 removed").waitFor();
   await go("Streams");

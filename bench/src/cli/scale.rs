@@ -43,7 +43,7 @@ pub struct Args {
 /// Measures, prints the table and writes what else is asked for.
 ///
 /// # Errors
-/// The appliance cannot be started, a file cannot be written, or a threshold was crossed; the table is printed first.
+/// The appliance cannot be started, a drawing cannot be written, or, the table being printed, a threshold was crossed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!args.players.is_empty() || !args.sweep_channels.is_empty(), "nothing to measure");
     let sweep = Sweep {

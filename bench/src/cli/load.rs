@@ -62,9 +62,9 @@ pub struct Load {
     /// Loopback addresses that players come from, for servers that limit players per address.
     #[arg(long, default_value_t = 1)]
     pub sources: u32,
-    /// Core to run on.
-    #[arg(long)]
-    pub core: Option<usize>,
+    /// Core to play on; with several (1,2,3) a thread plays on each.
+    #[arg(long, value_delimiter = ',')]
+    pub core: Vec<usize>,
     /// Name of the source's delivery profile, for the report.
     #[arg(long, default_value = "unnamed")]
     pub profile_name: String,
@@ -163,7 +163,7 @@ impl Load {
             settle: (self.settle, self.settle_max.max(self.settle)),
             answer_timeout: self.answer_timeout,
             sources: self.sources,
-            core: self.core,
+            cores: self.core.clone(),
             profile_name: self.profile_name.clone(),
             allow_remote: self.allow_remote,
             ..Options::new(target, paths)

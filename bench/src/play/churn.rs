@@ -82,13 +82,22 @@ impl Churn {
     pub(super) fn measured(&self) -> u64 {
         self.measured
     }
-
-    pub(super) fn passed(&self) -> Passed {
-        Passed { served: self.served, failed: self.failed.clone(), first_byte: self.first_byte.summary() }
-    }
 }
 
 impl Passed {
+    /// How those of all threads were served.
+    pub(super) fn of(churns: &[&Churn]) -> Self {
+        let (mut served, mut failed, mut first_byte) = (0, BTreeMap::new(), Times::default());
+        for churn in churns {
+            served += churn.served;
+            first_byte.add_all(&churn.first_byte);
+            for (reason, count) in &churn.failed {
+                *failed.entry(reason.clone()).or_default() += count;
+            }
+        }
+        Self { served, failed, first_byte: first_byte.summary() }
+    }
+
     pub(super) fn lines(&self, table: &mut Table) {
         table.line("passed", format_args!("{} served", self.served));
         for (reason, count) in &self.failed {

@@ -24,6 +24,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// How many kinds there are.
+    pub(super) const COUNT: usize = Self::Passing as usize + 1;
+
     /// Players whose service is judged.
     pub(super) fn is_judged(self) -> bool {
         !matches!(self, Self::Stalled | Self::Passing)
@@ -83,8 +86,8 @@ pub(super) enum State {
 /// One player.
 pub(super) struct Client {
     pub(super) kind: Kind,
-    /// Which of the requests it sends.
-    pub(super) channel: usize,
+    /// Its number among the players of all threads, from which its channel and its address follow.
+    pub(super) place: usize,
     pub(super) state: State,
     pub(super) stream: Option<TcpStream>,
     pub(super) started: Instant,
@@ -116,10 +119,10 @@ pub(super) struct Sample {
 }
 
 impl Client {
-    pub(super) fn new(kind: Kind, channel: usize, due: Instant) -> Self {
+    pub(super) fn new(kind: Kind, place: usize, due: Instant) -> Self {
         Self {
             kind,
-            channel,
+            place,
             state: State::Due,
             stream: None,
             started: due,

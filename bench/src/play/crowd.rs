@@ -1,4 +1,4 @@
-//! The players' event loop: one thread, thousands of sockets.
+//! The event loop of one thread's players: thousands of sockets.
 //!
 //! Players that are joining wait in an epoll set of their own which is looked at all the time, so that join times are
 //! exact. Players whose stream runs are looked at every 5 ms, all that are ready at once, and their bytes are discarded
@@ -47,7 +47,7 @@ pub(super) struct Habits {
     pub(super) answer_timeout: Duration,
 }
 
-/// The crowd.
+/// The players of one thread.
 pub(super) struct Crowd {
     habits: Habits,
     pub(super) clients: Vec<Client>,
@@ -66,6 +66,8 @@ pub(super) struct Crowd {
     pub(super) gaps_paced: Times,
     /// Longest gap since it was last taken.
     gap: Duration,
+    /// CPU used since the measurement began.
+    pub(super) cpu: Duration,
 }
 
 impl Crowd {
@@ -86,25 +88,14 @@ impl Crowd {
             gaps_drained: Times::default(),
             gaps_paced: Times::default(),
             gap: Duration::ZERO,
+            cpu: Duration::ZERO,
         })
     }
 
-    /// Adds players that connect one after the other within `ramp`, channels in turn.
-    pub(super) fn add(&mut self, kinds: &[Kind], ramp: Duration) {
-        let now = Instant::now();
-        for (place, kind) in kinds.iter().enumerate() {
-            let due = now + ramp.mul_f64(place as f64 / kinds.len() as f64);
-            let channel = place % self.habits.requests.len();
-            self.due.push_back(self.clients.len());
-            self.clients.push(Client::new(*kind, channel, due));
-        }
-    }
-
-    /// Adds players that come one after the other, so many a second, stay for the given time each, and come again.
-    pub(super) fn add_passing(&mut self, per_second: f64, stay: Duration) {
-        let count = ((per_second * stay.as_secs_f64()).round() as usize).max(1);
-        self.churn = Some(Churn::new(stay));
-        self.add(&vec![Kind::Passing; count], stay);
+    /// Adds a player; it connects when it is due, which is not before the one that was added last.
+    pub(super) fn add(&mut self, kind: Kind, place: usize, due: Instant) {
+        self.due.push_back(self.clients.len());
+        self.clients.push(Client::new(kind, place, due));
     }
 
     /// Lets the players that stall go, at once. They are forgotten as far as they are the last that were added.
@@ -145,7 +136,7 @@ impl Crowd {
     /// Starts counting anew.
     pub(super) fn begin_interval(&mut self) {
         let now = Instant::now();
-        self.gap = Duration::ZERO;
+        (self.gap, self.cpu) = Default::default();
         self.gaps_drained.clear();
         self.gaps_paced.clear();
         self.churn.iter_mut().for_each(Churn::begin_interval);
@@ -165,6 +156,13 @@ impl Crowd {
     /// # Errors
     /// The kernel refuses an epoll call, which would be a mistake of ours.
     pub(super) fn run(&mut self, until: Instant) -> io::Result<()> {
+        let before = sys::thread_cpu();
+        let played = self.play(until);
+        self.cpu += sys::thread_cpu().saturating_sub(before);
+        played
+    }
+
+    fn play(&mut self, until: Instant) -> io::Result<()> {
         loop {
             let now = Instant::now();
             if now >= until {
@@ -194,8 +192,8 @@ impl Crowd {
                 break;
             };
             self.due.pop_front();
-            let source = number as u32 % self.habits.sources;
             let client = &mut self.clients[number];
+            let source = client.place as u32 % self.habits.sources;
             client.started = Instant::now();
             match connect(self.habits.target, (self.habits.sources > 1).then_some(source)) {
                 Ok(stream) => {
@@ -218,7 +216,7 @@ impl Crowd {
         while let Some(number) = churn.leaves(now) {
             let client = &mut self.clients[number];
             churn.left(client);
-            *client = Client::new(Kind::Passing, client.channel, now);
+            *client = Client::new(Kind::Passing, client.place, now);
             self.due.push_back(number);
         }
     }
@@ -249,7 +247,7 @@ impl Crowd {
         if let Ok(Some(error)) = stream.take_error() {
             return Err(Gone::NoConnection(error.kind()));
         }
-        let request = &self.habits.requests[client.channel];
+        let request = &self.habits.requests[client.place % self.habits.requests.len()];
         // A new socket has room for a request; if it had not, that would be a failure worth seeing.
         stream.write_all(request).map_err(|error| Gone::Failed(error.kind()))?;
         self.joining

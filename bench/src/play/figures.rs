@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::churn::{Churn, Passed};
+use super::churn::Passed;
 use super::client::{Client, Kind, State};
-use super::crowd::Crowd;
+use super::threads::Crowds;
 use super::{Options, Usage};
 use crate::player::check;
 use crate::report::{Machine, Plot, Report, Summary, Table, Times};
@@ -124,8 +124,10 @@ pub struct Figures {
     pub server: Option<Used>,
     /// What the checked players found, when there are any.
     pub sample: Option<Sampled>,
-    /// Share of a core this tool used; near 1 it was the bottleneck itself.
+    /// Share of a core this tool used, all its threads together.
     pub player_cpu: f64,
+    /// Share of a core its busiest thread used; near 1 it was the bottleneck itself.
+    pub player_cpu_busiest: f64,
     /// How it went, second by second.
     pub moments: Vec<Moment>,
 }
@@ -200,8 +202,8 @@ impl Figures {
         if !self.settled {
             doubts.push("players had not caught up when the measurement began".to_owned());
         }
-        if self.player_cpu > 0.9 {
-            doubts.push(format!("the players used {:.0} % of their core", self.player_cpu * 100.0));
+        if self.player_cpu_busiest > 0.9 {
+            doubts.push(format!("the players used {:.0} % of a core", self.player_cpu_busiest * 100.0));
         }
         let mbit = self.sample.as_ref().and_then(|sample| sample.mbit);
         if let Some(mbit) = mbit.filter(|mbit| (mbit / self.mbit - 1.0).abs() > RATE_TOLERANCE) {
@@ -214,26 +216,28 @@ impl Figures {
 /// Puts the figures together. `used` is the server's use before all, at the beginning and at the end.
 pub(super) fn collect(
     (options, settled): (&Options, bool),
-    crowd: &Crowd,
+    crowds: &Crowds,
     elapsed: Duration,
     used: Option<(Usage, Usage, Usage)>,
     player_cpu: f64,
     moments: Vec<Moment>,
 ) -> Figures {
-    let bytes = crowd.measured();
+    let bytes = crowds.measured();
     let gb = bytes as f64 / 1e9;
     let seconds = elapsed.as_secs_f64();
     let server = used.map(|(before, from, to)| {
         let pids = options.server.as_ref().map(|server| server.pids().to_vec()).unwrap_or_default();
         Used::between(pids, (before, from, to), seconds, gb)
     });
-    let sample = sampled(crowd);
+    let sample = sampled(crowds);
     // A stream of so many whole packets a second is a little slower than its name says, which adds up.
     let by_clock = sample.as_ref().and_then(|sample| sample.mbit);
     let mbit =
         by_clock.filter(|mbit| (mbit / options.mbit - 1.0).abs() <= RATE_TOLERANCE).unwrap_or(options.mbit);
-    let judged = || crowd.clients.iter().filter(|client| client.kind.is_judged());
-    let stalled = || crowd.clients.iter().filter(|client| client.kind == Kind::Stalled);
+    let judged = || crowds.clients().filter(|client| client.kind.is_judged());
+    let stalled = || crowds.clients().filter(|client| client.kind == Kind::Stalled);
+    let (drained, paced) = crowds.gaps();
+    let joins = join_times(crowds.clients());
     let service = |gaps: &Times, is_paced: bool| {
         service(judged().filter(|it| (it.kind == Kind::Paced) == is_paced), gaps, mbit, elapsed)
     };
@@ -247,36 +251,34 @@ pub(super) fn collect(
         mbit: options.mbit,
         seconds,
         settled,
-        joins: joins(crowd),
+        joins: Joins::of(&joins),
         gbit_s: bytes as f64 * 8.0 / seconds / 1e9,
         gb,
-        drained: service(&crowd.gaps_drained, false),
-        paced: service(&crowd.gaps_paced, true),
+        drained: service(&drained, false),
+        paced: service(&paced, true),
         gone: gone(judged()),
         gone_stalled: gone(stalled()),
-        passed: crowd.churn.as_ref().map(Churn::passed),
+        passed: crowds.passed(),
         server,
         sample,
         player_cpu,
+        player_cpu_busiest: crowds.busiest().as_secs_f64() / seconds,
         moments,
     }
 }
 
-fn joins(crowd: &Crowd) -> Joins {
-    joins_of(&crowd.clients)
-}
-
-/// How joining went for some players.
-pub(super) fn joins_of(clients: &[Client]) -> Joins {
-    let (first, decodable) = join_times(clients);
-    Joins { first_byte: first.summary(), decodable: decodable.summary() }
+impl Joins {
+    /// From the times of [`join_times`].
+    pub(super) fn of((first, decodable): &(Times, Times)) -> Self {
+        Self { first_byte: first.summary(), decodable: decodable.summary() }
+    }
 }
 
 /// Times to the first byte, and to the first decodable byte of those that check. Those that pass have their own.
-pub(super) fn join_times(clients: &[Client]) -> (Times, Times) {
-    let stay = clients.iter().filter(|client| client.kind != Kind::Passing);
+pub(super) fn join_times<'a>(clients: impl Iterator<Item = &'a Client> + Clone) -> (Times, Times) {
+    let stay = clients.clone().filter(|client| client.kind != Kind::Passing);
     let first: Times = stay.filter_map(|client| client.first_byte).collect();
-    let samples = clients.iter().filter_map(|client| client.sample.as_ref());
+    let samples = clients.filter_map(|client| client.sample.as_ref());
     (first, samples.filter_map(|sample| sample.decodable).collect())
 }
 
@@ -311,14 +313,14 @@ pub(super) fn gone<'a>(clients: impl Iterator<Item = &'a Client>) -> BTreeMap<St
 }
 
 /// Why players are gone, in one line.
-pub(super) fn reasons(crowd: &Crowd) -> String {
-    let reasons = gone(crowd.clients.iter());
+pub(super) fn reasons(crowds: &Crowds) -> String {
+    let reasons = gone(crowds.clients());
     let each: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
     each.join(", ")
 }
 
-fn sampled(crowd: &Crowd) -> Option<Sampled> {
-    let samples = crowd.clients.iter().filter_map(|client| client.sample.as_ref());
+fn sampled(crowds: &Crowds) -> Option<Sampled> {
+    let samples = crowds.clients().filter_map(|client| client.sample.as_ref());
     let reports: Vec<check::Report> = samples.map(|sample| sample.report()).collect();
     if reports.is_empty() {
         return None;

@@ -1,6 +1,6 @@
 //! The load of HLS players: each has one connection, a playlist of its own, and takes every segment that is listed.
 //!
-//! One thread. Answers that are waited for (playlists) are looked at all the time, so that their times are exact; bodies
+//! Each thread has players of its own. Answers that are waited for (playlists) are looked at all the time, so that their times are exact; bodies
 //! of segments are discarded in the kernel, in slices, so that they do not delay the former for long.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::client::Gone;
 use super::crowd::{connect, received};
 use super::figures::Used;
-use super::{Error, Figures, Options, Server};
+use super::{Error, Figures, Options, Server, threads};
 use crate::floor::{DISCARD_LEN_MAX, EVENTS_MAX};
 use crate::player::Head;
 use crate::report::{Machine, Plot, Report, Summary, Table, Times};
@@ -51,6 +51,8 @@ enum Wait {
 
 /// One player.
 struct Viewer {
+    /// Its number among the players of all threads, from which its channel and its address follow.
+    place: usize,
     stream: Option<TcpStream>,
     wait: Wait,
     gone: Option<Gone>,
@@ -68,7 +70,7 @@ struct Viewer {
     segment_bytes: u64,
 }
 
-/// All of them.
+/// Those of one thread.
 struct Crowd<'a> {
     options: &'a Options,
     viewers: Vec<Viewer>,
@@ -95,6 +97,15 @@ impl Counts {
     fn since(since: Instant) -> Self {
         let (playlists, segment_times) = Default::default();
         Self { since, bytes: 0, segments: 0, missed: 0, late: 0, playlists, segment_times }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.segments += other.segments;
+        self.missed += other.missed;
+        self.late += other.late;
+        self.playlists.add_all(&other.playlists);
+        self.segment_times.add_all(&other.segment_times);
     }
 }
 
@@ -199,35 +210,37 @@ pub fn versus(options: &Options, rounds: usize, mut progress: impl FnMut(&str)) 
 /// As for [`super::run`].
 pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<HlsFigures, Error> {
     options.check()?;
-    if let Some(core) = options.core {
-        sys::pin(core).map_err(|cause| Error::System { what: "pinning to the core", cause })?;
-    }
+    threads::pin(&options.cores)?;
     let usage = || options.server.as_ref().map(Server::usage).transpose();
     let before = usage()?;
-    let mut crowd = Crowd::new(options).map_err(Error::epoll)?;
+    let parts = options.cores.len().max(1);
+    let crowds = (0..parts).map(|part| Crowd::new(options, (part, parts)));
+    let mut crowds = crowds.collect::<io::Result<Vec<_>>>().map_err(Error::epoll)?;
     progress(&format!("{} players join over HLS within {:?}", options.clients, options.ramp));
     if !options.at_once {
-        crowd.begin_with_one_each().map_err(Error::epoll)?;
+        begin_with_one_each(&mut crowds, options)?;
     }
     let joined = Instant::now() + options.ramp + options.answer_timeout;
-    while crowd.viewers.iter().any(Viewer::is_joining) && Instant::now() < joined {
-        crowd.play(Duration::from_millis(20)).map_err(Error::epoll)?;
+    while viewers(&crowds).any(Viewer::is_joining) && Instant::now() < joined {
+        play(&mut crowds, options, Duration::from_millis(20))?;
     }
-    let joins: Times = crowd.viewers.iter().filter_map(Viewer::join_time).collect();
-    crowd.play(options.settle.0).map_err(Error::epoll)?;
-    if crowd.viewers.iter().all(|viewer| viewer.gone.is_some() || viewer.is_joining()) {
+    let joins: Times = viewers(&crowds).filter_map(Viewer::join_time).collect();
+    play(&mut crowds, options, options.settle.0)?;
+    if !viewers(&crowds).any(Viewer::is_playing) {
         let reasons: Vec<String> =
-            crowd.gone().iter().map(|(why, count)| format!("{count} × {why}")).collect();
+            gone(&crowds).iter().map(|(why, count)| format!("{count} × {why}")).collect();
         return Err(Error::NobodyServed(reasons.join(", ")));
     }
     progress(&format!("measuring for {:?}", options.duration));
     let (from, started, own) = (usage()?, Instant::now(), sys::process_cpu());
-    crowd.counts = Counts::since(started);
-    crowd.play(options.duration).map_err(Error::epoll)?;
+    crowds.iter_mut().for_each(|crowd| crowd.counts = Counts::since(started));
+    play(&mut crowds, options, options.duration)?;
     let (to, elapsed) = (usage()?, started.elapsed());
     let player_cpu = (sys::process_cpu() - own).as_secs_f64() / elapsed.as_secs_f64();
     let seconds = elapsed.as_secs_f64();
-    let gb = crowd.counts.bytes as f64 / 1e9;
+    let mut counts = Counts::since(started);
+    crowds.iter().for_each(|crowd| counts.add_all(&crowd.counts));
+    let gb = counts.bytes as f64 / 1e9;
     let used = before.zip(from).zip(to).map(|((before, from), to)| {
         let pids = options.server.as_ref().map(|server| server.pids().to_vec()).unwrap_or_default();
         Used::between(pids, (before, from, to), seconds, gb)
@@ -238,26 +251,62 @@ pub(super) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<H
     Ok(HlsFigures {
         machine: Machine::here(),
         clients: options.clients,
-        played: crowd.viewers.iter().filter(|viewer| viewer.gone.is_none() && !viewer.is_joining()).count(),
+        played: viewers(&crowds).filter(|viewer| viewer.is_playing()).count(),
         seconds,
         gbit_s: gb * 8.0 / seconds,
         gb,
-        segments: crowd.counts.segments,
-        missed: crowd.counts.missed,
-        late: crowd.counts.late,
-        playlist: crowd.counts.playlists.summary(),
-        segment: crowd.counts.segment_times.summary(),
+        segments: counts.segments,
+        missed: counts.missed,
+        late: counts.late,
+        playlist: counts.playlists.summary(),
+        segment: counts.segment_times.summary(),
         join: joins.summary(),
-        gone: crowd.gone(),
+        gone: gone(&crowds),
         server: used,
         memory_per_player: memory,
         player_cpu,
     })
 }
 
+fn viewers<'a>(crowds: &'a [Crowd<'_>]) -> impl Iterator<Item = &'a Viewer> {
+    crowds.iter().flat_map(|crowd| &crowd.viewers)
+}
+
+fn play(crowds: &mut [Crowd<'_>], options: &Options, time: Duration) -> Result<(), Error> {
+    let until = Instant::now() + time;
+    threads::on_each(crowds, &options.cores, |crowd| crowd.play(until)).map_err(Error::epoll)
+}
+
+/// Lets one player of each channel begin, and the others come once it has its playlist. Whoever comes before there is one gets it
+/// in the same moment as all others who do, and goes on asking together with them.
+fn begin_with_one_each(crowds: &mut [Crowd<'_>], options: &Options) -> Result<(), Error> {
+    let (now, firsts) = (Instant::now(), options.paths.len().min(options.clients));
+    let until = now + options.answer_timeout;
+    let all = |crowds: &mut [Crowd<'_>], due: &dyn Fn(&Viewer) -> Instant| {
+        crowds.iter_mut().flat_map(|crowd| &mut crowd.viewers).for_each(|viewer| viewer.due = due(viewer));
+    };
+    all(crowds, &|viewer| if viewer.place < firsts { now } else { until });
+    let is_awaited = |viewer: &Viewer| viewer.place < firsts && viewer.is_joining();
+    while viewers(crowds).any(is_awaited) && Instant::now() < until {
+        play(crowds, options, Duration::from_millis(20))?;
+    }
+    let now = Instant::now();
+    all(crowds, &|viewer| if viewer.place < firsts { viewer.due } else { due(now, options, viewer.place) });
+    Ok(())
+}
+
+fn gone(crowds: &[Crowd<'_>]) -> BTreeMap<String, usize> {
+    let mut reasons = BTreeMap::new();
+    for gone in viewers(crowds).filter_map(|viewer| viewer.gone) {
+        *reasons.entry(gone.to_string()).or_default() += 1;
+    }
+    reasons
+}
+
 impl Viewer {
-    fn new(due: Instant) -> Self {
+    fn new(place: usize, due: Instant) -> Self {
         Self {
+            place,
             stream: None,
             wait: Wait::Turn,
             gone: None,
@@ -279,6 +328,10 @@ impl Viewer {
         self.gone.is_none() && self.next.is_none()
     }
 
+    fn is_playing(&self) -> bool {
+        self.gone.is_none() && self.next.is_some()
+    }
+
     /// From connecting to the first playlist.
     fn join_time(&self) -> Option<Duration> {
         self.next.map(|_| self.asked.saturating_duration_since(self.started))
@@ -286,11 +339,13 @@ impl Viewer {
 }
 
 impl<'a> Crowd<'a> {
-    fn new(options: &'a Options) -> io::Result<Self> {
+    /// One of several crowds, who take players in turn.
+    fn new(options: &'a Options, (part, parts): (usize, usize)) -> io::Result<Self> {
         let now = Instant::now();
+        let places = (part..options.clients).step_by(parts);
         Ok(Self {
             options,
-            viewers: (0..options.clients).map(|place| Viewer::new(due(now, options, place))).collect(),
+            viewers: places.map(|place| Viewer::new(place, due(now, options, place))).collect(),
             watched: Epoll::new(EVENTS_MAX)?,
             bodies: Epoll::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
@@ -299,34 +354,7 @@ impl<'a> Crowd<'a> {
         })
     }
 
-    /// Lets one player of each channel begin, and the others come once it has its playlist. Whoever comes before there is one
-    /// gets it in the same moment as all others who do, and goes on asking together with them.
-    fn begin_with_one_each(&mut self) -> io::Result<()> {
-        let (now, firsts) = (Instant::now(), self.options.paths.len().min(self.viewers.len()));
-        let until = now + self.options.answer_timeout;
-        for (place, viewer) in self.viewers.iter_mut().enumerate() {
-            viewer.due = if place < firsts { now } else { until };
-        }
-        while self.viewers[..firsts].iter().any(Viewer::is_joining) && Instant::now() < until {
-            self.play(Duration::from_millis(20))?;
-        }
-        let now = Instant::now();
-        for (place, viewer) in self.viewers.iter_mut().enumerate().skip(firsts) {
-            viewer.due = due(now, self.options, place);
-        }
-        Ok(())
-    }
-
-    fn gone(&self) -> BTreeMap<String, usize> {
-        let mut reasons = BTreeMap::new();
-        for gone in self.viewers.iter().filter_map(|viewer| viewer.gone) {
-            *reasons.entry(gone.to_string()).or_default() += 1;
-        }
-        reasons
-    }
-
-    fn play(&mut self, time: Duration) -> io::Result<()> {
-        let until = Instant::now() + time;
+    fn play(&mut self, until: Instant) -> io::Result<()> {
         while Instant::now() < until {
             self.take_turns();
             self.watch(Duration::ZERO)?;
@@ -359,8 +387,8 @@ impl<'a> Crowd<'a> {
     }
 
     fn connect(&mut self, number: usize) -> Result<(), Gone> {
-        let source = number as u32 % self.options.sources;
         let viewer = &mut self.viewers[number];
+        let source = viewer.place as u32 % self.options.sources;
         let failed = |error: io::Error| Gone::NoConnection(error.kind());
         let stream =
             connect(self.options.target, (self.options.sources > 1).then_some(source)).map_err(failed)?;
@@ -413,9 +441,9 @@ impl<'a> Crowd<'a> {
 
     /// The connection stands or has failed.
     fn enter(&mut self, number: usize) -> Result<(), Gone> {
-        let path =
-            self.options.paths[number % self.options.paths.len()].replacen("getstream", "manifest.m3u8", 1);
         let viewer = &mut self.viewers[number];
+        let channel = &self.options.paths[viewer.place % self.options.paths.len()];
+        let path = channel.replacen("getstream", "manifest.m3u8", 1);
         let Some(stream) = &viewer.stream else { return Ok(()) };
         if let Ok(Some(error)) = stream.take_error() {
             return Err(Gone::NoConnection(error.kind()));
@@ -653,7 +681,9 @@ mod tests {
     /// and a fault where segments are refused. The server is of a few lines: the list grows by one segment in 200 ms.
     #[test]
     fn players_take_every_segment_that_is_listed() {
-        for (is_sick, bytes) in [(false, 10_000), (true, 0)] {
+        for (is_sick, bytes, cores) in
+            [(false, 10_000, vec![]), (false, 10_000, vec![0, 0]), (true, 0, vec![])]
+        {
             let server = TestServer::start(is_sick);
             let paths = vec![format!("/ace/getstream?id={}", nth(0).0)];
             let options = Options {
@@ -661,6 +691,7 @@ mod tests {
                 ramp: Duration::from_millis(50),
                 settle: (Duration::from_millis(200), Duration::from_secs(1)),
                 duration: Duration::from_secs(1),
+                cores,
                 ..Options::new(server.0, paths)
             };
             let figures = run(&options, &mut |_| {});

@@ -82,12 +82,12 @@ pub(super) fn run(
         // Which comes first alternates, so that a drift of the machine does not favour one of them.
         for with_stalled in [round % 2 == 1, round % 2 == 0] {
             if with_stalled {
-                run.crowd.add(&vec![Kind::Stalled; run.options.stalled], Duration::ZERO);
+                run.crowds.add(&vec![Kind::Stalled; run.options.stalled], Duration::ZERO);
                 run.join()?;
             }
             run.play(PAUSE)?;
             let figures = run.measure(progress)?;
-            run.crowd.dismiss_stalled();
+            run.crowds.dismiss_stalled();
             let name = if with_stalled { "with" } else { "without" };
             let gap = worst_ms(&figures);
             progress(&format!(

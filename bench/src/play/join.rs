@@ -89,32 +89,32 @@ pub fn storms(
         players,
         within_s: within.as_secs_f64(),
         checked,
-        joins: Joins { first_byte: all.0.summary(), decodable: all.1.summary() },
+        joins: Joins::of(&all),
         storms,
     })
 }
 
 fn one(run: &mut Run<'_>, kinds: &[Kind], within: Duration) -> Result<(Storm, (Times, Times)), Error> {
     let usage = |run: &Run<'_>| run.options.server.as_ref().map(Server::usage).transpose();
-    let (watchers, before) = (run.crowd.clients.len(), usage(run)?);
-    run.crowd.begin_interval();
-    run.crowd.add(kinds, within);
+    let (watchers, before) = (run.crowds.mark(), usage(run)?);
+    run.crowds.begin_interval();
+    run.crowds.add(kinds, within);
     run.join()?;
     run.play(PAUSE)?;
-    run.crowd.end_interval();
-    let (there, came) = run.crowd.clients.split_at(watchers);
-    let gap = there.iter().filter(|it| it.is_served()).map(|it| it.longest_gap).max();
-    let times = figures::join_times(came);
+    run.crowds.end_interval();
+    let (there, came) = (run.crowds.before(&watchers), run.crowds.since(&watchers));
+    let gap = there.clone().filter(|it| it.is_served()).map(|it| it.longest_gap).max();
+    let times = figures::join_times(came.clone());
     let mut storm = Storm {
         players: kinds.len(),
-        joined: came.iter().filter(|client| client.is_served()).count(),
-        joins: Joins { first_byte: times.0.summary(), decodable: times.1.summary() },
-        gone: figures::gone(came.iter()),
+        joined: came.clone().filter(|client| client.is_served()).count(),
+        joins: Joins::of(&times),
+        gone: figures::gone(came),
         watchers_gap_ms: gap.unwrap_or_default().as_secs_f64() * 1e3,
-        watchers_gone: there.iter().filter(|client| !client.is_served()).count(),
+        watchers_gone: there.filter(|client| !client.is_served()).count(),
         cpu_ms_per_join: None,
     };
-    run.crowd.dismiss_from(watchers);
+    run.crowds.dismiss_since(&watchers);
     run.play(PAUSE)?;
     let used = before.zip(usage(run)?).map(|(before, after)| after.cpu_s - before.cpu_s);
     storm.cpu_ms_per_join = used.map(|cpu_s| cpu_s * 1e3 / kinds.len() as f64);

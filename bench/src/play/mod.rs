@@ -1,4 +1,4 @@
-//! The load: thousands of players from one thread, and what they and the server experienced.
+//! The load: thousands of players from one thread for each core they may have, and what they and the server experienced.
 //!
 //! A run connects its players within a ramp, waits until their streams have settled (joiners first catch up with what
 //! the server holds for them), then measures for a given time and stops. Everything is bounded in time. Only loopback
@@ -15,6 +15,7 @@ mod join;
 pub mod server;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,10 +30,12 @@ pub use server::{Server, Usage};
 
 use crate::sys;
 use client::Kind;
-use crowd::{Crowd, Habits, SOURCES_MAX};
+use crowd::{Habits, SOURCES_MAX};
+use threads::Crowds;
 
-/// Descriptors beside the players' sockets.
+/// Descriptors beside the players' sockets, and those of a thread that plays.
 const FDS_SPARE: u64 = 64;
+const FDS_PER_THREAD: u64 = 2;
 /// Between two looks at how a measurement goes.
 const MOMENT: Duration = Duration::from_secs(1);
 /// Looks that are kept; a longer measurement has longer moments.
@@ -79,8 +82,8 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// Loopback addresses that players come from.
     pub sources: u32,
-    /// Core to run on.
-    pub core: Option<usize>,
+    /// Cores to play on, a thread on each; none leaves one thread to the kernel.
+    pub cores: Vec<usize>,
     /// Whose CPU time and memory to read.
     pub server: Option<Server>,
     /// Name of the source's delivery profile, for the report.
@@ -110,7 +113,7 @@ impl Options {
             settle: (Duration::from_secs(2), Duration::from_secs(30)),
             answer_timeout: Duration::from_secs(60),
             sources: 1,
-            core: None,
+            cores: Vec::new(),
             server: None,
             profile_name: "unnamed".to_owned(),
             at_once: false,
@@ -152,7 +155,8 @@ impl Options {
         {
             return refuse(format!("{per_second} players a second that stay for {stay:?} each"));
         }
-        let wanted = (self.clients + self.stalled) as u64 + passing.ceil() as u64 + FDS_SPARE;
+        let spare = FDS_SPARE + FDS_PER_THREAD * self.cores.len() as u64;
+        let wanted = (self.clients + self.stalled) as u64 + passing.ceil() as u64 + spare;
         let limit = sys::raise_descriptor_limit().map_err(|cause| Error::System { what: "limits", cause })?;
         if wanted > limit {
             return Err(Error::Descriptors { wanted, limit });
@@ -267,10 +271,10 @@ pub fn run_and(
     begin: impl FnOnce(),
 ) -> Result<Figures, Error> {
     let mut run = Run::start(options, &mut progress)?;
-    run.crowd.add(&vec![Kind::Stalled; options.stalled], options.ramp);
+    run.crowds.add(&vec![Kind::Stalled; options.stalled], options.ramp);
     run.settle(&mut progress)?;
     if let Some((per_second, stay)) = options.churn {
-        run.crowd.add_passing(per_second, stay);
+        run.crowds.add_passing(per_second, stay);
     }
     progress(&format!("measuring for {:?}", options.duration));
     begin();
@@ -297,10 +301,10 @@ pub fn interleave(
     interleave::run(&mut run, rounds, &mut progress)
 }
 
-/// A crowd at work.
+/// Players at work.
 struct Run<'a> {
     options: &'a Options,
-    crowd: Crowd,
+    crowds: Crowds,
     before: Option<Usage>,
     settled: bool,
 }
@@ -309,18 +313,16 @@ impl<'a> Run<'a> {
     /// Lets the judged players begin to connect.
     fn start(options: &'a Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         options.check()?;
-        if let Some(core) = options.core {
-            sys::pin(core).map_err(|cause| Error::System { what: "pinning to the core", cause })?;
-        }
+        threads::pin(&options.cores)?;
         let before = options.server.as_ref().map(Server::usage).transpose()?;
-        let mut crowd = Crowd::new(options.habits()).map_err(Error::epoll)?;
+        let mut crowds = Crowds::new(&options.habits(), &options.cores).map_err(Error::epoll)?;
         progress(&format!("{} players join within {:?}", options.clients, options.ramp));
-        crowd.add(&options.kinds(), options.ramp);
-        Ok(Self { options, crowd, before, settled: false })
+        crowds.add(&options.kinds(), options.ramp);
+        Ok(Self { options, crowds, before, settled: false })
     }
 
     fn play(&mut self, time: Duration) -> Result<(), Error> {
-        self.crowd.run(Instant::now() + time).map_err(Error::epoll)
+        self.crowds.run(Instant::now() + time).map_err(Error::epoll)
     }
 
     /// Plays until everybody has joined and has caught up.
@@ -330,13 +332,13 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         self.play(least)?;
         loop {
-            self.crowd.begin_interval();
+            self.crowds.begin_interval();
             let step = Instant::now();
             self.play(SETTLE_STEP)?;
-            let served = self.crowd.clients.iter().filter(|client| client.is_served());
-            let (count, bytes) = served.fold((0, 0), |all, client| (all.0 + 1, all.1 + client.measured));
+            let (count, bytes) =
+                self.crowds.served().fold((0, 0), |all, client| (all.0 + 1, all.1 + client.measured));
             if count == 0 {
-                return Err(Error::NobodyServed(figures::reasons(&self.crowd)));
+                return Err(Error::NobodyServed(figures::reasons(&self.crowds)));
             }
             let mbit_each = bytes as f64 / step.elapsed().as_secs_f64() / 125_000.0 / f64::from(count);
             self.settled = mbit_each <= self.options.mbit * SETTLED_FACTOR;
@@ -352,7 +354,7 @@ impl<'a> Run<'a> {
 
     /// Plays until nobody is on the way any more; the answer timeout bounds it.
     fn join(&mut self) -> Result<(), Error> {
-        while !self.crowd.has_joined() {
+        while !self.crowds.has_joined() {
             self.play(Duration::from_millis(20))?;
         }
         Ok(())
@@ -362,9 +364,9 @@ impl<'a> Run<'a> {
         let usage = |server: &Option<Server>| server.as_ref().map(Server::usage).transpose();
         let from = usage(&self.options.server)?;
         let (started, own) = (Instant::now(), sys::process_cpu());
-        self.crowd.begin_interval();
+        self.crowds.begin_interval();
         let moments = self.moments(started, from, progress)?;
-        self.crowd.end_interval();
+        self.crowds.end_interval();
         let to = usage(&self.options.server)?;
         let elapsed = started.elapsed();
         let used = match (self.before, from, to) {
@@ -372,7 +374,7 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let own_cpu = (sys::process_cpu() - own).as_secs_f64() / elapsed.as_secs_f64();
-        Ok(figures::collect((self.options, self.settled), &self.crowd, elapsed, used, own_cpu, moments))
+        Ok(figures::collect((self.options, self.settled), &self.crowds, elapsed, used, own_cpu, moments))
     }
 
     /// Plays for the time of the measurement and looks at it every second.
@@ -386,11 +388,11 @@ impl<'a> Run<'a> {
         let end = started + self.options.duration;
         let (mut moments, mut last, mut received) = (Vec::new(), started, 0);
         while last < end {
-            self.crowd.run((last + step).min(end)).map_err(Error::epoll)?;
+            self.crowds.run((last + step).min(end)).map_err(Error::epoll)?;
             let now = Instant::now();
             let seconds = (now - last).as_secs_f64();
-            let served = self.crowd.clients.iter().filter(|client| client.is_served()).count();
-            let measured = self.crowd.measured();
+            let served = self.crowds.served().count();
+            let measured = self.crowds.measured();
             // A server that is gone is a fault of the end of the measurement, not of a look at it.
             let usage = self.options.server.as_ref().and_then(|server| server.glance().ok());
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -398,7 +400,7 @@ impl<'a> Run<'a> {
                 at_s: (now - started).as_secs_f64(),
                 players: served,
                 gbit_s: (measured - received) as f64 * 8.0 / seconds / 1e9,
-                gap_ms: self.crowd.take_gap().as_secs_f64() * 1e3,
+                gap_ms: self.crowds.take_gap().as_secs_f64() * 1e3,
                 cpu_pct: usage.zip(used).map(|(now, then)| (now.cpu_s - then.cpu_s) / seconds * 100.0),
                 rss_mib: usage.map(|usage| mib(usage.rss)),
                 tcp_mib: usage.map(|usage| mib(usage.host_tcp)),

@@ -122,15 +122,26 @@ fn play(server: &TestServer, change: impl FnOnce(&mut Options)) -> Figures {
     run(&options, |_| {}).expect("the run goes through")
 }
 
-/// Guards the plain case: everybody joins and gets the rate, the sample is clean, and the server's use is read.
+/// The core that every machine has: twice, for two threads.
+const CORES: [&[usize]; 2] = [&[], &[0, 0]];
+
+/// Guards the plain case, with one thread and with two: everybody joins and gets the rate, the sample is clean, and the server's
+/// use is read.
 #[test]
 fn a_good_server_has_no_fault() {
+    for cores in CORES {
+        a_good_server(cores);
+    }
+}
+
+fn a_good_server(cores: &[usize]) {
     let server = TestServer::start(Misbehaviour::None);
     let figures = play(&server, |options| {
         options.paced_share = 0.5;
         options.stalled = 2;
         options.stalled_after = 10_000;
         options.sources = 4;
+        options.cores = cores.to_vec();
         options.server = Some(Server::listening_on(server.address).expect("this process"));
     });
     assert_eq!(figures.faults(), Vec::<String>::new(), "{figures}");
@@ -151,6 +162,11 @@ fn a_good_server_has_no_fault() {
     let table = figures.to_string();
     assert!(table.contains("join, decodable") && table.contains("server CPU"), "{table}");
     assert!(serde_json::to_string(&figures).expect("plain data").contains("\"cpu_s_per_gb\":"));
+    let Figures { player_cpu, player_cpu_busiest, .. } = figures;
+    assert!(
+        player_cpu_busiest > 0.0 && player_cpu_busiest <= player_cpu,
+        "{player_cpu} {player_cpu_busiest}"
+    );
 }
 
 /// Guards that refusals and early ends are counted by their reason.
@@ -168,17 +184,22 @@ fn players_that_are_gone_are_counted_by_reason() {
 /// Guards that players who pass come again and again and are counted for themselves, served or not.
 #[test]
 fn players_pass_beside_those_who_stay() {
-    let server = TestServer::start(Misbehaviour::None);
     let passing = |options: &mut Options| options.churn = Some((20.0, Duration::from_millis(500)));
-    let figures = play(&server, passing);
-    assert_eq!(figures.faults(), Vec::<String>::new(), "{figures}");
-    let passed = figures.passed.as_ref().expect("there were some");
-    // Twenty a second for two seconds, of which the last ten are still there; a slow machine lets fewer come.
-    assert!((15..=31).contains(&passed.served), "{figures}");
-    assert_eq!(passed.first_byte.expect("served").count as usize, passed.served);
-    assert_eq!(figures.joins.first_byte.expect("those who stay").count, 12);
-    assert!(figures.gbit_s > 15.0 * MBIT / 1e3, "what those who left received counts: {figures}");
-    assert!(figures.to_string().contains("passed, first byte"), "{figures}");
+    for cores in CORES {
+        let server = TestServer::start(Misbehaviour::None);
+        let figures = play(&server, |options| {
+            passing(options);
+            options.cores = cores.to_vec();
+        });
+        assert_eq!(figures.faults(), Vec::<String>::new(), "{figures}");
+        let passed = figures.passed.as_ref().expect("there were some");
+        // Twenty a second for two seconds, of which the last ten are still there; a slow machine lets fewer come.
+        assert!((15..=31).contains(&passed.served), "{figures}");
+        assert_eq!(passed.first_byte.expect("served").count as usize, passed.served);
+        assert_eq!(figures.joins.first_byte.expect("those who stay").count, 12);
+        assert!(figures.gbit_s > 15.0 * MBIT / 1e3, "what those who left received counts: {figures}");
+        assert!(figures.to_string().contains("passed, first byte"), "{figures}");
+    }
 
     let server = TestServer::start(Misbehaviour::RefusesHalf);
     let figures = play(&server, |options| {
@@ -279,7 +300,7 @@ fn bad_options_are_refused_before_anything_is_sent() {
     assert!(refused(&|it| it.paced_share = 1.5).contains("paced share"));
     assert!(refused(&|it| it.mbit = f64::NAN).contains("Mbit/s"));
     assert!(refused(&|it| it.sources = 0).contains("source addresses"));
-    assert!(refused(&|it| it.core = Some(100_000)).contains("core"));
+    assert!(refused(&|it| it.cores = vec![100_000]).contains("core"));
     let nobody = refused(&|it| (it.clients, it.settle) = (3, (Duration::ZERO, Duration::ZERO)));
     assert!(nobody.contains("3 × no connection"), "{nobody}");
 }
@@ -299,17 +320,19 @@ fn kinds_are_spread_evenly() {
 /// Guards: storms come and go while others watch, each is told, those who were turned away are counted, and nobody of an earlier storm is left.
 #[test]
 fn storms_come_and_go() {
-    let server = TestServer::start(Misbehaviour::None);
-    let options = Options { clients: 3, checked: 1, ..server.options() };
     let crowd = (6, 2, Duration::from_millis(50));
-    let storms = storms(&options, crowd, 2, |_| {}).expect("the run goes through");
-    assert_eq!(storms.faults(), Vec::<String>::new(), "{storms}");
-    for storm in &storms.storms {
-        assert_eq!((storm.players, storm.joined, storm.watchers_gone), (6, 6, 0), "{storms}");
-        assert_eq!(storm.joins.first_byte.map(|times| times.count), Some(6));
-        assert_eq!(storm.joins.decodable.map(|times| times.count), Some(2));
+    for cores in CORES {
+        let server = TestServer::start(Misbehaviour::None);
+        let options = Options { clients: 3, checked: 1, cores: cores.to_vec(), ..server.options() };
+        let storms = storms(&options, crowd, 2, |_| {}).expect("the run goes through");
+        assert_eq!(storms.faults(), Vec::<String>::new(), "{storms}");
+        for storm in &storms.storms {
+            assert_eq!((storm.players, storm.joined, storm.watchers_gone), (6, 6, 0), "{storms}");
+            assert_eq!(storm.joins.first_byte.map(|times| times.count), Some(6));
+            assert_eq!(storm.joins.decodable.map(|times| times.count), Some(2));
+        }
+        assert_eq!(storms.joins.first_byte.map(|times| times.count), Some(12));
     }
-    assert_eq!(storms.joins.first_byte.map(|times| times.count), Some(12));
     let turned_away = TestServer::start(Misbehaviour::RefusesHalf);
     let options = Options { clients: 3, ..turned_away.options() };
     let storms = play_storms(&options, crowd);

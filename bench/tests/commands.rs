@@ -31,6 +31,8 @@ fn the_floor_prints_its_figures_as_json() {
         let sent = figures["gbit_s"].as_f64().expect("a number");
         assert!((0.12..=0.17).contains(&sent), "{figures}");
         assert!(figures["cpu_s_per_gb"].as_f64().is_some_and(|cpu| cpu > 0.0), "{figures}");
+        let [middle, most] = ["round_p50_ms", "round_max_ms"].map(|name| figures[name].as_f64());
+        assert!(middle.is_some_and(|middle| middle > 15.0) && most >= middle, "{figures}");
     }
 }
 

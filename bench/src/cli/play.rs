@@ -66,7 +66,11 @@ impl fmt::Display for Played {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.figures)?;
         if let Some(floor) = &self.floor {
-            writeln!(f, "floor {:.4} s/GB, {:.3} Gbit/s", floor.cpu_s_per_gb, floor.gbit_s)?;
+            let Floor { cpu_s_per_gb, gbit_s, ticks, overran, round_p50_ms, round_max_ms, .. } = floor;
+            writeln!(
+                f,
+                "floor {cpu_s_per_gb:.4} s/GB, {gbit_s:.3} Gbit/s, {overran} of {ticks} rounds longer than a tick, {round_p50_ms:.0} ms (p50) and {round_max_ms:.0} ms (max) from one to the next"
+            )?;
         }
         self.floor_ratio.iter().try_for_each(|ratio| writeln!(f, "server/floor {ratio:.2}"))
     }

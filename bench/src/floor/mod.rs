@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
+use crate::report::Times;
 use crate::sys::{self, Epoll, Interest};
 pub use paths::Path;
 use paths::Way;
@@ -86,6 +87,10 @@ pub struct Figures {
     pub ticks: u64,
     /// Rounds that took longer than a tick.
     pub overran: u64,
+    /// From the beginning of one round to that of the next, in the middle and at most, in milliseconds: the gaps of its players.
+    pub round_p50_ms: f64,
+    /// The longest of them.
+    pub round_max_ms: f64,
     /// Memory of all TCP sockets of the host, players' included, at the end and beyond what it was before, in 10^6 bytes.
     pub tcp_mb: f64,
 }
@@ -236,8 +241,11 @@ impl Sender {
     fn run(mut self, tcp_before: u64) -> Result<Figures, Error> {
         let (start, cpu) = (Instant::now(), sys::process_cpu());
         let (mut next, mut ticks, mut overran) = (start, 0, 0);
+        let (mut rounds, mut before) = (Times::default(), None);
         while start.elapsed() < self.options.duration {
             thread::sleep(next.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            before.replace(now).iter().for_each(|before| rounds.add(now - *before));
             let target = (start.elapsed().as_secs_f64() * self.rate) as u64;
             self.append(target).map_err(cannot("write to the memory file"))?;
             self.round().map_err(cannot("send"))?;
@@ -251,6 +259,7 @@ impl Sender {
         }
         let wall = start.elapsed().as_secs_f64();
         let cpu = (sys::process_cpu() - cpu).as_secs_f64();
+        let rounds = rounds.summary();
         Ok(Figures {
             path: self.options.path,
             clients: self.clients.len(),
@@ -263,6 +272,8 @@ impl Sender {
             blocked: self.blocked,
             ticks,
             overran,
+            round_p50_ms: rounds.map_or(0.0, |rounds| rounds.p50_ms),
+            round_max_ms: rounds.map_or(0.0, |rounds| rounds.max_ms),
             tcp_mb: tcp_bytes().saturating_sub(tcp_before) as f64 / 1e6,
         })
     }

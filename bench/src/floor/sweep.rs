@@ -151,6 +151,8 @@ mod tests {
                 blocked: 2,
                 ticks: 1,
                 overran: 0,
+                round_p50_ms: 0.0,
+                round_max_ms: 0.0,
                 tcp_mb: 0.0,
             })
         };

@@ -37,6 +37,10 @@ fn players_play_on_over_a_failover() {
     let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).start();
     let url = format!("http://{}/ace/manifest.m3u8?id={id}", appliance.addr());
     let seconds = LENGTH;
+    // Somebody has watched for as long as the list is: with a short one VLC begins close to its end, looks for more only each four
+    // seconds, and runs dry each time, which would hide what a failover does to it.
+    let before = appliance.player(id).start();
+    before.wait_more(26 * RATE, Duration::from_secs(60)).expect("it plays");
 
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-hide_banner", "-nostdin", "-v", "error", "-nostats", "-progress", "pipe:1", "-i", &url]);
@@ -53,7 +57,7 @@ fn players_play_on_over_a_failover() {
 
     let playing = || appliance.json("/proxy/status")["total_clients"].as_u64().unwrap_or(0);
     // Where a player is not installed its test is skipped, with the reason printed.
-    let all_there = || playing() == 3 || [&ffmpeg, &mpv, &vlc].iter().any(|player| player.is_finished());
+    let all_there = || playing() == 4 || [&ffmpeg, &mpv, &vlc].iter().any(|player| player.is_finished());
     until("all of them play", all_there);
     let segments = appliance.metric("sluice_hls_segments_total");
     until("they go on", || appliance.metric("sluice_hls_segments_total") >= segments + 3.0);
@@ -62,6 +66,7 @@ fn players_play_on_over_a_failover() {
     until("the other engine serves", || {
         engines[0].control().counters(infohash).is_ok_and(|it| it.readers == 1)
     });
+    drop(before);
 
     if let Some(said) = ffmpeg.join().expect("ffmpeg succeeds") {
         let frames = last(&said.out, "\nframe=").expect("a number of pictures");
@@ -84,8 +89,15 @@ fn players_play_on_over_a_failover() {
                 ["adaptive", "demux", "decoder", "packetizer"].iter().any(|it| line.contains(it));
             of_playing && line.contains(" error: ") || line.contains("buffer deadlock prevented")
         };
-        let wrong: Vec<&str> = said.complaints.lines().filter(is_wrong).collect();
-        assert_eq!(wrong, Vec::<&str>::new());
+        let lines: Vec<&str> = said.complaints.lines().collect();
+        if let Some(at) = lines.iter().position(is_wrong) {
+            // What it did just before is the only trace of why.
+            let around = lines[at.saturating_sub(80)..lines.len().min(at + 20)].join("\n");
+            panic!("line {at} of {}, and what stands around it:\n{around}", lines.len());
+        }
+        // It ran dry, and filled its buffer anew. A machine that works on other things may do that to it, now and then.
+        let dry = said.complaints.matches("is called too late").count();
+        assert!(dry < 4, "VLC ran dry {dry} times");
         let late = said.complaints.matches("picture is too late to be displayed").count();
         assert!(late < 25, "{late} pictures dropped");
     }

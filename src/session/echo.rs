@@ -6,8 +6,9 @@
 //! same bytes under a clock that has gone back. A still picture is none, since its time stamps go on; neither is a
 //! picture that comes again, nor a clock that jumps.
 //!
-//! Per session, never per client: a header look-up for each packet and a hash for each access unit. Rounds of more than
-//! [`REMEMBERED_MAX`] picked units, about an hour, are not noticed.
+//! Two memories look at the same: one has few units of a long time, the other all of the last moments, for a short round may
+//! hold none of the few. Per session, never per client: a header look-up for each packet and a hash for each access unit. Rounds
+//! of more than about an hour are not noticed.
 
 use crate::media::ts::Packet;
 use std::collections::VecDeque;
@@ -15,22 +16,48 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
-/// One of so many access units is picked: about one a second of what is seen in broadcasts.
-const PICKED_OF: u64 = 32;
-/// Picked units remembered, 16 KiB when there are as many. Looking through all of them once a second is a microsecond.
-const REMEMBERED_MAX: usize = 4096;
-/// Known units in a row it takes: a replacement that brings the last seconds again brings new ones soon.
-const KNOWN_MIN: u32 = 16;
-
 /// What a session remembers of its stream.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    /// Oldest first. Half a hash does: it takes [`KNOWN_MIN`] chance likenesses in a row to be wrong.
+    /// One of 32 units, 16 KiB of them: about one a second of what is seen in broadcasts, for an hour. A replacement that brings
+    /// the last seconds again brings new ones soon.
+    long: Memory<32, 4096, 16>,
+    /// All of the last 1,024 units, 4 KiB: a round of more holds some that the other one has, but for one time in 10^14.
+    short: Memory<1, 1024, 512>,
+}
+
+/// One of `PICKED_OF` access units, at most `MAX` of them, and whether `KNOWN_MIN` in a row were among them. Looking through 4,096
+/// is a microsecond.
+#[derive(Debug, Default)]
+struct Memory<const PICKED_OF: u64, const MAX: usize, const KNOWN_MIN: u32> {
+    /// Oldest first. Half a hash does: it takes `KNOWN_MIN` chance likenesses in a row to be wrong.
     remembered: VecDeque<u32>,
     /// When something new came last.
     new_at: Option<Instant>,
     /// Known units in a row since then.
     known: u32,
+}
+
+impl<const PICKED_OF: u64, const MAX: usize, const KNOWN_MIN: u32> Memory<PICKED_OF, MAX, KNOWN_MIN> {
+    fn unit(&mut self, now: Instant, hash: u64) {
+        if !hash.is_multiple_of(PICKED_OF) {
+            return;
+        }
+        let unit = (hash >> 32) as u32;
+        if self.remembered.contains(&unit) {
+            self.known = self.known.saturating_add(1);
+            return;
+        }
+        (self.new_at, self.known) = (Some(now), 0);
+        if self.remembered.len() >= MAX {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(unit);
+    }
+
+    fn repeats_since(&self) -> Option<Instant> {
+        self.new_at.filter(|_| self.known >= KNOWN_MIN)
+    }
 }
 
 impl Echo {
@@ -48,24 +75,13 @@ impl Echo {
         let mut hasher = DefaultHasher::new();
         packet.payload().hash(&mut hasher);
         let hash = hasher.finish();
-        if !hash.is_multiple_of(PICKED_OF) {
-            return;
-        }
-        let unit = (hash >> 32) as u32;
-        if self.remembered.contains(&unit) {
-            self.known = self.known.saturating_add(1);
-            return;
-        }
-        (self.new_at, self.known) = (Some(now), 0);
-        if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(unit);
+        self.long.unit(now, hash);
+        self.short.unit(now, hash);
     }
 
     /// Since when only what was there before has come; `None` while anything new comes.
     pub(super) fn repeats_since(&self) -> Option<Instant> {
-        self.new_at.filter(|_| self.known >= KNOWN_MIN)
+        self.long.repeats_since().or(self.short.repeats_since())
     }
 
     /// What comes next is another broadcast.
@@ -121,6 +137,22 @@ mod tests {
         assert!((580..600).contains(&since), "{since}");
     }
 
+    /// Guards: a round is found whatever it holds, from a single picture on. Of rounds of a few seconds some hold no unit that the
+    /// long memory picks.
+    #[test]
+    fn short_rounds_are_found() {
+        for (round, from) in [1, 2, 25, 50, 125, 200, 500, 1000, 1500]
+            .into_iter()
+            .flat_map(|n| (0..20).map(move |from| (n, from)))
+        {
+            let since = repeats_since(round / 25 + 121, |at| unit((from * 10_000 + at % round) * 3600, 7));
+            assert!(
+                since.is_some_and(|since| since <= round / 25),
+                "{since:?} with rounds of {round} pictures"
+            );
+        }
+    }
+
     /// Guards against a broadcast being taken for a loop that is none: a still picture, pictures that come again under a clock
     /// that goes on, a clock that is set back under other pictures, and a few seconds that come again.
     #[test]
@@ -148,9 +180,10 @@ mod tests {
         for at in 0..200_000_u64 {
             echo.look(now, Some(PID), &unit(at, 7));
         }
-        assert_eq!(echo.remembered.len(), REMEMBERED_MAX);
+        assert_eq!((echo.long.remembered.len(), echo.short.remembered.len()), (4096, 1024));
         echo.look(now, None, &unit(0, 7));
         echo.forget();
-        assert!(echo.remembered.is_empty() && echo.repeats_since().is_none());
+        assert!(echo.long.remembered.is_empty() && echo.short.remembered.is_empty());
+        assert!(echo.repeats_since().is_none());
     }
 }

@@ -28,8 +28,8 @@ fn last(text: &str, name: &str) -> Option<u64> {
     rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Guards: ffmpeg, mpv and VLC play on over HLS while the engine is replaced under them: every picture is decoded, hardly
-/// one is dropped, none of them gives up, and when they are gone they are no longer counted.
+/// Guards: ffmpeg, mpv and VLC, the first to play a stream, play on over HLS while the engine is replaced under them: every picture
+/// is decoded, hardly one is dropped, none of them gives up or runs dry, and when they are gone they are no longer counted.
 #[test]
 fn players_play_on_over_a_failover() {
     let mut engines = engines();
@@ -37,11 +37,6 @@ fn players_play_on_over_a_failover() {
     let appliance = Setup::with_engines(&[&engines[0], &engines[1]]).start();
     let url = format!("http://{}/ace/manifest.m3u8?id={id}", appliance.addr());
     let seconds = LENGTH;
-    // Somebody has watched for as long as the list is: with a short one VLC begins close to its end, looks for more only each four
-    // seconds, and runs dry each time, which would hide what a failover does to it.
-    let before = appliance.player(id).start();
-    before.wait_more(26 * RATE, Duration::from_secs(60)).expect("it plays");
-
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-hide_banner", "-nostdin", "-v", "error", "-nostats", "-progress", "pipe:1", "-i", &url]);
     ffmpeg.args(["-t", &seconds.to_string(), "-f", "null", "-"]);
@@ -57,7 +52,7 @@ fn players_play_on_over_a_failover() {
 
     let playing = || appliance.json("/proxy/status")["total_clients"].as_u64().unwrap_or(0);
     // Where a player is not installed its test is skipped, with the reason printed.
-    let all_there = || playing() == 4 || [&ffmpeg, &mpv, &vlc].iter().any(|player| player.is_finished());
+    let all_there = || playing() == 3 || [&ffmpeg, &mpv, &vlc].iter().any(|player| player.is_finished());
     until("all of them play", all_there);
     let segments = appliance.metric("sluice_hls_segments_total");
     until("they go on", || appliance.metric("sluice_hls_segments_total") >= segments + 3.0);
@@ -66,7 +61,6 @@ fn players_play_on_over_a_failover() {
     until("the other engine serves", || {
         engines[0].control().counters(infohash).is_ok_and(|it| it.readers == 1)
     });
-    drop(before);
 
     if let Some(said) = ffmpeg.join().expect("ffmpeg succeeds") {
         let frames = last(&said.out, "\nframe=").expect("a number of pictures");

@@ -4,7 +4,7 @@
 
 use crate::handover::age;
 use crate::media::hls::playlist::{self, Kind};
-use crate::media::hls::{HeadState, KEPT_TARGETS, Mark, Point, SLACK, Segment, Segmenter};
+use crate::media::hls::{HeadState, Mark, Point, Segment, Segmenter};
 use crate::media::ts::{Continuity, PACKET, Packet, pes};
 use crate::session::{Feed, Kept, Readiness, Session};
 use crate::uring::Signal;
@@ -16,10 +16,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Segments a first playlist has, or one once it has been waited for the shortest target duration: a player that begins
-/// with fewer stalls at once.
-const FIRST_SEGMENTS: usize = 3;
-const FIRST_WAIT: Duration = Duration::from_secs(4);
+/// How long after its first segment a first playlist comes with less than a player needs to begin: groups may be endless.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// A viewer that has not asked for anything in so many target durations has left, if it may leave that soon.
 const IDLE_TARGETS: u32 = 3;
 /// Media looked at for the counters that a segment's tables must fit.
@@ -296,7 +294,8 @@ impl State {
             self.first_segment.get_or_insert(now);
         }
         let waited = self.first_segment.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
-        let publishes = !self.is_published && (kept >= FIRST_SEGMENTS || kept > 0 && waited >= FIRST_WAIT);
+        let publishes =
+            !self.is_published && (self.segmenter.is_enough() || kept > 0 && waited >= FIRST_WAIT);
         if publishes {
             self.is_published = true;
             self.segmenter.publish();
@@ -315,14 +314,14 @@ impl State {
         let oldest = self.segmenter.kept().next().or(self.segmenter.open()).map(|segment| segment.start);
         let held = self.holds.iter().filter(|(_, (_, until))| *until > now).map(|(_, (offset, _))| *offset);
         let from = held.chain(oldest).min();
-        Kept { time: self.segmenter.target() * KEPT_TARGETS + SLACK, from }
+        Kept { time: self.segmenter.kept_for(), from }
     }
 
     /// How long a segment can still be had: what it may be behind, less what it is.
     fn lifetime(&self, sequence: u64) -> Duration {
         let newer = self.segmenter.kept().rev().take_while(|segment| segment.sequence > sequence);
         let behind: Duration = newer.map(|segment| segment.duration).sum();
-        (self.segmenter.target() * KEPT_TARGETS + SLACK).saturating_sub(behind)
+        self.segmenter.kept_for().saturating_sub(behind)
     }
 }
 

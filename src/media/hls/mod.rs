@@ -14,7 +14,4 @@ mod segmenter;
 #[cfg(test)]
 mod tests;
 
-pub use segmenter::{
-    HeadState, KEPT_TARGETS, Mark, PART_TARGET, Part, Point, SLACK, Segment, Segmenter, TARGET_MAX,
-    TARGET_MIN,
-};
+pub use segmenter::{HeadState, Mark, PART_TARGET, Part, Point, Segment, Segmenter, TARGET_MAX, TARGET_MIN};

@@ -19,22 +19,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bounds of the target duration. The lower one is what players poll by; the upper one is where a group of pictures
-/// counts as endless.
+/// Bounds of the target duration, which is what players poll by: the lower one of groups that vary, for the longest so far is
+/// none for those to come, and the upper one where a group of pictures counts as endless.
 pub const TARGET_MIN: Duration = Duration::from_secs(4);
 /// See [`TARGET_MIN`].
 pub const TARGET_MAX: Duration = Duration::from_secs(10);
+/// Segments that differ by less, and there are so many, are of groups that do not vary: the target duration is theirs. With one of
+/// four seconds a player looks for segments of two every other time, and one that begins with the first list runs dry.
+const REGULAR: Duration = Duration::from_millis(200);
+const REGULAR_SEGMENTS: usize = 3;
+/// Target durations a player keeps between itself and the end of a list (RFC 8216, 6.3.3), and by how much segments may miss them
+/// that are a frame short of whole seconds.
+const FIRST_TARGETS: u32 = 3;
+const FIRST_SHORT: Duration = Duration::from_millis(300);
 /// How long a part lasts; only the last one of a segment may be shorter.
 pub const PART_TARGET: Duration = Duration::from_secs(1);
-/// Target durations listed at least (RFC 8216, 6.2.2 asks for three), and never fewer than so many segments.
-const LISTED_TARGETS: u64 = 6;
+/// Target durations listed at least (RFC 8216, 6.2.2 asks for three), shorter ones than [`TARGET_MIN`] counted as that, and never
+/// fewer than so many segments.
+const LISTED_TARGETS: u32 = 6;
 const LISTED_SEGMENTS: usize = 6;
 /// Target durations a segment can be had for: twice what is listed, and [`SLACK`] beyond.
-pub const KEPT_TARGETS: u32 = 12;
+const KEPT_TARGETS: u32 = 12;
 /// Segments kept at most, however short they are.
 const SEGMENTS_MAX: usize = 128;
 /// For players that are late with a list, or paused for a moment.
-pub const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(20);
 /// A segment is long enough from here on: two seconds, less the frame by which groups of two seconds miss them.
 const LONG_ENOUGH: Ticks = 2 * PTS_PER_S - PTS_PER_S / 10;
 /// By how much a segment may exceed the target duration: rounded it still equals it (RFC 8216, 4.3.3.1).
@@ -262,11 +271,14 @@ impl Segmenter {
 
     /// Fixes the target duration by the segments there are; to be called before the first playlist is published.
     pub fn publish(&mut self) {
-        if self.target.is_none() {
-            let longest = self.segments.iter().map(|segment| segment.duration).max().unwrap_or_default();
-            let whole = Duration::from_secs(longest.as_secs() + u64::from(longest.subsec_nanos() > 0));
-            self.target = Some(whole.clamp(TARGET_MIN, TARGET_MAX));
-        }
+        self.target.get_or_insert_with(|| fitting_target(&self.segments));
+    }
+
+    /// Whether a player can begin with what there is and not run dry.
+    pub fn is_enough(&self) -> bool {
+        let target = self.target.unwrap_or_else(|| fitting_target(&self.segments));
+        let time: Duration = self.segments.iter().map(|segment| segment.duration).sum();
+        time + FIRST_SHORT >= target * FIRST_TARGETS
     }
 
     /// The target duration, whole seconds.
@@ -274,9 +286,14 @@ impl Segmenter {
         self.target.unwrap_or(TARGET_MAX)
     }
 
+    /// How long a segment can be had.
+    pub fn kept_for(&self) -> Duration {
+        self.target().max(TARGET_MIN) * KEPT_TARGETS + SLACK
+    }
+
     /// The segments a playlist lists now, oldest first.
     pub fn listed(&self) -> impl DoubleEndedIterator<Item = &Segment> + ExactSizeIterator {
-        let wanted = ticks(self.target()) * LISTED_TARGETS;
+        let wanted = ticks(self.target().max(TARGET_MIN) * LISTED_TARGETS);
         let (mut count, mut time) = (0, 0);
         for segment in self.segments.iter().rev() {
             if count >= LISTED_SEGMENTS && time >= wanted {
@@ -487,7 +504,7 @@ impl Segmenter {
     }
 
     fn drop_old(&mut self) {
-        let kept = ticks(self.target()) * u64::from(KEPT_TARGETS) + ticks(SLACK);
+        let kept = ticks(self.kept_for());
         let mut behind: Ticks = self.segments.iter().map(|segment| ticks(segment.duration)).sum();
         while let Some(oldest) = self.segments.front() {
             behind -= ticks(oldest.duration);
@@ -497,6 +514,19 @@ impl Segmenter {
             self.segments.pop_front();
         }
     }
+}
+
+/// The target duration for segments like these, whole seconds.
+fn fitting_target(segments: &VecDeque<Segment>) -> Duration {
+    let durations = || segments.iter().map(|segment| segment.duration);
+    let (longest, shortest) = (durations().max().unwrap_or_default(), durations().min().unwrap_or_default());
+    if segments.len() >= REGULAR_SEGMENTS && longest - shortest < REGULAR {
+        // As long as a segment may be by it, see `ROUNDING`.
+        let whole = (ticks(longest) + PTS_PER_S - ROUNDING - 1) / PTS_PER_S;
+        return Duration::from_secs(whole).clamp(Duration::from_secs(1), TARGET_MAX);
+    }
+    let whole = Duration::from_secs(longest.as_secs() + u64::from(longest.subsec_nanos() > 0));
+    whole.clamp(TARGET_MIN, TARGET_MAX)
 }
 
 fn ticks(duration: Duration) -> Ticks {

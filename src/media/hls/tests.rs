@@ -235,11 +235,22 @@ fn close(found: &[f64], expected: &[f64]) -> bool {
     found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.002)
 }
 
-/// Guards: segments begin at random access points of every codec, and last what their time stamps say.
+/// Guards: segments begin at random access points of every codec, and last what their time stamps say. The target duration is that of
+/// groups that do not vary.
 #[test]
 fn segments_are_whole_groups_of_two_seconds_or_more() {
     for codec in [H264, HEVC, MPEG2] {
-        for (frames, expected) in [(12, 1.92), (25, 2.0), (48, 1.92), (50, 2.0), (75, 3.0), (100, 4.0)] {
+        let groups = [
+            (12, 1.92, 2),
+            (25, 2.0, 2),
+            (48, 1.92, 2),
+            (50, 2.0, 2),
+            (60, 2.4, 2),
+            (61, 2.44, 3),
+            (75, 3.0, 3),
+            (100, 4.0, 4),
+        ];
+        for (frames, expected, target) in groups {
             let mut stream = Stream::new(codec, 77_000);
             for _ in 0..600 / frames {
                 stream.group(frames);
@@ -251,7 +262,7 @@ fn segments_are_whole_groups_of_two_seconds_or_more() {
                 close(&durations, &vec![expected; durations.len()]),
                 "{codec:#x} {frames}: {durations:?}"
             );
-            assert_eq!(stream.segmenter.target(), Duration::from_secs(4), "{codec:#x} {frames}");
+            assert_eq!(stream.segmenter.target(), Duration::from_secs(target), "{codec:#x} {frames}");
         }
     }
 }
@@ -268,49 +279,81 @@ fn audio_alone_has_segments_too() {
     assert!(durations.len() >= 8 && durations.iter().all(|time| (1.9..2.1).contains(time)), "{durations:?}");
 }
 
-/// Guards: the target duration follows the groups a stream has, and stays what it was.
+/// Guards: the target duration follows the groups a stream has, with room where they vary, and stays what it was.
 #[test]
 fn the_target_duration_is_chosen_once() {
-    let mut stream = Stream::new(H264, 0);
-    for _ in 0..6 {
-        stream.group(160);
-        stream.publish();
+    for (groups, target) in [
+        ([160, 160, 160], 6),
+        ([160, 160, 150], 7),
+        ([50, 50, 55], 4),
+        ([50, 50, 54], 2),
+        ([100, 110, 50], 5),
+        ([260, 260, 300], 10),
+    ] {
+        let mut stream = Stream::new(H264, 0);
+        for frames in groups.into_iter().chain([1]) {
+            stream.group(frames);
+            stream.publish();
+        }
+        assert_eq!(stream.segmenter.target(), Duration::from_secs(target), "{groups:?}");
+        for _ in 0..40 {
+            stream.group(25);
+            stream.publish();
+        }
+        assert_eq!(stream.segmenter.target(), Duration::from_secs(target), "{groups:?}");
     }
-    assert_eq!(stream.segmenter.target(), Duration::from_secs(7), "groups last 6.4 s");
-    for _ in 0..40 {
-        stream.group(25);
-        stream.publish();
-    }
-    assert_eq!(stream.segmenter.target(), Duration::from_secs(7));
+}
+
+/// Guards: a first list is one that players can begin with, three target durations of it: three segments where groups do not
+/// vary, and more where they do.
+#[test]
+fn enough_is_three_target_durations() {
+    let of = |groups: &[u64]| {
+        let mut stream = Stream::new(H264, 0);
+        groups.iter().chain(&[1]).for_each(|frames| stream.group(*frames));
+        stream.scan();
+        let (marks, head) = (std::mem::take(&mut stream.marks), stream.head());
+        stream.segmenter.advance(marks, head, &|_| None);
+        stream.segmenter.is_enough()
+    };
+    assert!(!of(&[]) && !of(&[50]) && !of(&[50; 2]) && of(&[50; 3]));
+    assert!(of(&[48; 3]), "a frame or two short of two seconds");
+    assert!(!of(&[62; 3]) && of(&[62; 4]), "2.5 s are three seconds and not two");
+    assert!(!of(&[75; 2]) && of(&[75; 3]) && !of(&[100; 2]) && of(&[100; 3]));
+    assert!(!of(&[50, 75, 50, 75]) && of(&[50, 75, 50, 75, 50]), "groups that vary");
 }
 
 /// Guards: an endless group is cut at the target duration, and segments begin at points again as soon as there are.
 #[test]
 fn an_endless_group_is_cut_by_force() {
-    let mut stream = Stream::new(H264, 0);
-    for _ in 0..4 {
-        stream.group(50);
-        stream.publish();
-    }
-    for frame in 0..375 {
-        stream.frame(frame == 0);
-        if frame % 5 == 0 {
+    let cut = [
+        // Groups that vary have a target duration of four seconds.
+        (75, vec![3.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 3.0, 2.0, 2.0, 2.0], 3),
+        (50, vec![2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 2.0], 7),
+    ];
+    for (first, expected, cuts) in cut {
+        let mut stream = Stream::new(H264, 0);
+        for frames in [first, 50, 50, 50] {
+            stream.group(frames);
             stream.publish();
         }
+        for frame in 0..375 {
+            stream.frame(frame == 0);
+            if frame % 5 == 0 {
+                stream.publish();
+            }
+        }
+        for _ in 0..4 {
+            stream.group(50);
+            stream.publish();
+        }
+        let durations = stream.durations();
+        assert!(close(&durations, &expected), "{durations:?}");
+        let is_point = |segment: &Segment| stream.points.iter().any(|point| point.offset == segment.start);
+        let starts: Vec<bool> = stream.segmenter.kept().map(is_point).collect();
+        let expected = [vec![true; 5], vec![false; cuts], vec![true; 3]].concat();
+        assert_eq!(starts, expected);
     }
-    for _ in 0..4 {
-        stream.group(50);
-        stream.publish();
-    }
-    let durations = stream.durations();
-    let expected = [2.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 3.0, 2.0, 2.0, 2.0];
-    assert!(close(&durations, &expected), "{durations:?}");
-    let starts: Vec<bool> = stream
-        .segmenter
-        .kept()
-        .map(|segment| stream.points.iter().any(|point| point.offset == segment.start))
-        .collect();
-    assert_eq!(starts, [true, true, true, true, true, false, false, false, true, true, true]);
 }
 
 /// Guards: a stream that never shows a point is cut by the clock.

@@ -298,7 +298,7 @@ pub(super) static TICK_MS: Variable = acting(
     "TICK_MS",
     &[],
     milliseconds(5, SECOND),
-    Default::Means("50 ms, stretching to 200 ms as a shard fills"),
+    Default::Means("50 ms, stretching as a shard fills, until a player gets 100 KB or to 200 ms"),
     "Rhythm in which players are sent what is new. Longer costs less CPU per byte.",
 );
 

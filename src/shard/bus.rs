@@ -8,9 +8,13 @@
 //! between. Nobody sleeps while a client is due, and nothing ticks while there is no client.
 //!
 //! Clients far behind get one quantum per visit and go to the catch-up queue, which takes what a slice has left.
+//!
+//! A walk that is late, because the processor was elsewhere, gives each client little more than the share of a tick, and the rest is
+//! caught up with. If all of it were given at once a walk would take as long as what it makes up for, the next would find as much
+//! again, and where the shard has little to spare a single pause would stay in the gaps of all players.
 
 use super::Shard;
-use super::tempo::Tempo;
+use super::tempo::{Tempo, Walk};
 use crate::client::{Client, Rules, Served};
 use crate::settings::Tick;
 use crate::uring::{LeaverSet, caught_call, thread_time};
@@ -26,6 +30,10 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_millis(1);
 /// Media given to one client per visit when it is far behind, and to a joiner at once.
 pub(super) const QUANTUM: u64 = 256 << 10;
+/// What a visit gives at most while the walk is late, in ticks of the stream, and the least that bounds it: smaller sends cost several times as
+/// much per byte.
+const SHARE_TICKS: f64 = 1.25;
+const SHARE_MIN: u64 = 64 << 10;
 /// The clock is read once for so many clients.
 const CLOCK_EVERY: usize = 8;
 /// Clients are met in groups, one each so often: a wake-up for a few clients costs as much as serving some of them, and what sending needs has
@@ -55,6 +63,8 @@ pub(super) struct Bus {
     busy: Duration,
     /// What the shard's thread had used of its processor when the walk began.
     used: Duration,
+    /// Bytes given to clients since then, but for those of this slice.
+    sent: u64,
     tempo: Tempo,
     /// What clients live by, as it was when the slice began.
     rules: Rules,
@@ -87,6 +97,7 @@ impl Bus {
             walk_began: Instant::now(),
             busy: Duration::ZERO,
             used: thread_time(),
+            sent: 0,
             tempo: Tempo::new(setting),
             rules,
             catch_up: VecDeque::new(),
@@ -190,6 +201,14 @@ impl Bus {
 
     /// One slice of the walk.
     fn slice(&mut self, shard: &Shard) -> Next {
+        // What segments are sent as is counted there, too, but not meanwhile.
+        let before = shard.counters.bytes_out.get();
+        let next = self.go(shard);
+        self.sent += shard.counters.bytes_out.get().wrapping_sub(before);
+        next
+    }
+
+    fn go(&mut self, shard: &Shard) -> Next {
         self.rules = shard.rules();
         let mut left = Vec::new();
         self.leavers.collect(|token| left.push(token));
@@ -209,9 +228,9 @@ impl Bus {
                 // tick for what is there.
                 break;
             } else if self.is_due(now) {
-                let key = self.order[self.at];
+                let (key, late) = (self.order[self.at], now - self.due(self.at));
                 self.at += 1;
-                self.visit(key, now, shard);
+                self.visit(key, now, late, shard);
                 true
             } else if self.at >= self.order.len() && now - self.walk_began >= self.tick() {
                 self.end_walk(now, shard);
@@ -266,9 +285,11 @@ impl Bus {
         Next::Wait(due.min(call).saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
-    fn visit(&mut self, key: usize, now: Instant, shard: &Shard) {
+    fn visit(&mut self, key: usize, now: Instant, late: Duration, shard: &Shard) {
+        let tick = self.tick();
         let Some(seat) = self.seats.get_mut(key) else { return };
-        match served(&mut seat.client, now, &self.rules, shard) {
+        let quantum = most(late, tick, || seat.client.watched().rate());
+        match served(&mut seat.client, now, quantum, &self.rules, shard) {
             Served::More if !seat.in_catch_up => {
                 seat.in_catch_up = true;
                 self.catch_up.push_back(key);
@@ -282,7 +303,7 @@ impl Bus {
     fn visit_catch_up(&mut self, now: Instant, shard: &Shard) -> bool {
         let Some(key) = self.catch_up.pop_front() else { return false };
         let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.in_catch_up) else { return true };
-        match served(&mut seat.client, now, &self.rules, shard) {
+        match served(&mut seat.client, now, QUANTUM, &self.rules, shard) {
             Served::More => self.catch_up.push_back(key),
             Served::AtHead | Served::Blocked => seat.in_catch_up = false,
             Served::Gone(reason) => self.remove(key, reason),
@@ -300,7 +321,8 @@ impl Bus {
         shard.hot.walked(self.rules.lag);
         // Whoever waits for a processor is as full as whoever uses it.
         let work = self.busy.max(thread_time().saturating_sub(self.used));
-        self.tempo.walked(shard.settings().shards.tick, took, work);
+        let walk = Walk { took, work, sent: std::mem::take(&mut self.sent), clients: self.order.len() };
+        self.tempo.walked(shard.settings().shards.tick, walk);
         // A walk that was late does not make the next one hurry: the clients just served have nothing new.
         let tick = self.tick();
         let planned = self.walk_began + tick;
@@ -316,9 +338,19 @@ fn due_after(position: usize, count: usize, tick: Duration) -> Duration {
     tick.mul_f64(group as f64 / groups as f64)
 }
 
+/// What a visit of a walk that is late by so much gives at most, to a client of a stream with this rate.
+fn most(late: Duration, tick: Duration, rate: impl FnOnce() -> Option<u64>) -> u64 {
+    // What lateness up to this adds is within the share.
+    if late <= tick / 8 {
+        return QUANTUM;
+    }
+    let share = |rate: u64| (rate as f64 * tick.as_secs_f64() * SHARE_TICKS) as u64;
+    rate().map_or(QUANTUM, share).clamp(SHARE_MIN, QUANTUM)
+}
+
 /// Serves a client; one on which our code fails ends alone.
-fn served(client: &mut Client, now: Instant, rules: &Rules, shard: &Shard) -> Served {
-    caught_call(|| client.serve(now, QUANTUM, rules, &shard.counters)).unwrap_or_else(|panic| {
+fn served(client: &mut Client, now: Instant, quantum: u64, rules: &Rules, shard: &Shard) -> Served {
+    caught_call(|| client.serve(now, quantum, rules, &shard.counters)).unwrap_or_else(|panic| {
         tracing::error!(shard = shard.id.0, panic, "serving a client failed; the client ends");
         shard.counters.panics.add(1);
         Served::Gone(EndReason::Internal)
@@ -408,6 +440,19 @@ pub(super) type Shared = RefCell<Bus>;
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    /// Guards: a walk that is on time gives all there is, one that is late a share that makes up for a part of it, but no small
+    /// sends, and where the rate is not known all there is.
+    #[test]
+    fn a_late_walk_gives_shares() {
+        let (tick, ms) = (Duration::from_millis(100), Duration::from_millis);
+        let of = |late, rate| most(ms(late), tick, || rate);
+        assert_eq!([of(0, Some(1_000_000)), of(12, Some(1_000_000)), of(90, None)], [QUANTUM; 3]);
+        assert_eq!(of(13, Some(1_000_000)), 125_000);
+        assert_eq!(of(5_000, Some(1_000_000)), 125_000);
+        assert_eq!([of(90, Some(0)), of(90, Some(100_000))], [SHARE_MIN; 2]);
+        assert_eq!([of(90, Some(10_000_000)), of(90, Some(u64::MAX))], [QUANTUM; 2]);
+    }
 
     /// Guards: clients are due in order and in no more groups than fit into the tick, the first at once, the one behind the last when the walk is
     /// over, and groups differ by one client at most.

@@ -26,10 +26,11 @@ fn counted(result: libc::ssize_t) -> io::Result<usize> {
 /// Keeps the calling thread on one core.
 ///
 /// # Errors
-/// There is no such core.
+/// There is no such core, which the error then names.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
+    let named = |cause: io::Error| io::Error::new(cause.kind(), format!("core {core}: {cause}"));
     if core >= libc::CPU_SETSIZE as usize {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(named(io::ErrorKind::InvalidInput.into()));
     }
     // SAFETY: an all-zero set is a valid, empty one, and `core` is within its size.
     let set = unsafe {
@@ -38,7 +39,7 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
         set
     };
     // SAFETY: the kernel reads as many bytes as it is told the set has.
-    checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
+    checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop).map_err(named)
 }
 
 /// Lowers the calling thread's priority.
@@ -312,6 +313,15 @@ mod tests {
         drop(near);
         epoll.wait(&mut ready, Duration::from_secs(5)).expect("wait");
         assert_eq!(discard(far.as_fd(), &mut sink, 1).expect("end"), 0);
+    }
+
+    /// Guards: a core that is not there is named.
+    #[test]
+    fn a_core_that_is_not_there_is_named() {
+        for core in [libc::CPU_SETSIZE as usize - 1, libc::CPU_SETSIZE as usize, usize::MAX] {
+            let error = pin(core).expect_err("no machine has as many").to_string();
+            assert!(error.starts_with(&format!("core {core}: ")), "{error}");
+        }
     }
 
     /// Guards that sending past a file's end sends nothing, and that a hole reads as zeros.

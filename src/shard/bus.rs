@@ -221,19 +221,21 @@ impl Bus {
         }
         let began = Instant::now();
         let mut now = began;
+        let (mut due, mut late) = self.due_now(now);
         let mut visits = 0;
         while now - began < SLICE {
-            let served = if self.is_due(now) && self.at >= self.called {
+            let served = if self.at < due && self.at >= self.called {
                 // A timer that came late, as they do by a millisecond or two: the source reads first, or this client waits another
                 // tick for what is there.
                 break;
-            } else if self.is_due(now) {
-                let (key, late) = (self.order[self.at], now - self.due(self.at));
+            } else if self.at < due {
+                let key = self.order[self.at];
                 self.at += 1;
                 self.visit(key, now, late, shard);
                 true
             } else if self.at >= self.order.len() && now - self.walk_began >= self.tick() {
                 self.end_walk(now, shard);
+                (due, late) = self.due_now(now);
                 continue;
             } else {
                 self.visit_catch_up(now, shard)
@@ -245,6 +247,7 @@ impl Bus {
             visits += 1;
             if visits % CLOCK_EVERY == 0 || !self.catch_up.is_empty() {
                 now = Instant::now();
+                (due, late) = self.due_now(now);
             }
         }
         self.busy += now - began;
@@ -257,21 +260,26 @@ impl Bus {
         self.walk_began + due_after(position, self.order.len(), self.tick())
     }
 
+    /// Before which position clients are due, and how late the next of them is. For a thousand of them this is asked hundreds of times, and
+    /// not for each.
+    fn due_now(&self, now: Instant) -> (usize, Duration) {
+        let count = self.order.len();
+        let due = due_before(now.saturating_duration_since(self.walk_began), count, self.tick());
+        (due.min(count), now.saturating_duration_since(self.due(self.at)))
+    }
+
     /// Has the sources of those read who are served next.
     fn call(&mut self, now: Instant) {
         let (count, tick) = (self.order.len(), self.tick());
-        self.called = self.called.max(self.at);
+        let soon = (now + GROUP_EVERY).saturating_duration_since(self.walk_began);
         // No more than one walk ahead, so that each is called for once.
-        while self.called < self.at + count && self.due(self.called) <= now + GROUP_EVERY {
-            if let Some(seat) = self.seats.get(self.order[self.called % count]) {
+        let due = due_before(soon, count, tick).min(self.at + count);
+        for position in self.called.max(self.at)..due {
+            if let Some(seat) = self.seats.get(self.order[position % count]) {
                 seat.client.watched().call(now, tick);
             }
-            self.called += 1;
         }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.at < self.order.len() && self.due(self.at) <= now
+        self.called = self.called.max(self.at).max(due);
     }
 
     fn next(&mut self, now: Instant) -> Next {
@@ -333,9 +341,21 @@ impl Bus {
 
 /// How long after a walk begins the client at a position of so many is due.
 fn due_after(position: usize, count: usize, tick: Duration) -> Duration {
-    let groups = (tick.as_nanos() / GROUP_EVERY.as_nanos()).max(1) as usize;
-    let group = position * groups / count.max(1);
-    tick.mul_f64(group as f64 / groups as f64)
+    let groups = groups(tick);
+    let group = position as u64 * groups / count.max(1) as u64;
+    Duration::from_nanos((tick.as_nanos() as u64 * group).div_ceil(groups))
+}
+
+/// Of so many clients those are due before this position when so much time has passed, or will be in the walks after this one.
+fn due_before(passed: Duration, count: usize, tick: Duration) -> usize {
+    let groups = groups(tick);
+    let passed = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+    let group = passed.saturating_mul(groups) / tick.as_nanos().max(1) as u64;
+    (group + 1).saturating_mul(count as u64).div_ceil(groups) as usize
+}
+
+fn groups(tick: Duration) -> u64 {
+    (tick.as_nanos() / GROUP_EVERY.as_nanos()).max(1) as u64
 }
 
 /// What a visit of a walk that is late by so much gives at most, to a client of a stream with this rate.
@@ -478,5 +498,30 @@ mod tests {
             }
         }
         assert_eq!(due_after(0, 0, Duration::from_millis(50)), Duration::ZERO);
+    }
+
+    /// Guards: who is due at a moment is told at once as for each by itself, in this walk and the next.
+    #[test]
+    fn who_is_due_is_the_same_from_both_sides() {
+        for tick in [1, 7, 20, 50, 117, 200].map(Duration::from_millis) {
+            for count in [1, 2, 9, 10, 11, 999, 1000] {
+                let moments = (0..2 * count).map(|position| due_after(position, count, tick));
+                let beside = moments.flat_map(|at| {
+                    [at.saturating_sub(Duration::from_nanos(1)), at, at + Duration::from_nanos(1)]
+                });
+                for passed in beside.collect::<BTreeSet<_>>() {
+                    let due = (0..2 * count)
+                        .take_while(|position| due_after(*position, count, tick) <= passed)
+                        .count();
+                    assert_eq!(
+                        due_before(passed, count, tick).min(2 * count),
+                        due,
+                        "{count} in {tick:?} after {passed:?}"
+                    );
+                }
+            }
+        }
+        assert_eq!(due_before(Duration::from_secs(9), 0, Duration::from_millis(50)), 0);
+        assert!(due_before(Duration::MAX, 1000, Duration::from_millis(1)) > 1_000_000);
     }
 }

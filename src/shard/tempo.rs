@@ -13,11 +13,11 @@ use crate::settings::Tick;
 use std::time::Duration;
 
 /// The share of its time that a shard may be at work before the tick is stretched.
-const WORK_SHARE_MAX: f64 = 0.45;
+const WORK_SHARE_MAX: f64 = 0.3;
 /// And below which it is shortened again, at once by as much as leaves no more than the next one even where all of the work
 /// is by the tick: players who come in numbers fill a shard for a moment only.
-const WORK_SHARE_MIN: f64 = 0.36;
-const WORK_SHARE_SHORT: f64 = 0.4;
+const WORK_SHARE_MIN: f64 = 0.24;
+const WORK_SHARE_SHORT: f64 = 0.27;
 const STRETCH: f64 = 1.25;
 /// Bytes of a visit beyond which a longer tick saves nothing: 8,000 players of 8 Mbit/s take the same CPU per byte at 100 ms
 /// and at 200.
@@ -129,15 +129,15 @@ mod tests {
     fn the_tick_follows_the_work() {
         let ms = Duration::from_millis;
         let mut tempo = Tempo::new(Tick::Adaptive);
-        assert_eq!(settled(&mut tempo, 0.2, ms(9), 0), Tick::ADAPTIVE_MIN);
+        assert_eq!(settled(&mut tempo, 0.1, ms(9), 0), Tick::ADAPTIVE_MIN);
         for by_tick in 11..40 {
-            let tick = settled(&mut tempo, 0.2, ms(by_tick), 250_000);
-            let share = 0.2 + by_tick as f64 / tick.as_secs_f64() / 1000.0;
+            let tick = settled(&mut tempo, 0.1, ms(by_tick), 250_000);
+            let share = 0.1 + by_tick as f64 / tick.as_secs_f64() / 1000.0;
             assert!(share <= WORK_SHARE_MAX || tick == Tick::ADAPTIVE_MAX, "{share} with {tick:?}");
         }
         assert_eq!(settled(&mut tempo, 0.9, ms(10), 500_000), Tick::ADAPTIVE_MAX);
         // Once a crowd has joined it is short again with the next look.
-        (0..WALKS).for_each(|_| tempo.walked(Tick::Adaptive, walk(ms(200), ms(20), 0)));
+        (0..WALKS).for_each(|_| tempo.walked(Tick::Adaptive, walk(ms(200), ms(13), 0)));
         assert_eq!(tempo.tick(), Tick::ADAPTIVE_MIN);
         assert_eq!(settled(&mut tempo, 0.1, ms(5), 0), Tick::ADAPTIVE_MIN);
     }

@@ -145,6 +145,7 @@ pub(crate) struct Shard {
     forgotten: Signal,
     /// Something worth showing at once has changed: sessions, their engines, who watches.
     news: Signal,
+    shown: RefCell<publish::Shown>,
     draining: Cell<Option<Instant>>,
     /// Itself, for what outlives the call that hands it out.
     me: RefCell<Weak<Shard>>,
@@ -222,6 +223,7 @@ async fn live(wiring: Wiring, driver: Driver) -> io::Result<()> {
         boarded: Signal::default(),
         forgotten: Signal::default(),
         news: Signal::default(),
+        shown: RefCell::default(),
         draining: Cell::new(None),
         me: RefCell::default(),
         settings,

@@ -8,7 +8,7 @@ use crate::session::{Phase, Session};
 use crate::uring::Driver;
 use sluice_contract::EndReason;
 use sluice_contract::snapshot::{self, Client, SessionState};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +22,55 @@ const GAP_MIN: Duration = Duration::from_millis(20);
 /// A publication is followed by at least so many times the time it took, so that changes without end, such as a thousand
 /// players that come within a second, cost players that are there a twentieth of the shard at most.
 const GAP_PER_COST: u32 = 19;
+
+/// Lists of clients, by the serial of their session.
+pub(super) type Lists = HashMap<u64, Vec<Client>>;
+
+/// The last two publications: the one that is shown, and the one before it, whose lists the next one is written into.
+///
+/// Ten thousand players fill a list of 1.4 MB, four times a second. From the heap that was new memory each time, 585 pages for
+/// the kernel to bring while the list grew, and it went back from whichever thread had read it last.
+#[derive(Default)]
+pub(super) struct Shown(VecDeque<(Arc<snapshot::Shard>, Serials)>);
+
+/// Serials of a publication's sessions and replicas, in its order.
+#[derive(Default)]
+struct Serials {
+    sessions: Vec<u64>,
+    replicas: Vec<u64>,
+}
+
+impl Shown {
+    /// Empty lists, with room for those who were in them in the publication before the one that is shown. None of what
+    /// somebody still reads.
+    fn take_back(&mut self) -> Lists {
+        if self.0.len() < 2 {
+            return Lists::new();
+        }
+        let before = self.0.pop_front().and_then(|(shown, serials)| Some((Arc::into_inner(shown)?, serials)));
+        let Some((shown, serials)) = before else { return Lists::new() };
+        let of_sessions = shown.sessions.into_iter().map(|one| Arc::into_inner(one).map(|one| one.clients));
+        let of_replicas = shown.replicas.into_iter().map(|one| Arc::into_inner(one).map(|one| one.clients));
+        let all = serials
+            .sessions
+            .into_iter()
+            .zip(of_sessions)
+            .chain(serials.replicas.into_iter().zip(of_replicas));
+        all.filter_map(|(serial, clients)| Some((serial, emptied(clients?)))).collect()
+    }
+
+    fn remember(&mut self, shown: Arc<snapshot::Shard>, serials: Serials) {
+        self.0.push_back((shown, serials));
+    }
+}
+
+/// A list without its clients. What it has room for follows them down as well as up.
+fn emptied(mut clients: Vec<Client>) -> Vec<Client> {
+    let were = clients.len();
+    clients.clear();
+    clients.shrink_to(were.saturating_mul(2));
+    clients
+}
 
 /// Publishes and keeps house for the life of the shard; sleeps while nothing changes.
 pub(super) async fn run(shard: Rc<Shard>) {
@@ -89,7 +138,7 @@ fn cool(shard: &Rc<Shard>) {
 /// Publishes the present state.
 pub(super) fn now(shard: &Rc<Shard>) {
     let at = Instant::now();
-    let mut clients: HashMap<u64, Vec<Client>> = HashMap::new();
+    let mut clients = shard.shown.borrow_mut().take_back();
     let (clients_total, tick) = {
         let mut bus = shard.bus.borrow_mut();
         for client in bus.clients() {
@@ -103,17 +152,19 @@ pub(super) fn now(shard: &Rc<Shard>) {
     }
     let clients_total = clients_total + shard.hls.viewers();
     let waiting = shard.waiting.borrow();
+    let mut serials = Serials::default();
     let sessions: Vec<Arc<snapshot::Session>> = shard
         .sessions
         .borrow()
         .values()
         .map(|session| {
+            serials.sessions.push(session.serial());
             let of_session = clients.remove(&session.serial()).unwrap_or_default();
             let waiting = waiting.get(&session.serial()).copied().unwrap_or(0);
             Arc::new(show(shard, session, of_session, waiting))
         })
         .collect();
-    let replicas = hot::show(shard, &mut clients);
+    let replicas = hot::show(shard, &mut clients, &mut serials.replicas);
     let demand = sessions.iter().map(|session| session.clients.len() as u64 * session.rate).sum::<u64>()
         + replicas.iter().map(|replica| replica.demand).sum::<u64>();
     let window_bytes =
@@ -129,7 +180,7 @@ pub(super) fn now(shard: &Rc<Shard>) {
         inbox: shard.shards[usize::from(shard.id.0)].backlog(),
         is_uring: matches!(shard.driver, Driver::IoUring { .. }),
     });
-    shard.board.publish(snapshot::Shard {
+    let shown = Arc::new(snapshot::Shard {
         id: shard.id,
         driver: Some(shard.driver.as_str()),
         taken_at: SystemTime::now(),
@@ -140,6 +191,8 @@ pub(super) fn now(shard: &Rc<Shard>) {
         ended_sessions: shard.ended_sessions.borrow_mut().recent(at),
         metrics,
     });
+    shard.board.publish(shown.clone());
+    shard.shown.borrow_mut().remember(shown, serials);
 }
 
 fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) -> snapshot::Session {
@@ -188,6 +241,79 @@ fn show(shard: &Shard, session: &Session, clients: Vec<Client>, waiting: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_contract::{ClientId, Hex40, Options, Selector, ShardId, StreamKey, StreamName};
+
+    fn client(id: u128) -> Client {
+        Client {
+            id: ClientId(id),
+            address: [127, 0, 0, 1].into(),
+            user_agent: "test".into(),
+            connected_at: SystemTime::UNIX_EPOCH,
+            last_active: SystemTime::UNIX_EPOCH,
+            bytes_sent: 0,
+            behind_bytes: 0,
+            behind_s: 0.0,
+            rate: 0,
+            skips: 0,
+            skipped_bytes: 0,
+        }
+    }
+
+    /// Publishes a session and a replica with `count` clients each, as a shard does; answers what the board has then, and the
+    /// room of the two lists it was given for them.
+    fn publish(shown: &mut Shown, count: u128) -> (Arc<snapshot::Shard>, [usize; 2]) {
+        let mut lists = shown.take_back();
+        let mut list = |serial| {
+            let mut list = lists.remove(&serial).unwrap_or_default();
+            assert!(list.is_empty(), "who was shown before is not shown again");
+            let room = list.capacity();
+            list.extend((0..count).map(client));
+            (list, room)
+        };
+        let ((watching, room), (elsewhere, room_elsewhere)) = (list(7), list(8));
+        assert!(lists.is_empty(), "lists of nobody");
+        let infohash = Hex40::from_bytes([1; 20]);
+        let key = StreamKey { name: StreamName::Infohash(infohash), options: Options::default() };
+        let id = ShardId(0);
+        let mut session =
+            snapshot::Session::begun(key.clone(), Selector::Infohash(infohash), id, SystemTime::UNIX_EPOCH);
+        session.clients = watching;
+        let replica = snapshot::Replica { key, owner: id, clients: elsewhere, demand: 0 };
+        let shard = Arc::new(snapshot::Shard {
+            id,
+            driver: None,
+            taken_at: SystemTime::UNIX_EPOCH,
+            sessions: vec![Arc::new(session)],
+            replicas: vec![Arc::new(replica)],
+            demand: 0,
+            ended: Vec::new(),
+            ended_sessions: Vec::new(),
+            metrics: Vec::new(),
+        });
+        shown.remember(shard.clone(), Serials { sessions: vec![7], replicas: vec![8] });
+        (shard, [room, room_elsewhere])
+    }
+
+    /// Guards: from the third publication on lists are those of the one before the last, so that nothing is allocated for
+    /// players however many there are; what somebody still reads stays as it is; room goes down with the players.
+    #[test]
+    fn lists_nobody_reads_any_more_are_written_again() {
+        let mut shown = Shown::default();
+        for publication in 0..10 {
+            let (_, room) = publish(&mut shown, 1_000);
+            let has_room = room.iter().all(|room| *room >= 1_000);
+            assert_eq!(has_room, publication >= 2, "publication {publication} had room for {room:?}");
+        }
+        let (read, _) = publish(&mut shown, 1_000);
+        publish(&mut shown, 1_000);
+        assert_eq!(publish(&mut shown, 1_000).1, [0; 2], "they are being read");
+        assert!(read.sessions[0].clients.len() == 1_000 && read.replicas[0].clients.len() == 1_000);
+        drop(read);
+        publish(&mut shown, 1);
+        publish(&mut shown, 1);
+        let (_, room) = publish(&mut shown, 1);
+        assert!(room.iter().all(|room| *room < 1_000), "room for {room:?} players that have left");
+    }
 
     /// Guards: a cheap publication is repeated soon, a dear one seldom, and none is put off for longer than figures are.
     #[test]

@@ -44,8 +44,9 @@ impl Board {
     ///
     /// # Panics
     /// When the id is outside the board: a wiring mistake.
-    pub fn publish(&self, snapshot: Shard) {
-        self.shards[usize::from(snapshot.id.0)].store(Arc::new(snapshot));
+    pub fn publish(&self, snapshot: impl Into<Arc<Shard>>) {
+        let snapshot = snapshot.into();
+        self.shards[usize::from(snapshot.id.0)].store(snapshot);
         self.published.fetch_add(1, Ordering::Release);
         self.follower.wake();
     }

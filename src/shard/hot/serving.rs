@@ -5,8 +5,8 @@ use super::{
 };
 use crate::client::Client;
 use crate::session::{Growth, Opening, Replica};
+use crate::shard::publish::Lists;
 use sluice_contract::{EndReason, ShardId};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -119,12 +119,14 @@ pub(in crate::shard) fn report(shard: &Rc<Shard>) {
     }
 }
 
-/// What is shown of it.
+/// What is shown of it. Clients are taken out of their lists, serials are added to `serials` in the answer's order.
 pub(in crate::shard) fn show(
     shard: &Shard,
-    clients: &mut HashMap<u64, Vec<snapshot::Client>>,
+    clients: &mut Lists,
+    serials: &mut Vec<u64>,
 ) -> Vec<Arc<snapshot::Replica>> {
     let one = |replica: Rc<Replica>| {
+        serials.push(replica.serial());
         let clients = clients.remove(&replica.serial()).unwrap_or_default();
         let demand = clients.len() as u64 * replica.rate().unwrap_or(0);
         let (key, owner) = (replica.title().key.clone(), replica.owner());

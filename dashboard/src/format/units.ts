@@ -64,6 +64,12 @@ export function span(seconds: number | null): string {
   return `${decimal(seconds, 0)} s`;
 }
 
+/** What a length of time is at most. One that is told as a bound already stays as it is: `< 1 ms`, `> 60 s`. */
+export function atMost(seconds: number | null): string {
+  const told = span(seconds);
+  return /^\d/.test(told) ? `≤ ${told}` : told;
+}
+
 /** How long something has lasted: the two units that matter. */
 export function duration(milliseconds: number | null): string {
   if (milliseconds === null) return UNKNOWN;

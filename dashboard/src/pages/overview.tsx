@@ -9,7 +9,7 @@ import { LevelMark, StreamMark } from "../components/state";
 import { StreamName } from "../components/stream-name";
 import { short } from "../format/text";
 import { moment } from "../format/time";
-import { bitrate, bitrateParts, count, decimal, span, UNKNOWN } from "../format/units";
+import { atMost, bitrate, bitrateParts, count, decimal, span, UNKNOWN } from "../format/units";
 import { t } from "../messages";
 import { Link } from "../router";
 import { checks } from "../stores/checks";
@@ -256,7 +256,7 @@ function Percentiles({ name, text, of }: { name: string; text: string; of: { his
             {SHARES.map((share) => (
               <div key={share}>
                 <dt>p{decimal(share * 100, share === 0.999 ? 1 : 0)}</dt>
-                <dd>≤ {span(quantile(of.histogram, share))}</dd>
+                <dd>{atMost(quantile(of.histogram, share))}</dd>
               </div>
             ))}
           </dl>
